@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/agent"
+)
+
+// defaultAgentNamespace is where OCM installs addons on a managed cluster.
+const defaultAgentNamespace = "open-cluster-management-agent-addon"
+
+func newAgentCommand() *cobra.Command {
+	var kubeconfig string
+	var logs logOptions
+	options := agent.Options{}
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent on a managed cluster",
+		Long: `Run the agent on a managed cluster.
+
+It starts each Workflow that the hub sends to this cluster, once, and reports its status to the hub until it has finished.
+All connections are opened from here; on the hub the agent may write nothing but the status of its own cluster's RemoteWorkflows.
+
+The agent waits for the hub, for its kubeconfig and for Argo's CRDs as long as it takes, and starts anew by itself when the
+kubeconfig of the hub changes.`,
+		Example: `  # in the Deployment that the addon creates
+  argo-multicluster agent --hub-kubeconfig /etc/hub/kubeconfig --cluster-name cluster1 --leader-elect
+
+  # from a workstation, for a cluster whose Argo controller has an instance id
+  argo-multicluster agent --hub-kubeconfig ~/.kube/hub --kubeconfig ~/.kube/cluster1 --cluster-name cluster1 --argo-instance-id team-a`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := logs.setup(); err != nil {
+				return err
+			}
+			config, err := loadConfig(kubeconfig)
+			if err != nil {
+				return err
+			}
+			return agent.Run(cmd.Context(), config, options)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the managed cluster; by default $KUBECONFIG, and in a pod its service account")
+	addAgentFlags(flags, &options)
+	logs.addFlags(flags)
+	return cmd
+}
+
+func addAgentFlags(flags *pflag.FlagSet, o *agent.Options) {
+	namespace := os.Getenv("POD_NAMESPACE")
+	if namespace == "" {
+		namespace = defaultAgentNamespace
+	}
+	flags.StringVar(&o.HubKubeconfig, "hub-kubeconfig", "", "kubeconfig of the hub (required); it may appear later")
+	flags.StringVar(&o.ClusterName, "cluster-name", "", "name of this managed cluster on the hub (required)")
+	flags.StringVar(&o.Namespace, "agent-namespace", namespace, "namespace of the agent's Leases; by default $POD_NAMESPACE")
+	flags.StringVar(&o.InstanceID, "argo-instance-id", "", "instance id of this cluster's own Argo controller, if it has one")
+	flags.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader, so that replicas can stand by")
+	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "host:port of the metrics; 0 for none")
+	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "host:port of /healthz and /readyz; 0 for none")
+	// A small Workflow costs three requests to the hub and two or three here. With client-go's defaults, 5 or 20 a second,
+	// the agent would be the limit of the whole cluster.
+	flags.Float32Var(&o.HubQPS, "hub-qps", 200, "requests per second to the hub's API server, at most")
+	flags.IntVar(&o.HubBurst, "hub-burst", 400, "requests to the hub's API server that may come at once")
+	flags.Float32Var(&o.QPS, "qps", 300, "requests per second to this cluster's API server, at most")
+	flags.IntVar(&o.Burst, "burst", 600, "requests to this cluster's API server that may come at once")
+	flags.IntVar(&o.Concurrency, "concurrency", 16, "Workflows worked on at a time")
+	flags.DurationVar(&o.ReportInterval, "report-interval", time.Second,
+		"time between two reports of a Workflow whose phase stays the same; grows by a second for each 64 KiB of compressed status")
+	flags.IntVar(&o.ReportBandwidth, "report-bandwidth", 1<<20,
+		"bytes of compressed status per second for all Workflows together, 0 for no limit; changes of phase do not wait")
+}

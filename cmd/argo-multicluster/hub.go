@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"open-cluster-management.io/addon-framework/pkg/addonmanager"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/addon"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
+)
+
+func newHubCommand() *cobra.Command {
+	var kubeconfig string
+	var logs logOptions
+	options := hub.Options{}
+	cmd := &cobra.Command{
+		Use:   "hub",
+		Short: "Run the manager on the hub",
+		Long: `Run the manager on the hub.
+
+It gives each Workflow with the label workflows.argoproj.io/enable-ocm-multicluster=true a managed cluster, sends it there in a
+ManifestWork, mirrors the status that the cluster's agent reports, and registers the agents with OCM's addon framework.
+
+The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no Argo controller.`,
+		Example: `  # in a Deployment on the hub
+  argo-multicluster hub --leader-elect
+
+  # from a workstation
+  argo-multicluster hub --kubeconfig ~/.kube/hub --log-format text`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := logs.setup(); err != nil {
+				return err
+			}
+			return runHub(cmd.Context(), kubeconfig, options)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the hub; by default $KUBECONFIG, and in a pod its service account")
+	flags.StringVar(&options.MetricsBindAddress, "metrics-bind-address", ":8080", "host:port of the metrics; 0 for none")
+	flags.StringVar(&options.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "host:port of /healthz and /readyz; 0 for none")
+	flags.BoolVar(&options.LeaderElection, "leader-elect", false, "elect a leader, so that replicas can stand by")
+	flags.StringVar(&options.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the leader's Lease; by default that of the pod")
+	// One small Workflow costs the manager some six requests; client-go's default of 20 a second would be the limit of the whole hub.
+	flags.Float32Var(&options.QPS, "kube-api-qps", 300, "requests per second to the hub's API server, at most")
+	flags.IntVar(&options.Burst, "kube-api-burst", 600, "requests to the hub's API server that may come at once")
+	flags.IntVar(&options.Concurrency, "concurrency", 16, "Workflows that each reconciler works on at a time")
+	logs.addFlags(flags)
+	return cmd
+}
+
+func runHub(ctx context.Context, kubeconfig string, options hub.Options) error {
+	config, err := loadConfig(kubeconfig)
+	if err != nil {
+		return err
+	}
+	mgr, err := hub.NewManager(ctx, config, options)
+	if err != nil {
+		return err
+	}
+	if err := addAddon(mgr, config); err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run manager: %w", err)
+	}
+	return nil
+}
+
+// addAddon runs the addon manager within the manager, so that the leader election governs it, too.
+func addAddon(mgr manager.Manager, config *rest.Config) error {
+	kubeClient, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("create client: %w", err)
+	}
+	addonManager, err := addonmanager.New(config)
+	if err != nil {
+		return fmt.Errorf("create addon manager: %w", err)
+	}
+	if err := addon.AddToManager(addonManager, kubeClient); err != nil {
+		return fmt.Errorf("add addon: %w", err)
+	}
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		if err := addonManager.Start(ctx); err != nil {
+			return fmt.Errorf("run addon manager: %w", err)
+		}
+		<-ctx.Done()
+		return nil
+	}))
+}
+
+// loadConfig returns how to reach a cluster: by the given kubeconfig, else $KUBECONFIG or ~/.kube/config, else, in a
+// pod, by its service account.
+func loadConfig(kubeconfig string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("load kubeconfig: %w", err)
+	}
+	return config, nil
+}

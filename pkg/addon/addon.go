@@ -1,0 +1,75 @@
+// Package addon registers the agent with OCM's addon framework: its identity and its rights on the hub.
+package addon
+
+import (
+	"context"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"open-cluster-management.io/addon-framework/pkg/addonmanager"
+	"open-cluster-management.io/addon-framework/pkg/agent"
+	"open-cluster-management.io/addon-framework/pkg/utils"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// roleName is the agent's Role and RoleBinding in the namespace of its cluster on the hub.
+const roleName = "open-cluster-management:" + contract.AddonName + ":agent"
+
+// AddToManager adds the agent's addon to the addon manager. kubeClient reaches the hub.
+func AddToManager(manager addonmanager.AddonManager, kubeClient kubernetes.Interface) error {
+	return manager.AddAgent(&agentAddon{kubeClient: kubeClient})
+}
+
+type agentAddon struct {
+	kubeClient kubernetes.Interface
+}
+
+// Manifests returns what the addon deploys to the managed cluster.
+func (a *agentAddon) Manifests(
+	context.Context, *clusterv1.ManagedCluster, *addonv1beta1.ManagedClusterAddOn,
+) ([]runtime.Object, error) {
+	return nil, nil
+}
+
+// GetAgentAddonOptions declares how the agent registers with the hub, what it may do there, and that its Lease on
+// the managed cluster says whether it works.
+func (a *agentAddon) GetAgentAddonOptions() agent.AgentAddonOptions {
+	return agent.AgentAddonOptions{
+		AddonName: contract.AddonName,
+		Registration: &agent.RegistrationOption{
+			Configurations:   agent.KubeClientSignerConfigurations(contract.AddonName, "agent"),
+			CSRApproveCheck:  utils.DefaultCSRApprover("agent"),
+			PermissionConfig: a.permissions,
+		},
+		HealthProber: &agent.HealthProber{Type: agent.HealthProberTypeLease},
+	}
+}
+
+// permissions binds the agent's Role to whatever identity its registration reports. The Role is a new one for each
+// call: the framework sets the namespace and the owner in it.
+func (a *agentAddon) permissions(
+	ctx context.Context, cluster *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn,
+) error {
+	return utils.NewRBACPermissionConfigBuilder(a.kubeClient).
+		BindKubeClientRole(agentRole()).
+		Build()(ctx, cluster, addon)
+}
+
+// agentRole lets an agent read what is dispatched to its cluster and report on it. It can create nothing, so it can
+// neither invent a Workflow nor redirect a report.
+func agentRole() *rbacv1.Role {
+	group := []string{v1alpha1.GroupVersion.Group}
+	return &rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Name: roleName},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: group, Resources: []string{"remoteworkflows"}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: group, Resources: []string{"remoteworkflows/status"}, Verbs: []string{"update", "patch"}},
+		},
+	}
+}

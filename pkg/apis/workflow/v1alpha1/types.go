@@ -1,0 +1,216 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Condition types of a RemoteWorkflow. The agent writes them.
+const (
+	// ConditionStarted is True once the gate of the one copy that may run has been opened, and False,
+	// with a message for the user, while the agent refuses to start what bears the Workflow's name.
+	ConditionStarted = "Started"
+
+	// ConditionRemoteDeleted is True when the copy that ran was deleted on the managed cluster and not
+	// from the hub. After it, nothing else is started for this RemoteWorkflow.
+	ConditionRemoteDeleted = "RemoteDeleted"
+
+	// ConditionReported is False, with the reason, when the agent cannot report the whole status.
+	ConditionReported = "Reported"
+)
+
+// Reasons of the conditions above.
+const (
+	// ReasonGateOpened: the copy was started.
+	ReasonGateOpened = "GateOpened"
+	// ReasonNotOurs: what bears the Workflow's name on the managed cluster is not this run.
+	ReasonNotOurs = "NotOurs"
+	// ReasonStartNotGranted: the hub had already recorded another copy as the run.
+	ReasonStartNotGranted = "AnotherCopyStarted"
+
+	// ReasonDeletedUnfinished: the copy was deleted before it finished, and has been terminated.
+	ReasonDeletedUnfinished = "DeletedBeforeItFinished"
+	// ReasonVanishedUnfinished: the copy was not finished when last seen, and is gone.
+	ReasonVanishedUnfinished = "Vanished"
+	// ReasonDeletedFinished: the copy finished, was reported, and is gone: a TTL or a person removed it.
+	ReasonDeletedFinished = "DeletedAfterItFinished"
+
+	// ReasonReportComplete: the whole status is in the report.
+	ReasonReportComplete = "Complete"
+	// ReasonReportTooLarge: the hub's API server refused the report for its size.
+	ReasonReportTooLarge = "TooLarge"
+	// ReasonReportRejected: the hub's API server refused the report as invalid.
+	ReasonReportRejected = "Rejected"
+)
+
+// RemoteWorkflow is one attempt to run a hub Workflow on one managed cluster. It lives on the hub in the
+// namespace of that cluster. The hub writes its metadata and spec, the cluster's agent its status.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=rwf,categories=argo
+// +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.workflowRef.namespace`,description="Namespace of the Workflow on the hub"
+// +kubebuilder:printcolumn:name="Workflow",type=string,JSONPath=`.spec.workflowRef.name`,description="Name of the Workflow on the hub"
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Progress",type=string,JSONPath=`.status.progress`
+// +kubebuilder:printcolumn:name="Attempt",type=integer,JSONPath=`.spec.attempt`,priority=1
+// +kubebuilder:printcolumn:name="Remote UID",type=string,JSONPath=`.status.remoteUID`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.remoteUID) || (has(self.status) && has(self.status.remoteUID) && self.status.remoteUID == oldSelf.status.remoteUID)",message="status.remoteUID names the one copy that may run and cannot change once it is set"
+type RemoteWorkflow struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec says which Workflow runs where. The hub writes it, the agent only reads it.
+	// +required
+	Spec RemoteWorkflowSpec `json:"spec"`
+
+	// status says what the agent sees on the managed cluster. The agent writes it, nobody else.
+	// +optional
+	Status RemoteWorkflowStatus `json:"status,omitempty"`
+}
+
+// RemoteWorkflowList is a list of RemoteWorkflows.
+//
+// +kubebuilder:object:root=true
+type RemoteWorkflowList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []RemoteWorkflow `json:"items"`
+}
+
+// RemoteWorkflowSpec says which hub Workflow runs, and as what on the managed cluster.
+//
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec is immutable: another run is another RemoteWorkflow"
+type RemoteWorkflowSpec struct {
+	// hubID identifies the hub: the UID of its kube-system namespace. A managed cluster that serves
+	// two hubs tells their Workflows apart by it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	HubID string `json:"hubID"`
+
+	// workflowRef names the Workflow on the hub.
+	// +required
+	WorkflowRef WorkflowReference `json:"workflowRef"`
+
+	// remote names the Workflow on the managed cluster.
+	// +required
+	Remote RemoteReference `json:"remote"`
+
+	// attempt counts the runs of the hub Workflow, from 1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Attempt int32 `json:"attempt"`
+
+	// reporting says how the status comes back. Agent: the copy is created gated, and the agent starts
+	// and reports it. Feedback: the cluster runs no agent, the copy runs as soon as it is created, and only
+	// a summary comes back, through the ManifestWork.
+	// +required
+	Reporting Reporting `json:"reporting"`
+}
+
+// Reporting says how the status of a run comes back to the hub.
+//
+// +kubebuilder:validation:Enum=Agent;Feedback
+type Reporting string
+
+// The ways in which a status comes back.
+const (
+	ReportingAgent    Reporting = "Agent"
+	ReportingFeedback Reporting = "Feedback"
+)
+
+// WorkflowReference names one incarnation of a Workflow on the hub.
+type WorkflowReference struct {
+	// namespace of the Workflow.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace"`
+	// name of the Workflow.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// uid of the Workflow.
+	// +required
+	UID types.UID `json:"uid"`
+}
+
+// RemoteReference names the Workflow on the managed cluster.
+type RemoteReference struct {
+	// namespace of the Workflow.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace"`
+	// name of the Workflow.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// RemoteWorkflowStatus is what the agent sees on the managed cluster.
+type RemoteWorkflowStatus struct {
+	// remoteUID is the UID of the one copy on the managed cluster that may run. It is set before that
+	// copy starts and never changes.
+	// +optional
+	RemoteUID types.UID `json:"remoteUID,omitempty"`
+
+	// phase of the Workflow, as Argo reports it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Phase string `json:"phase,omitempty"`
+	// progress of the Workflow: finished/total nodes.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Progress string `json:"progress,omitempty"`
+	// message of the Workflow, cut at 1024 characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+	// startedAt is when the Workflow started.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+	// finishedAt is when the Workflow finished.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+	// nodes counts the Workflow's nodes by their phase.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	Nodes map[string]int32 `json:"nodes,omitempty"`
+
+	// report is the whole status of the Workflow, as one opaque field.
+	// +optional
+	Report *Report `json:"report,omitempty"`
+
+	// conditions of the run, as the agent sees them.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Report is a Workflow's whole status and what it was read from. The hub accepts it only for the run that
+// it was made for.
+type Report struct {
+	// workflowUID is the UID of the hub Workflow that the reported copy carries.
+	// +required
+	WorkflowUID types.UID `json:"workflowUID"`
+	// attempt is the attempt that the reported copy carries.
+	// +required
+	Attempt int32 `json:"attempt"`
+	// remoteUID is the UID of the reported copy.
+	// +required
+	RemoteUID types.UID `json:"remoteUID"`
+	// data is the Workflow's status: JSON, gzip'd. It is opaque so that a status with thousands of nodes
+	// costs one field on the wire and in etcd.
+	// +required
+	Data []byte `json:"data"`
+}

@@ -1,0 +1,81 @@
+// Package contract holds what hub and agent agree on: the keys they put on Workflows, how a Workflow is read
+// and travels, names, and the encoding of a status. It does no I/O and depends on nothing of this project but
+// the API types.
+package contract
+
+import "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow"
+
+const (
+	argoPrefix     = workflow.WorkflowFullName + "/"
+	internalPrefix = "workflow.open-cluster-management.io/"
+
+	// AddonName is the name of the agent's ClusterManagementAddOn and ManagedClusterAddOns.
+	AddonName = "argo-workflow-multicluster"
+)
+
+// Keys that users set on a hub Workflow.
+const (
+	// LabelEnable, with the value "true", hands a Workflow to this project: nothing on the hub runs it.
+	LabelEnable = argoPrefix + "enable-ocm-multicluster"
+	// LabelEnableValue is the only value of LabelEnable that has an effect.
+	LabelEnableValue = "true"
+	// AnnotationPlacement names the Placement, in the Workflow's namespace, that chooses the cluster.
+	// It is the user's and is never changed.
+	AnnotationPlacement = argoPrefix + "ocm-placement"
+	// AnnotationCluster names the managed cluster: the user's direct choice or the Placement's answer.
+	AnnotationCluster = argoPrefix + "ocm-managed-cluster"
+	// AnnotationClusterNamespace names the namespace on the managed cluster; by default the hub's.
+	AnnotationClusterNamespace = argoPrefix + "ocm-managed-cluster-namespace"
+)
+
+// Keys that the managed cluster's copy carries.
+const (
+	// LabelCluster, on the copy and its pods, names the managed cluster.
+	LabelCluster = argoPrefix + "cluster"
+	// LabelWorkflowNamespace, on the copy and its pods, is the namespace of the Workflow on the hub.
+	LabelWorkflowNamespace = argoPrefix + "workflow-namespace"
+	// AnnotationHubNamespace, AnnotationHubName and AnnotationHubUID name the Workflow on the hub.
+	AnnotationHubNamespace = argoPrefix + "ocm-hub-workflow-namespace"
+	AnnotationHubName      = argoPrefix + "ocm-hub-workflow-name"
+	AnnotationHubUID       = argoPrefix + "ocm-hub-workflow-uid"
+	// AnnotationHubID is the UID of the hub's kube-system namespace.
+	AnnotationHubID = internalPrefix + "hub-id"
+	// AnnotationAttempt is the attempt of the run, in decimal.
+	AnnotationAttempt = internalPrefix + "attempt"
+	// AnnotationRemoteWorkflow is the name of the run's RemoteWorkflow.
+	AnnotationRemoteWorkflow = internalPrefix + "remote-workflow"
+	// FinalizerReport keeps a copy until its final status is on the hub. The agent adds and removes it.
+	FinalizerReport = internalPrefix + "report"
+)
+
+// Internal keys on the hub.
+const (
+	// AnnotationAssigned records the cluster that an attempt to run a Workflow was given, as "<uid>/<attempt>/<cluster>".
+	// With the UID of another Workflow it does not count: argo resubmit copies the annotations of the original.
+	AnnotationAssigned = internalPrefix + "assigned"
+	// AnnotationStatusHash is the hash of the status that the hub wrote last, together with the Workflow's UID.
+	AnnotationStatusHash = internalPrefix + "status-hash"
+	// LabelWorkflowUID, on RemoteWorkflows and ManifestWorks, is the UID of the Workflow on the hub.
+	LabelWorkflowUID = internalPrefix + "workflow-uid"
+	// FinalizerDispatch, on Workflows and RemoteWorkflows, keeps them until the run is gone from its cluster.
+	FinalizerDispatch = internalPrefix + "dispatch"
+)
+
+// Instance ids. An Argo controller runs the Workflows whose LabelInstanceID is its own id, or, if it has no
+// id, those without the label.
+const (
+	LabelInstanceID = argoPrefix + "controller-instanceid"
+	// InstanceIDHub keeps Argo controllers on the hub from running a Workflow of ours.
+	InstanceIDHub = "ocm-multicluster"
+	// InstanceIDGate keeps Argo controllers on a managed cluster from running a copy before the agent starts it.
+	InstanceIDGate = "ocm-multicluster-gated"
+)
+
+// Argo's own bookkeeping on a Workflow.
+const (
+	LabelPhase                = argoPrefix + "phase"
+	LabelCompleted            = argoPrefix + "completed"
+	labelArchivingStatus      = argoPrefix + "workflow-archiving-status"
+	annotationLastSeenVersion = argoPrefix + "last-seen-version"
+	annotationLastApplied     = "kubectl.kubernetes.io/last-applied-configuration"
+)

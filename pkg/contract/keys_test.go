@@ -1,0 +1,64 @@
+package contract_test
+
+import (
+	"strings"
+	"testing"
+
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/argoproj/argo-workflows/v3/workflow/common"
+	"github.com/stretchr/testify/assert"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+func TestArgosKeysAndPhasesAreThoseOfArgo(t *testing.T) {
+	assert.Equal(t, common.LabelKeyControllerInstanceID, contract.LabelInstanceID)
+	assert.Equal(t, common.LabelKeyPhase, contract.LabelPhase)
+	assert.Equal(t, common.LabelKeyCompleted, contract.LabelCompleted)
+	assert.Equal(t, wfv1.SchemeGroupVersion.WithKind("Workflow"), contract.WorkflowGVK)
+	assert.Equal(t, wfv1.SchemeGroupVersion.WithResource("workflows"), contract.WorkflowGVR)
+	assert.EqualValues(t, wfv1.WorkflowPending, contract.PhasePending)
+	assert.EqualValues(t, wfv1.WorkflowRunning, contract.PhaseRunning)
+	assert.EqualValues(t, wfv1.WorkflowError, contract.PhaseError)
+}
+
+func TestPublishedKeysNeverChange(t *testing.T) {
+	for want, got := range map[string]string{
+		"workflows.argoproj.io/enable-ocm-multicluster":       contract.LabelEnable,
+		"workflows.argoproj.io/ocm-placement":                 contract.AnnotationPlacement,
+		"workflows.argoproj.io/ocm-managed-cluster":           contract.AnnotationCluster,
+		"workflows.argoproj.io/ocm-managed-cluster-namespace": contract.AnnotationClusterNamespace,
+		"workflows.argoproj.io/ocm-hub-workflow-namespace":    contract.AnnotationHubNamespace,
+		"workflows.argoproj.io/ocm-hub-workflow-name":         contract.AnnotationHubName,
+		"workflows.argoproj.io/ocm-hub-workflow-uid":          contract.AnnotationHubUID,
+		"workflows.argoproj.io/cluster":                       contract.LabelCluster,
+		"workflows.argoproj.io/workflow-namespace":            contract.LabelWorkflowNamespace,
+	} {
+		assert.Equal(t, want, got)
+	}
+}
+
+func TestEveryKeyIsAQualifiedName(t *testing.T) {
+	keys := []string{
+		contract.LabelEnable, contract.AnnotationPlacement, contract.AnnotationCluster, contract.AnnotationClusterNamespace,
+		contract.LabelCluster, contract.LabelWorkflowNamespace, contract.AnnotationHubNamespace, contract.AnnotationHubName,
+		contract.AnnotationHubUID, contract.AnnotationHubID, contract.AnnotationAttempt, contract.AnnotationRemoteWorkflow,
+		contract.FinalizerReport, contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.LabelWorkflowUID,
+		contract.FinalizerDispatch, contract.LabelInstanceID, contract.LabelPhase, contract.LabelCompleted,
+	}
+	seen := map[string]bool{}
+	for _, key := range keys {
+		assert.Empty(t, validation.IsQualifiedName(key), key)
+		assert.False(t, seen[key], "%s stands for two things", key)
+		seen[key] = true
+	}
+}
+
+func TestOurInstanceIDsAreLabelValuesThatDiffer(t *testing.T) {
+	for _, id := range []string{contract.InstanceIDHub, contract.InstanceIDGate} {
+		assert.Empty(t, validation.IsValidLabelValue(id), id)
+		assert.True(t, strings.HasPrefix(id, "ocm-multicluster"), id)
+	}
+	assert.NotEqual(t, contract.InstanceIDHub, contract.InstanceIDGate)
+}

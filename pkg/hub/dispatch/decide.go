@@ -1,0 +1,112 @@
+package dispatch
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+)
+
+// Reasons of the Events on a Workflow that is held or refused.
+const (
+	ReasonInvalidLabel     hubcopy.Reason = "InvalidLabel"
+	ReasonInvalidName      hubcopy.Reason = "InvalidName"
+	ReasonInvalidCluster   hubcopy.Reason = "InvalidClusterName"
+	ReasonForeignStatus    hubcopy.Reason = "ForeignStatus"
+	ReasonClusterNotFound  hubcopy.Reason = "ClusterNotFound"
+	ReasonClusterNotJoined hubcopy.Reason = "ClusterNotAccepted"
+	ReasonClusterNotBound  hubcopy.Reason = "ClusterNotBound"
+	ReasonNamespace        hubcopy.Reason = "NamespaceNotAllowed"
+	ReasonHubItself        hubcopy.Reason = "ClusterIsHub"
+	ReasonNameTaken        hubcopy.Reason = "NameTaken"
+	ReasonCannotTravel     hubcopy.Reason = "CannotTravel"
+)
+
+// clusterClaimID is the well-known ClusterClaim that holds the UID of a cluster's kube-system namespace, and
+// localClusterLabel the label by which OCM marks the hub that is registered as its own managed cluster.
+const (
+	clusterClaimID    = "id.k8s.io"
+	localClusterLabel = "local-cluster"
+)
+
+// hold is why a Workflow is not dispatched for now; the zero value lets it go.
+type hold struct {
+	reason  hubcopy.Reason
+	message string
+}
+
+// checkWorkflow holds back a Workflow that could not run on any cluster.
+func checkWorkflow(wf *unstructured.Unstructured) hold {
+	if value := wf.GetLabels()[contract.LabelEnable]; value != contract.LabelEnableValue {
+		return hold{ReasonInvalidLabel, fmt.Sprintf("label %s: the value must be %q, not %q: set it to dispatch the Workflow, "+
+			"or remove the label to run it here", contract.LabelEnable, contract.LabelEnableValue, value)}
+	}
+	if hubcopy.IsForeign(wf) {
+		return hold{ReasonForeignStatus, "not dispatched: the Workflow already has a status that this hub did not write. A controller on " +
+			"the hub runs it, or it was restored from a backup or prefilled by a client; create it anew without a status"}
+	}
+	if name := wf.GetName(); len(name) > contract.MaxWorkflowNameLength {
+		return hold{ReasonInvalidName, fmt.Sprintf("not dispatched: the name has %d characters, and Argo runs Workflows with at most %d",
+			len(name), contract.MaxWorkflowNameLength)}
+	}
+	return hold{}
+}
+
+// checkClusterName holds back a Workflow whose chosen cluster cannot exist.
+func checkClusterName(cluster string) hold {
+	if problems := validation.IsDNS1123Label(cluster); len(problems) > 0 {
+		return hold{ReasonInvalidCluster, fmt.Sprintf("annotation %s: %q cannot be the name of a managed cluster: %s",
+			contract.AnnotationCluster, cluster, strings.Join(problems, "; "))}
+	}
+	return hold{}
+}
+
+// target is what decides whether a Workflow may go to a cluster.
+type target struct {
+	name string
+	// cluster is nil if the hub has none of this name.
+	cluster *clusterv1.ManagedCluster
+	// bound is whether a set that holds the cluster is bound to the Workflow's namespace.
+	bound bool
+	// hubID is the UID of the hub's kube-system namespace.
+	hubID string
+}
+
+// checkTarget holds back a Workflow that may not go to its cluster, or not yet.
+func checkTarget(wf *unstructured.Unstructured, t target) hold {
+	switch {
+	case t.cluster == nil:
+		return hold{ReasonClusterNotFound, fmt.Sprintf("waiting for managed cluster %q: the hub has none of this name", t.name)}
+	case !t.cluster.DeletionTimestamp.IsZero():
+		return hold{ReasonClusterNotFound, fmt.Sprintf("managed cluster %q is being detached", t.name)}
+	case !t.cluster.Spec.HubAcceptsClient:
+		return hold{ReasonClusterNotJoined, fmt.Sprintf("waiting for managed cluster %q to be accepted by the hub", t.name)}
+	case !t.bound:
+		return hold{ReasonClusterNotBound, fmt.Sprintf("managed cluster %q is not open to namespace %s: bind a ManagedClusterSet "+
+			"that holds it with a ManagedClusterSetBinding there", t.name, wf.GetNamespace())}
+	case contract.RemoteNamespace(wf) != wf.GetNamespace():
+		return hold{ReasonNamespace, fmt.Sprintf("annotation %s: a Workflow runs in the namespace of the same name, %s, not in %s",
+			contract.AnnotationClusterNamespace, wf.GetNamespace(), contract.RemoteNamespace(wf))}
+	case isHub(t.cluster, t.hubID):
+		return hold{ReasonHubItself, fmt.Sprintf("managed cluster %q is the hub itself, where this Workflow has the name %s/%s already",
+			t.name, wf.GetNamespace(), wf.GetName())}
+	}
+	return hold{}
+}
+
+func isHub(cluster *clusterv1.ManagedCluster, hubID string) bool {
+	if cluster.Labels[localClusterLabel] == "true" {
+		return true
+	}
+	for _, claim := range cluster.Status.ClusterClaims {
+		if claim.Name == clusterClaimID && claim.Value == hubID {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,140 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	workv1 "open-cluster-management.io/api/work/v1"
+	clustersets "open-cluster-management.io/sdk-go/pkg/apis/cluster/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// plan reads all that the dispatch depends on, and returns what to create, or why to wait. Both are zero for a
+// Workflow that is not to be dispatched (yet).
+func (r *Reconciler) plan(ctx context.Context, wf *unstructured.Unstructured, cluster string) (
+	rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, held hold, err error,
+) {
+	if wf.GetLabels()[contract.LabelEnable] == "" || wf.GetLabels()[contract.LabelEnable] == "false" {
+		return nil, nil, hold{}, nil
+	}
+	if held := checkWorkflow(wf); held != (hold{}) || cluster == "" {
+		return nil, nil, held, nil
+	}
+	if held := checkClusterName(cluster); held != (hold{}) {
+		return nil, nil, held, nil
+	}
+	t, err := r.target(ctx, wf.GetNamespace(), cluster)
+	if err != nil {
+		return nil, nil, hold{}, err
+	}
+	if held := checkTarget(wf, t); held != (hold{}) {
+		return nil, nil, held, nil
+	}
+	reporting, err := r.reporting(ctx, cluster)
+	if err != nil {
+		return nil, nil, hold{}, err
+	}
+	rw = newRemoteWorkflow(wf, r.HubID, cluster, reporting)
+	if held, err := r.nameTaken(ctx, rw); err != nil || held != (hold{}) {
+		return nil, nil, held, err
+	}
+	work, err = newManifestWork(wf, rw)
+	if err != nil {
+		return nil, nil, hold{ReasonCannotTravel, fmt.Sprintf("not dispatched: the Workflow does not fit a ManifestWork: %v", err)}, nil
+	}
+	return rw, work, hold{}, nil
+}
+
+// target reads what decides whether a Workflow of the namespace may go to the cluster.
+func (r *Reconciler) target(ctx context.Context, namespace, name string) (target, error) {
+	t := target{name: name, hubID: r.HubID, cluster: &clusterv1.ManagedCluster{}}
+	err := r.Client.Get(ctx, client.ObjectKey{Name: name}, t.cluster)
+	if apierrors.IsNotFound(err) {
+		t.cluster = nil
+		return t, nil
+	}
+	if err != nil {
+		return t, fmt.Errorf("get ManagedCluster: %w", err)
+	}
+	t.bound, err = r.isBound(ctx, namespace, t.cluster)
+	return t, err
+}
+
+// isBound reports whether a ManagedClusterSet that holds the cluster is bound to the namespace.
+func (r *Reconciler) isBound(ctx context.Context, namespace string, cluster *clusterv1.ManagedCluster) (bool, error) {
+	var bindings clusterv1beta2.ManagedClusterSetBindingList
+	if err := r.Client.List(ctx, &bindings, client.InNamespace(namespace)); err != nil {
+		return false, fmt.Errorf("list ManagedClusterSetBindings: %w", err)
+	}
+	for _, binding := range bindings.Items {
+		if !meta.IsStatusConditionTrue(binding.Status.Conditions, clusterv1beta2.ClusterSetBindingBoundType) {
+			continue
+		}
+		set := &clusterv1beta2.ManagedClusterSet{}
+		err := r.Client.Get(ctx, client.ObjectKey{Name: binding.Spec.ClusterSet}, set)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("get ManagedClusterSet: %w", err)
+		}
+		selector, err := clustersets.BuildClusterSelector(set)
+		if err != nil {
+			return false, fmt.Errorf("ManagedClusterSet %s: %w", set.Name, err)
+		}
+		if selector.Matches(labels.Set(cluster.Labels)) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// reporting returns how the status will come back: through the agent wherever the addon is enabled.
+func (r *Reconciler) reporting(ctx context.Context, cluster string) (v1alpha1.Reporting, error) {
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: cluster, Name: contract.AddonName}, &addonv1beta1.ManagedClusterAddOn{})
+	if apierrors.IsNotFound(err) {
+		return v1alpha1.ReportingFeedback, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("get ManagedClusterAddOn: %w", err)
+	}
+	return v1alpha1.ReportingAgent, nil
+}
+
+// nameTaken holds back a Workflow while another run of ours has its name on the cluster: a copy that is only
+// created, never updated, would take the other's place under the eyes of the work agent.
+func (r *Reconciler) nameTaken(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (hold, error) {
+	var runs v1alpha1.RemoteWorkflowList
+	if err := r.Client.List(ctx, &runs, client.InNamespace(rw.Namespace),
+		client.MatchingFields{indexRemote: remoteKey(rw.Spec.Remote)}); err != nil {
+		return hold{}, fmt.Errorf("list RemoteWorkflows: %w", err)
+	}
+	for _, other := range runs.Items {
+		if other.Name != rw.Name {
+			return hold{ReasonNameTaken, fmt.Sprintf("waiting for the name %s on cluster %s: the earlier Workflow that has it (UID %s) is still being removed",
+				remoteKey(rw.Spec.Remote), rw.Namespace, other.Spec.WorkflowRef.UID)}, nil
+		}
+	}
+	var works workv1.ManifestWorkList
+	if err := r.Client.List(ctx, &works, client.InNamespace(rw.Namespace),
+		client.MatchingFields{indexRemote: remoteKey(rw.Spec.Remote)}); err != nil {
+		return hold{}, fmt.Errorf("list ManifestWorks: %w", err)
+	}
+	for _, other := range works.Items {
+		if other.Name != rw.Name {
+			return hold{ReasonNameTaken, fmt.Sprintf("waiting for the name %s on cluster %s: ManifestWork %s still creates it there",
+				remoteKey(rw.Spec.Remote), rw.Namespace, other.Name)}, nil
+		}
+	}
+	return hold{}, nil
+}

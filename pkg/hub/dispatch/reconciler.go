@@ -1,0 +1,197 @@
+// Package dispatch sends each Workflow that has been given a cluster there, once, and takes it back when it is deleted.
+package dispatch
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	workv1 "open-cluster-management.io/api/work/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+)
+
+// Reasons of the Events on a Workflow whose dispatch somebody tried to change.
+const (
+	reasonDispatched      = "Dispatched"
+	reasonLabelRestored   = "LabelRestored"
+	reasonClusterRestored = "ClusterRestored"
+)
+
+// Reconciler dispatches Workflows.
+type Reconciler struct {
+	Client client.Client
+	// Live reads from the API server: what is concluded from an absence must not come from a cache.
+	Live     client.Reader
+	Recorder events.EventRecorder
+	// HubID is the UID of the hub's kube-system namespace.
+	HubID string
+}
+
+// Reconcile keeps one RemoteWorkflow and one ManifestWork for each Workflow that has been given a cluster, and none
+// for a Workflow that is gone or going.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	wf, err := r.workflow(ctx, req.NamespacedName)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	current, err := r.retireOthers(ctx, req.NamespacedName, wf)
+	if err != nil || wf == nil {
+		return ctrl.Result{}, hubcopy.IgnoreStale(err)
+	}
+	switch {
+	case !wf.GetDeletionTimestamp().IsZero():
+		err = r.finalize(ctx, wf, current)
+	case current != nil:
+		err = r.keep(ctx, wf, current)
+	default:
+		err = r.dispatch(ctx, wf)
+	}
+	return ctrl.Result{}, hubcopy.IgnoreStale(err)
+}
+
+// workflow returns the Workflow, or nil if there is none. The cache shows only those with our label; the API
+// server is asked before one is taken for gone, for its run would be removed.
+func (r *Reconciler) workflow(ctx context.Context, key types.NamespacedName) (*unstructured.Unstructured, error) {
+	wf := contract.NewWorkflow()
+	err := r.Client.Get(ctx, key, wf)
+	if apierrors.IsNotFound(err) {
+		err = r.Live.Get(ctx, key, wf)
+	}
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get Workflow: %w", err)
+	}
+	return wf, nil
+}
+
+// retireOthers removes the runs of earlier Workflows of this name, and returns this one's RemoteWorkflow, if any.
+func (r *Reconciler) retireOthers(
+	ctx context.Context, key types.NamespacedName, wf *unstructured.Unstructured,
+) (*v1alpha1.RemoteWorkflow, error) {
+	var list v1alpha1.RemoteWorkflowList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{indexWorkflow: key.String()}); err != nil {
+		return nil, fmt.Errorf("list RemoteWorkflows: %w", err)
+	}
+	var current *v1alpha1.RemoteWorkflow
+	for i := range list.Items {
+		rw := &list.Items[i]
+		if wf != nil && rw.Spec.WorkflowRef.UID == wf.GetUID() {
+			current = rw
+			continue
+		}
+		if _, err := r.remove(ctx, rw); err != nil {
+			return nil, err
+		}
+	}
+	return current, nil
+}
+
+// keep sees to a Workflow that has been dispatched.
+func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) error {
+	if restored, err := r.restore(ctx, wf, rw); err != nil || restored {
+		return err
+	}
+	work := &workv1.ManifestWork{}
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(rw), work)
+	switch {
+	case apierrors.IsNotFound(err) && mayStillStart(wf, rw):
+		return r.createManifestWork(ctx, wf, rw)
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("get ManifestWork: %w", err)
+	case isRemoteDeleted(rw) && work.DeletionTimestamp.IsZero():
+		// The work agent would re-create the copy at every resync. It could not start, but it is not wanted either.
+		return r.deleteManifestWork(ctx, work)
+	}
+	return nil
+}
+
+// restore undoes edits that would detach a dispatched Workflow from its run.
+func (r *Reconciler) restore(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (bool, error) {
+	metadata := map[string]any{}
+	if !contract.IsOurs(wf) {
+		metadata["labels"] = map[string]string{contract.LabelEnable: contract.LabelEnableValue}
+		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, reasonLabelRestored, "Dispatch",
+			"label %s restored: the Workflow runs on cluster %s; delete it to end the run", contract.LabelEnable, rw.Namespace)
+	}
+	if wf.GetAnnotations()[contract.AnnotationCluster] != rw.Namespace || contract.AssignedCluster(wf) != rw.Namespace {
+		metadata["annotations"] = map[string]string{
+			contract.AnnotationCluster:  rw.Namespace,
+			contract.AnnotationAssigned: contract.Assignment(wf, rw.Spec.Attempt, rw.Namespace),
+		}
+		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, reasonClusterRestored, "Dispatch",
+			"annotation %s restored: the Workflow runs on cluster %s and cannot move; delete and create it anew to run it elsewhere",
+			contract.AnnotationCluster, rw.Namespace)
+	}
+	if len(metadata) == 0 {
+		return false, nil
+	}
+	return true, hubcopy.PatchMetadata(ctx, r.Client, wf, metadata)
+}
+
+// dispatch sends the Workflow to its cluster, or says on it why not.
+func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured) error {
+	cluster := contract.AssignedCluster(wf)
+	if cluster == "" {
+		cluster = contract.ChosenCluster(wf)
+	}
+	rw, work, held, err := r.plan(ctx, wf, cluster)
+	if err != nil {
+		return err
+	}
+	if held != (hold{}) {
+		return hubcopy.Hold(ctx, r.Client, r.Recorder, wf, held.reason, held.message)
+	}
+	if rw == nil {
+		return nil
+	}
+	if contract.AssignedCluster(wf) == "" {
+		// Recorded before anything is created, with the resourceVersion as precondition: whatever the user changes
+		// from here on, there is no second cluster.
+		if err := hubcopy.Assign(ctx, r.Client, wf, cluster); err != nil {
+			return err
+		}
+	}
+	if err := r.create(ctx, rw, work); err != nil {
+		return err
+	}
+	r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, reasonDispatched, "Dispatch", "sent to cluster %s as %s/%s",
+		cluster, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name)
+	return nil
+}
+
+// finalize removes the run of a deleted Workflow, and then lets the Workflow go.
+func (r *Reconciler) finalize(ctx context.Context, wf *unstructured.Unstructured, current *v1alpha1.RemoteWorkflow) error {
+	if current == nil {
+		// The cache may not show yet what has just been created.
+		if cluster := contract.AssignedCluster(wf); cluster != "" {
+			key := client.ObjectKey{Namespace: cluster, Name: contract.RemoteWorkflowName(wf.GetName(), wf.GetUID(), contract.Attempt(wf))}
+			live := &v1alpha1.RemoteWorkflow{}
+			err := r.Live.Get(ctx, key, live)
+			if client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("get RemoteWorkflow: %w", err)
+			}
+			if err == nil {
+				current = live
+			}
+		}
+	}
+	if current != nil {
+		if gone, err := r.remove(ctx, current); err != nil || !gone {
+			return err
+		}
+	}
+	return hubcopy.Release(ctx, r.Client, wf)
+}

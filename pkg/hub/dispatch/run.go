@@ -1,0 +1,95 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// mayStillStart reports whether the run's ManifestWork is missing because it has not been created yet, and not
+// because somebody removed it: once a copy has been recorded or has shown a phase, there is no other.
+func mayStillStart(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) bool {
+	if !rw.DeletionTimestamp.IsZero() || rw.Status.RemoteUID != "" || isRemoteDeleted(rw) {
+		return false
+	}
+	phase := contract.Phase(wf)
+	return phase == "" || phase == contract.PhasePending
+}
+
+func isRemoteDeleted(rw *v1alpha1.RemoteWorkflow) bool {
+	return meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+}
+
+// create makes the RemoteWorkflow, the root of the run, and then the ManifestWork that it owns.
+func (r *Reconciler) create(ctx context.Context, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) error {
+	err := r.Client.Create(ctx, rw)
+	if apierrors.IsAlreadyExists(err) {
+		// The cache lagged behind our own creation. The name is a hash of the Workflow's UID: it is the same run.
+		err = r.Live.Get(ctx, client.ObjectKeyFromObject(rw), rw)
+	}
+	if err != nil {
+		return fmt.Errorf("create RemoteWorkflow: %w", err)
+	}
+	work.OwnerReferences[0].UID = rw.UID
+	if err := r.Client.Create(ctx, work); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create ManifestWork: %w", err)
+	}
+	return nil
+}
+
+// createManifestWork makes good for a crash between the two creations.
+func (r *Reconciler) createManifestWork(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) error {
+	work, err := newManifestWork(wf, rw)
+	if err != nil {
+		return fmt.Errorf("build ManifestWork: %w", err)
+	}
+	if err := r.Client.Create(ctx, work); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create ManifestWork: %w", err)
+	}
+	return nil
+}
+
+// remove takes a run back, step by step, and reports whether it is gone. Each step is taken when the watch shows that
+// the one before is done: the agent sees the RemoteWorkflow's deletion and releases the copy, the work agent deletes
+// the copy and then the ManifestWork, and with that gone the RemoteWorkflow may go.
+func (r *Reconciler) remove(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (gone bool, err error) {
+	deleted := !rw.DeletionTimestamp.IsZero()
+	if !deleted {
+		if err := r.Client.Delete(ctx, rw, client.Preconditions{UID: &rw.UID}); client.IgnoreNotFound(err) != nil {
+			return false, fmt.Errorf("delete RemoteWorkflow: %w", err)
+		}
+	}
+	work := &workv1.ManifestWork{}
+	switch err := r.Live.Get(ctx, client.ObjectKeyFromObject(rw), work); {
+	case err == nil && work.DeletionTimestamp.IsZero():
+		return false, r.deleteManifestWork(ctx, work)
+	case err == nil || (apierrors.IsNotFound(err) && !deleted):
+		return false, nil
+	case !apierrors.IsNotFound(err):
+		return false, fmt.Errorf("get ManifestWork: %w", err)
+	}
+	released := rw.DeepCopy()
+	released.Finalizers = slices.DeleteFunc(released.Finalizers, func(f string) bool { return f == contract.FinalizerDispatch })
+	err = r.Client.Patch(ctx, released, client.MergeFromWithOptions(rw, client.MergeFromWithOptimisticLock{}))
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("release RemoteWorkflow: %w", err)
+	}
+	return true, nil
+}
+
+func (r *Reconciler) deleteManifestWork(ctx context.Context, work *workv1.ManifestWork) error {
+	err := r.Client.Delete(ctx, work, client.Preconditions{UID: &work.UID})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete ManifestWork: %w", err)
+	}
+	return nil
+}

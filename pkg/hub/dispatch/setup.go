@@ -1,0 +1,102 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	workv1 "open-cluster-management.io/api/work/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+)
+
+// Indexes of the caches.
+const (
+	// indexWorkflow finds the RemoteWorkflows of a Workflow's name, by "<namespace>/<name>".
+	indexWorkflow = "dispatch.workflow"
+	// indexRemote finds what stands for a name on a managed cluster, by "<namespace>/<name>".
+	indexRemote = "dispatch.remote"
+	// indexHeld finds the Workflows that have not been dispatched.
+	indexHeld = "dispatch.held"
+)
+
+// SetupWithManager adds the reconciler to the manager. All that can end a wait is watched; nothing is polled.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	held := handler.EnqueueRequestsFromMapFunc(r.held)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("dispatch").
+		For(contract.NewWorkflow()).
+		Watches(&v1alpha1.RemoteWorkflow{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfRemoteWorkflow)).
+		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfManifestWork), builder.WithPredicates(onlyRemovals)).
+		Watches(&clusterv1.ManagedCluster{}, held, builder.WithPredicates(predicate.Or[client.Object](
+			predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
+		Watches(&clusterv1beta2.ManagedClusterSet{}, held, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, held).
+		Watches(&addonv1beta1.ManagedClusterAddOn{}, held, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WithOptions(options).
+		Complete(r)
+}
+
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &v1alpha1.RemoteWorkflow{}, indexWorkflow, func(obj client.Object) []string {
+		ref := obj.(*v1alpha1.RemoteWorkflow).Spec.WorkflowRef
+		return []string{ref.Namespace + "/" + ref.Name}
+	}); err != nil {
+		return err
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.RemoteWorkflow{}, indexRemote, func(obj client.Object) []string {
+		return []string{remoteKey(obj.(*v1alpha1.RemoteWorkflow).Spec.Remote)}
+	}); err != nil {
+		return err
+	}
+	if err := indexer.IndexField(ctx, &workv1.ManifestWork{}, indexRemote, func(obj client.Object) []string {
+		var keys []string
+		for _, config := range obj.(*workv1.ManifestWork).Spec.ManifestConfigs {
+			id := config.ResourceIdentifier
+			keys = append(keys, remoteKey(v1alpha1.RemoteReference{Namespace: id.Namespace, Name: id.Name}))
+		}
+		return keys
+	}); err != nil {
+		return err
+	}
+	return indexer.IndexField(ctx, contract.NewWorkflow(), indexHeld, func(obj client.Object) []string {
+		if phase := contract.Phase(obj.(*unstructured.Unstructured)); phase != "" && phase != contract.PhasePending {
+			return nil
+		}
+		return []string{""}
+	})
+}
+
+func remoteKey(remote v1alpha1.RemoteReference) string { return remote.Namespace + "/" + remote.Name }
+
+// onlyRemovals passes what a ManifestWork's removal says; its status is none of this package's business.
+var onlyRemovals = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+}
+
+// held maps a change of the surroundings to the Workflows that it may set free.
+func (r *Reconciler) held(ctx context.Context, _ client.Object) []reconcile.Request {
+	requests, err := hubcopy.Listed(ctx, r.Client, client.MatchingFields{indexHeld: ""})
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list the Workflows that wait")
+	}
+	return requests
+}

@@ -1,0 +1,139 @@
+// Package hubcopy writes the hub's copy of a Workflow: nothing else on the hub writes its status.
+package hubcopy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// Reason is why a Workflow waits or is refused. It is the reason of the Event that tells the user.
+type Reason string
+
+// IgnoreStale drops the errors that say no more than that a Workflow has changed, or is gone, since it was read: the
+// watch brings the change, and with it the next try.
+func IgnoreStale(err error) error {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// IsForeign reports whether the Workflow has a status that the hub did not write for it: a controller on the hub
+// runs it, it was restored from a backup, or a client prefilled it. A status without content, which typed
+// clients send, is nobody's.
+func IsForeign(wf *unstructured.Unstructured) bool {
+	status := contract.Status(wf)
+	if isBlank(status) {
+		return false
+	}
+	hash, err := contract.StatusHash(wf.GetUID(), status)
+	return err != nil || hash != wf.GetAnnotations()[contract.AnnotationStatusHash]
+}
+
+func isBlank(status map[string]any) bool {
+	for _, value := range status {
+		if v := reflect.ValueOf(value); v.IsValid() && !v.IsZero() &&
+			((v.Kind() != reflect.Map && v.Kind() != reflect.Slice) || v.Len() > 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// Hold keeps a Workflow Pending with the message, and says the same in an Event. It writes nothing, and says
+// nothing, when the Workflow already says so. A status that is not ours keeps all but its message, and a
+// finished one keeps that, too.
+func Hold(
+	ctx context.Context, c client.Client, recorder events.EventRecorder,
+	wf *unstructured.Unstructured, reason Reason, message string,
+) error {
+	status := map[string]any{"phase": contract.PhasePending, "message": message}
+	foreign := IsForeign(wf)
+	switch {
+	case foreign && contract.IsFinished(contract.Phase(wf)):
+		recorder.Eventf(wf, nil, corev1.EventTypeWarning, string(reason), "Dispatch", "%s", message)
+		return nil
+	case foreign && contract.StatusString(contract.Status(wf), "message") == message:
+		return nil
+	case foreign:
+		if err := patch(ctx, c, wf, []operation{{"add", "/status/message", message}}); err != nil {
+			return err
+		}
+	default:
+		if written, err := Write(ctx, c, wf, status); err != nil || !written {
+			return err
+		}
+	}
+	recorder.Eventf(wf, nil, corev1.EventTypeWarning, string(reason), "Dispatch", "%s", message)
+	return nil
+}
+
+// Write makes status the whole status of the hub's copy, together with the labels that Argo's clients filter by
+// and the hash that marks the status as the hub's, in one patch that fails with a conflict if the Workflow has
+// changed since it was read. It reports whether it wrote: an equal status is not written again.
+func Write(ctx context.Context, c client.Client, wf *unstructured.Unstructured, status map[string]any) (bool, error) {
+	hash, err := contract.StatusHash(wf.GetUID(), status)
+	if err != nil {
+		return false, err
+	}
+	if wf.GetAnnotations()[contract.AnnotationStatusHash] == hash &&
+		equality.Semantic.DeepEqual(contract.Status(wf), status) {
+		return false, nil
+	}
+	phase := contract.StatusString(status, "phase")
+	var ops []operation
+	if wf.GetAnnotations() == nil {
+		ops = append(ops, operation{"add", "/metadata/annotations", map[string]string{}})
+	}
+	ops = append(ops,
+		// On the main resource: the Workflow CRD has no status subresource. As a whole: a merge patch would keep
+		// nodes that a retry has removed.
+		operation{"add", "/status", status},
+		operation{"add", "/metadata/labels/" + escape(contract.LabelPhase), phase},
+		operation{"add", "/metadata/labels/" + escape(contract.LabelCompleted), strconv.FormatBool(contract.IsFinished(phase))},
+		operation{"add", "/metadata/annotations/" + escape(contract.AnnotationStatusHash), hash},
+	)
+	return true, patch(ctx, c, wf, ops)
+}
+
+// operation is one operation of a JSON patch (RFC 6902).
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
+}
+
+func patch(ctx context.Context, c client.Client, wf *unstructured.Unstructured, ops []operation) error {
+	// Setting the resourceVersion that was read makes the API server refuse the patch with a conflict when it is stale.
+	ops = append(ops, operation{"add", "/metadata/resourceVersion", wf.GetResourceVersion()})
+	data, err := json.Marshal(ops)
+	if err != nil {
+		return fmt.Errorf("encode patch: %w", err)
+	}
+	target := contract.NewWorkflow()
+	target.SetNamespace(wf.GetNamespace())
+	target.SetName(wf.GetName())
+	if err := c.Patch(ctx, target, client.RawPatch(types.JSONPatchType, data)); err != nil {
+		return fmt.Errorf("patch status of Workflow %s: %w", client.ObjectKeyFromObject(wf), err)
+	}
+	return nil
+}
+
+// escape makes a key a part of a JSON pointer (RFC 6901).
+func escape(key string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+}

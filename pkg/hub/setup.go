@@ -1,0 +1,191 @@
+// Package hub is the manager on the hub: it places, dispatches and mirrors Workflows, and registers the agents.
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	workv1 "open-cluster-management.io/api/work/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/dispatch"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/placement"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/status"
+)
+
+// componentName identifies the manager in Events, and its Lease.
+const componentName = contract.AddonName + "-hub"
+
+// Options configure the manager.
+type Options struct {
+	// MetricsBindAddress and HealthProbeBindAddress are host:port; "0" switches either off.
+	MetricsBindAddress     string
+	HealthProbeBindAddress string
+	// LeaderElection makes replicas take turns; the Lease is in LeaderElectionNamespace.
+	LeaderElection          bool
+	LeaderElectionNamespace string
+	// QPS and Burst bound the manager's requests to the hub's API server, per second.
+	QPS   float32
+	Burst int
+	// Concurrency is the number of Workflows that each reconciler works on at a time.
+	Concurrency int
+}
+
+// Scheme returns the types that the manager reads and writes. Workflows are not among them: they stay untyped.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, workv1.Install, addonv1beta1.Install,
+		clusterv1.Install, clusterv1beta1.Install, clusterv1beta2.Install,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("build scheme: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// NewManager returns a manager for the hub that config reaches, with all reconcilers. It returns an error that says
+// what to do when the hub lacks an API.
+func NewManager(ctx context.Context, config *rest.Config, options Options) (manager.Manager, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = options.QPS, options.Burst
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         cacheOptions(),
+		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
+		HealthProbeBindAddress:        options.HealthProbeBindAddress,
+		LeaderElection:                options.LeaderElection,
+		LeaderElectionID:              componentName,
+		LeaderElectionNamespace:       options.LeaderElectionNamespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create manager: %w", err)
+	}
+	if err := errors.Join(
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("ping", healthz.Ping),
+	); err != nil {
+		return nil, fmt.Errorf("add probes: %w", err)
+	}
+	if err := requireAPIs(mgr.GetRESTMapper()); err != nil {
+		return nil, err
+	}
+	return mgr, addReconcilers(ctx, mgr, options)
+}
+
+func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) error {
+	hubID, err := hubID(ctx, mgr.GetAPIReader())
+	if err != nil {
+		return err
+	}
+	recorder := mgr.GetEventRecorder(componentName)
+	return errors.Join(
+		(&placement.Reconciler{Client: mgr.GetClient(), Recorder: recorder}).
+			SetupWithManager(ctx, mgr, controllerOptions(options)),
+		(&dispatch.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, HubID: hubID}).
+			SetupWithManager(ctx, mgr, controllerOptions(options)),
+		(&status.Reconciler{Client: mgr.GetClient(), Recorder: recorder}).
+			SetupWithManager(mgr, controllerOptions(options)),
+	)
+}
+
+// controllerOptions replaces the default rate limiter: that one also bounds the retries of all Workflows together,
+// to ten a second.
+func controllerOptions(options Options) controller.Options {
+	return controller.Options{
+		MaxConcurrentReconciles: options.Concurrency,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second),
+	}
+}
+
+// cacheOptions restrict the caches to what is ours.
+func cacheOptions() cache.Options {
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			// Whatever the value of the label: a wrong one must be told. The objects are large and are only read.
+			contract.NewWorkflow():              {Label: exists(contract.LabelEnable), UnsafeDisableDeepCopy: ptr.To(true)},
+			&workv1.ManifestWork{}:              {Label: exists(contract.LabelWorkflowUID)},
+			&addonv1beta1.ManagedClusterAddOn{}: {Field: fields.OneTermEqualSelector("metadata.name", contract.AddonName)},
+		},
+	}
+}
+
+func exists(label string) labels.Selector {
+	selector := labels.NewSelector()
+	if requirement, err := labels.NewRequirement(label, selection.Exists, nil); err == nil {
+		selector = selector.Add(*requirement)
+	}
+	return selector
+}
+
+// hubID returns the UID of the hub's kube-system namespace.
+func hubID(ctx context.Context, reader client.Reader) (string, error) {
+	namespace := &corev1.Namespace{}
+	if err := reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, namespace); err != nil {
+		return "", fmt.Errorf("read the hub's identity from namespace %s: %w", metav1.NamespaceSystem, err)
+	}
+	return string(namespace.UID), nil
+}
+
+// requireAPIs returns an error that says what is missing on the hub, and how to get it.
+func requireAPIs(mapper meta.RESTMapper) error {
+	const ocm = "install Open Cluster Management on the hub (clusteradm init)"
+	required := []struct {
+		kind   schema.GroupVersionKind
+		advice string
+	}{
+		{contract.WorkflowGVK, "install Argo's minimal CRDs on the hub"},
+		{v1alpha1.GroupVersion.WithKind("RemoteWorkflow"), "apply the CRD in charts/argo-workflow-multicluster/crds"},
+		{workv1.SchemeGroupVersion.WithKind("ManifestWork"), ocm},
+		{clusterv1.SchemeGroupVersion.WithKind("ManagedCluster"), ocm},
+		{clusterv1beta1.SchemeGroupVersion.WithKind("PlacementDecision"), ocm},
+		{clusterv1beta2.SchemeGroupVersion.WithKind("ManagedClusterSetBinding"), ocm},
+		{addonv1beta1.SchemeGroupVersion.WithKind("ManagedClusterAddOn"), "update Open Cluster Management on the hub to a version that serves it"},
+	}
+	for _, r := range required {
+		_, err := mapper.RESTMapping(r.kind.GroupKind(), r.kind.Version)
+		if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
+			return fmt.Errorf("the hub does not serve %s %s: %s", r.kind.GroupVersion(), r.kind.Kind, r.advice)
+		}
+		if err != nil {
+			return fmt.Errorf("look up %s: %w", r.kind, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package status
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// refusal is why a report is not taken; the zero value takes it.
+type refusal struct {
+	reason  string
+	message string
+}
+
+// Reasons for refusing a report.
+const (
+	RefusedWrongCluster  = "WrongCluster"
+	RefusedWrongWorkflow = "WrongWorkflow"
+	RefusedWrongCopy     = "WrongCopy"
+	RefusedUnreadable    = "UnreadableReport"
+	RefusedEmpty         = "EmptyReport"
+)
+
+// accept returns the status that the cluster reports, if it speaks of this very run. Whoever has the agent's
+// credentials may write anything into the report: it is data, and never followed.
+func accept(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (map[string]any, refusal) {
+	report := rw.Status.Report
+	switch {
+	case rw.Namespace != contract.AssignedCluster(wf):
+		return nil, refusal{RefusedWrongCluster, fmt.Sprintf("refused a report from cluster %s: the Workflow runs on %s",
+			rw.Namespace, contract.AssignedCluster(wf))}
+	case report.WorkflowUID != wf.GetUID() || report.Attempt != rw.Spec.Attempt:
+		return nil, refusal{RefusedWrongWorkflow, fmt.Sprintf("refused a report from cluster %s: it speaks of Workflow UID %q, attempt %d, not of this one",
+			rw.Namespace, report.WorkflowUID, report.Attempt)}
+	case rw.Status.RemoteUID == "" || report.RemoteUID != rw.Status.RemoteUID:
+		return nil, refusal{RefusedWrongCopy, fmt.Sprintf("refused a report from cluster %s: it speaks of a copy with UID %q, and the run is %q",
+			rw.Namespace, report.RemoteUID, rw.Status.RemoteUID)}
+	}
+	status, refused := read(rw)
+	if refused.reason != "" {
+		return nil, refused
+	}
+	phase := contract.StatusString(status, "phase")
+	if problems := validation.IsValidLabelValue(phase); phase == "" || len(problems) > 0 {
+		return nil, refusal{RefusedEmpty, fmt.Sprintf("refused a report from cluster %s: a status with phase %.40q is none", rw.Namespace, phase)}
+	}
+	return status, refusal{}
+}
+
+// read decodes a report, or, where the agent could only send a summary, makes do with that.
+func read(rw *v1alpha1.RemoteWorkflow) (map[string]any, refusal) {
+	if len(rw.Status.Report.Data) > 0 {
+		status, err := contract.DecodeStatus(rw.Status.Report.Data)
+		if err != nil {
+			return nil, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)}
+		}
+		return status, refusal{}
+	}
+	s := rw.Status
+	status := summary(map[string]string{
+		"phase": s.Phase, "progress": s.Progress, "message": s.Message, "startedAt": format(s.StartedAt), "finishedAt": format(s.FinishedAt),
+	})
+	addCondition(status, ConditionIncomplete, "the whole status is too large for the hub's API server: only a summary is shown; the rest is on cluster "+rw.Namespace)
+	return status, refusal{}
+}
+
+func format(t *metav1.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}

@@ -1,0 +1,168 @@
+package status
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	workv1 "open-cluster-management.io/api/work/v1"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+)
+
+// Reasons of the Events on a Workflow whose run needs the user's attention.
+const (
+	ReasonNotStarted    hubcopy.Reason = "NotStarted"
+	ReasonApplyFailed   hubcopy.Reason = "ApplyFailed"
+	ReasonRemoteDeleted hubcopy.Reason = "RemoteDeleted"
+	ReasonLost          hubcopy.Reason = "Lost"
+	ReasonIncomplete    hubcopy.Reason = "StatusIncomplete"
+)
+
+// outcome is what the hub's copy is to show; the zero value leaves it as it is.
+type outcome struct {
+	status map[string]any
+	// reason and message make up an Event that accompanies the status, if it is written.
+	reason  hubcopy.Reason
+	message string
+	// refused is why the cluster's report was not taken, for the metric.
+	refused refusal
+}
+
+// decide returns what the hub's copy wf is to show, given its RemoteWorkflow and its ManifestWork, which may be nil.
+func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) outcome {
+	if rw.Spec.Reporting == v1alpha1.ReportingFeedback {
+		return fromFeedback(wf, rw, work)
+	}
+	deleted := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	if deleted != nil && deleted.Status != metav1.ConditionTrue {
+		deleted = nil
+	}
+	if rw.Status.Report == nil && deleted == nil {
+		return beforeReport(wf, rw, work)
+	}
+	status := map[string]any{}
+	if rw.Status.Report != nil {
+		accepted, refused := accept(wf, rw)
+		if refused.reason != "" {
+			return refuse(wf, refused)
+		}
+		status = accepted
+	}
+	out := outcome{status: status}
+	if deleted != nil {
+		out = markDeleted(status, rw.Namespace, deleted)
+	}
+	if problem := restrict(out.status, wf); problem != "" {
+		addCondition(out.status, ConditionIncomplete, problem)
+		out.reason, out.message = ReasonIncomplete, problem
+	}
+	return out
+}
+
+// beforeReport shows what keeps a dispatched Workflow from starting.
+func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) outcome {
+	if phase := contract.Phase(wf); phase != "" && phase != contract.PhasePending {
+		return outcome{}
+	}
+	started := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionStarted)
+	if started != nil && started.Status == metav1.ConditionFalse {
+		return pending(ReasonNotStarted, fmt.Sprintf("cluster %s: %s", rw.Namespace, started.Message))
+	}
+	if problem := applyProblem(work); problem != "" {
+		return pending(ReasonApplyFailed, fmt.Sprintf("cluster %s: cannot create the Workflow: %s", rw.Namespace, problem))
+	}
+	if contract.StatusString(contract.Status(wf), "message") != "" {
+		// It waited for something and waits no more.
+		return outcome{status: map[string]any{"phase": contract.PhasePending, "message": "sent to cluster " + rw.Namespace}}
+	}
+	return outcome{}
+}
+
+func pending(reason hubcopy.Reason, message string) outcome {
+	return outcome{
+		status: map[string]any{"phase": contract.PhasePending, "message": message},
+		reason: reason, message: message,
+	}
+}
+
+// applyProblem returns why the work agent could not create the copy; "" if it could or has not tried.
+func applyProblem(work *workv1.ManifestWork) string {
+	if work == nil {
+		return ""
+	}
+	for _, manifest := range work.Status.ResourceStatus.Manifests {
+		applied := meta.FindStatusCondition(manifest.Conditions, workv1.ManifestApplied)
+		if applied != nil && applied.Status == metav1.ConditionFalse {
+			return applied.Message
+		}
+	}
+	applied := meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied)
+	if applied != nil && applied.Status == metav1.ConditionFalse {
+		return applied.Message
+	}
+	return ""
+}
+
+// markDeleted turns the last reported status of a run that was deleted on its cluster before it finished into an
+// error: nobody will finish it. A run that had finished keeps its end.
+func markDeleted(status map[string]any, cluster string, deleted *metav1.Condition) outcome {
+	finished := contract.IsFinished(contract.StatusString(status, "phase"))
+	if deleted.Reason == v1alpha1.ReasonDeletedFinished || (deleted.Reason == v1alpha1.ReasonVanishedUnfinished && finished) {
+		return outcome{status: status}
+	}
+	message := fmt.Sprintf("cluster %s: %s", cluster, deleted.Message)
+	status["phase"] = contract.PhaseError
+	status["message"] = message
+	if contract.StatusString(status, "finishedAt") == "" {
+		status["finishedAt"] = deleted.LastTransitionTime.UTC().Format(time.RFC3339)
+	}
+	return outcome{status: status, reason: ReasonRemoteDeleted, message: message}
+}
+
+// refuse shows on the hub's copy that its cluster sent something unacceptable, and leaves the rest as it is.
+func refuse(wf *unstructured.Unstructured, refused refusal) outcome {
+	status := runtime.DeepCopyJSON(contract.Status(wf))
+	if contract.StatusString(status, "phase") == "" {
+		status = map[string]any{"phase": contract.PhasePending, "message": refused.message}
+	}
+	addCondition(status, ConditionRefused, refused.message)
+	return outcome{status: status, reason: hubcopy.Reason(refused.reason), message: refused.message, refused: refused}
+}
+
+// Conditions that the hub adds to those that Argo keeps in a Workflow's status.
+const (
+	// ConditionIncomplete says which parts of the real status the hub's copy lacks, and why.
+	ConditionIncomplete = "StatusIncomplete"
+	// ConditionRefused says why a report from the managed cluster was not taken.
+	ConditionRefused = "ReportRefused"
+)
+
+// addCondition sets a condition, in Argo's form, in a Workflow's status.
+func addCondition(status map[string]any, conditionType, message string) {
+	condition := map[string]any{"type": conditionType, "status": string(metav1.ConditionTrue), "message": message}
+	existing, _ := status["conditions"].([]any)
+	conditions := make([]any, 0, len(existing)+1)
+	for _, c := range existing {
+		if m, ok := c.(map[string]any); !ok || m["type"] != conditionType {
+			conditions = append(conditions, c)
+		}
+	}
+	status["conditions"] = append(conditions, condition)
+}
+
+// summary is the little that is known of a run without its whole status.
+func summary(fields map[string]string) map[string]any {
+	status := map[string]any{}
+	for key, value := range fields {
+		if value != "" {
+			status[key] = value
+		}
+	}
+	return status
+}

@@ -1,0 +1,81 @@
+package status
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
+	workv1 "open-cluster-management.io/api/work/v1"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// fromFeedback shows what the work agent feeds back of a run on a cluster without our agent: a summary, marked so.
+func fromFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) outcome {
+	mark := fmt.Sprintf("summary only: cluster %s runs no agent (addon %s)", rw.Namespace, contract.AddonName)
+	values := feedback(work)
+	phase := values["phase"]
+	current := contract.Phase(wf)
+	switch {
+	case contract.IsFinished(current) && !contract.IsFinished(phase):
+		// What has ended stays ended, whatever now bears the name, or nothing does.
+		return outcome{}
+	case values[contract.FeedbackHubUID] == string(wf.GetUID()) && phase != "" && len(validation.IsValidLabelValue(phase)) == 0:
+		if message := values["message"]; message != "" {
+			mark += ": " + message
+		}
+		values["message"] = mark
+		return outcome{status: summary(onlyStatus(values))}
+	case isLost(work):
+		message := mark + ": the Workflow is gone from the cluster, or was never seen there"
+		status := map[string]any{"phase": contract.PhasePending, "message": message}
+		if current != "" {
+			status["phase"] = current
+		}
+		return outcome{status: status, reason: ReasonLost, message: message}
+	}
+	if problem := applyProblem(work); problem != "" {
+		return pending(ReasonApplyFailed, fmt.Sprintf("cluster %s: cannot create the Workflow: %s", rw.Namespace, problem))
+	}
+	if current == "" || current == contract.PhasePending {
+		return outcome{status: map[string]any{"phase": contract.PhasePending, "message": mark}}
+	}
+	return outcome{}
+}
+
+// feedback returns the values that the work agent fed back of the copy, by name.
+func feedback(work *workv1.ManifestWork) map[string]string {
+	values := map[string]string{}
+	if work == nil {
+		return values
+	}
+	for _, manifest := range work.Status.ResourceStatus.Manifests {
+		for _, value := range manifest.StatusFeedbacks.Values {
+			if value.Value.String != nil {
+				values[value.Name] = *value.Value.String
+			}
+		}
+	}
+	return values
+}
+
+func onlyStatus(values map[string]string) map[string]string {
+	fields := map[string]string{}
+	for name, value := range values {
+		if slices.Contains(contract.FeedbackStatusFields, name) {
+			fields[name] = value
+		}
+	}
+	return fields
+}
+
+// isLost reports whether the copy was created and is not there any more, unfinished.
+func isLost(work *workv1.ManifestWork) bool {
+	return work != nil &&
+		meta.IsStatusConditionTrue(work.Status.Conditions, workv1.WorkApplied) &&
+		meta.IsStatusConditionFalse(work.Status.Conditions, workv1.WorkAvailable) &&
+		!meta.IsStatusConditionTrue(work.Status.Conditions, workv1.WorkComplete)
+}

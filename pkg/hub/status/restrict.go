@@ -1,0 +1,155 @@
+package status
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// maxNodesBytes bounds expanded compressedNodes. Argo packs nodes so that the object stays below 1 MiB, which
+// some ten times as much fits into.
+const maxNodesBytes = 32 << 20
+
+// restrict removes from a reported status what the hub's copy must not carry, and returns what is missing in the
+// hub's copy because of it, "" for nothing worth telling.
+//
+//   - Where an artifact lies: argo-server on the hub fetches artifacts from where status.nodes says, with secrets of the
+//     Workflow's namespace on the hub. A forged endpoint or secret name would send those secrets away. So a location
+//     keeps more than its key only where it is one of the Workflow's own spec.
+//   - The pointer to nodes that Argo offloaded to the managed cluster's database: the hub cannot follow it.
+func restrict(status map[string]any, wf *unstructured.Unstructured) string {
+	known := locations{}
+	walkArtifacts(wf.Object["spec"], func(artifact map[string]any) { known.add(artifact) })
+	walkArtifacts(status, known.strip)
+
+	var problems []string
+	if packed := contract.StatusString(status, "compressedNodes"); packed != "" {
+		repacked, err := restrictPacked(packed, known)
+		if err != nil {
+			delete(status, "compressedNodes")
+			problems = append(problems, fmt.Sprintf("the nodes are packed in a way that the hub cannot check: %v", err))
+		} else {
+			status["compressedNodes"] = repacked
+		}
+	}
+	if _, offloaded := status["offloadNodeStatusVersion"]; offloaded {
+		delete(status, "offloadNodeStatusVersion")
+		problems = append(problems, "the nodes are in the managed cluster's database (offloaded), out of the hub's reach")
+	}
+	return strings.Join(problems, "; ")
+}
+
+// restrictPacked applies the same to packed nodes, and leaves the packing alone where nothing had to be removed.
+func restrictPacked(packed string, known locations) (string, error) {
+	compressed, err := base64.StdEncoding.DecodeString(packed)
+	if err != nil {
+		return "", fmt.Errorf("base64: %w", err)
+	}
+	raw, err := contract.Decompress(compressed, maxNodesBytes)
+	if err != nil {
+		return "", err
+	}
+	var nodes map[string]any
+	if err := json.Unmarshal(raw, &nodes); err != nil {
+		return "", fmt.Errorf("JSON: %w", err)
+	}
+	before, err := json.Marshal(nodes)
+	if err != nil {
+		return "", fmt.Errorf("JSON: %w", err)
+	}
+	walkArtifacts(nodes, known.strip)
+	after, err := json.Marshal(nodes)
+	if err != nil {
+		return "", fmt.Errorf("JSON: %w", err)
+	}
+	if string(before) == string(after) {
+		return packed, nil
+	}
+	return pack(after)
+}
+
+// pack packs nodes as Argo does: gzip'd, in base64.
+func pack(nodes []byte) (string, error) {
+	compressed, err := contract.Compress(nodes)
+	if err != nil {
+		return "", err
+	}
+	return base64.StdEncoding.EncodeToString(compressed), nil
+}
+
+// notLocations are the fields of an artifact, an archive location or a repository that are objects and yet say
+// nothing of where it lies. Whatever else is an object is taken for a storage driver, so that those of newer versions
+// of Argo are covered.
+var notLocations = []string{"archive", "artifactGC", "raw"}
+
+// keyFields name an artifact within its store.
+var keyFields = []string{"key", "blob"}
+
+// locations holds, as canonical JSON, the stores that a Workflow's own spec names.
+type locations map[string]bool
+
+func (l locations) add(artifact map[string]any) {
+	for driver, config := range artifact {
+		if location, ok := config.(map[string]any); ok && !slices.Contains(notLocations, driver) {
+			l[store(driver, location)] = true
+		}
+	}
+}
+
+// strip leaves of each location that the spec does not name no more than the key.
+func (l locations) strip(artifact map[string]any) {
+	for driver, config := range artifact {
+		location, ok := config.(map[string]any)
+		if !ok || slices.Contains(notLocations, driver) || l[store(driver, location)] {
+			continue
+		}
+		maps.DeleteFunc(location, func(field string, _ any) bool { return !slices.Contains(keyFields, field) })
+	}
+}
+
+// store identifies where artifacts lie, apart from their keys.
+func store(driver string, location map[string]any) string {
+	rest := maps.Clone(location)
+	maps.DeleteFunc(rest, func(field string, _ any) bool { return slices.Contains(keyFields, field) })
+	raw, err := json.Marshal(rest)
+	if err != nil {
+		return ""
+	}
+	return driver + string(raw)
+}
+
+// walkArtifacts calls visit for everything within value that can say where an artifact lies.
+func walkArtifacts(value any, visit func(map[string]any)) {
+	switch v := value.(type) {
+	case []any:
+		for _, item := range v {
+			walkArtifacts(item, visit)
+		}
+	case map[string]any:
+		for key, field := range v {
+			switch key {
+			case "artifacts":
+				items, _ := field.([]any)
+				for _, item := range items {
+					visitObject(item, visit)
+				}
+			case "archiveLocation", "artifactRepository", "artifactPaths":
+				visitObject(field, visit)
+			}
+			walkArtifacts(field, visit)
+		}
+	}
+}
+
+func visitObject(value any, visit func(map[string]any)) {
+	if object, ok := value.(map[string]any); ok {
+		visit(object)
+	}
+}

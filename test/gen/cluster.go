@@ -1,0 +1,93 @@
+package gen
+
+import (
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// GlobalSet is the ManagedClusterSet of every cluster, which OCM makes by itself.
+const GlobalSet = "global"
+
+// ManagedCluster builds a cluster that has joined and is available.
+func ManagedCluster(name string, mods ...Mod) *clusterv1.ManagedCluster {
+	cluster := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name, UID: UIDOf(name)}}
+	cluster.Spec.HubAcceptsClient = true
+	healthy := []Mod{
+		WithCondition(clusterv1.ManagedClusterConditionHubAccepted, metav1.ConditionTrue, "HubClusterAdminAccepted", ""),
+		WithCondition(clusterv1.ManagedClusterConditionJoined, metav1.ConditionTrue, "ManagedClusterJoined", ""),
+		WithCondition(clusterv1.ManagedClusterConditionAvailable, metav1.ConditionTrue, "ManagedClusterAvailable", ""),
+	}
+	return build(build(cluster, healthy), mods)
+}
+
+// InClusterSet makes a cluster a member of this ManagedClusterSet, besides the global one.
+func InClusterSet(set string) Mod {
+	return WithLabels(map[string]string{clusterv1beta2.ClusterSetLabel: set})
+}
+
+// WithAllocatableCPU says how much CPU pods can have on a cluster.
+func WithAllocatableCPU(cpu string) Mod {
+	return on(func(cluster *clusterv1.ManagedCluster) {
+		cluster.Status.Allocatable = clusterv1.ResourceList{clusterv1.ResourceCPU: resource.MustParse(cpu)}
+	})
+}
+
+// ManagedClusterAddOn builds the agent's addon on a cluster, available.
+func ManagedClusterAddOn(cluster string, mods ...Mod) *addonv1beta1.ManagedClusterAddOn {
+	addon := &addonv1beta1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{
+		Namespace: cluster, Name: contract.AddonName, UID: UIDOf(cluster + contract.AddonName),
+	}}
+	WithCondition(addonv1beta1.ManagedClusterAddOnConditionAvailable, metav1.ConditionTrue, "ManagedClusterAddOnLeaseUpdated", "")(addon)
+	return build(addon, mods)
+}
+
+// ManagedClusterSet builds a set of the clusters that are InClusterSet; the one named GlobalSet has every cluster.
+func ManagedClusterSet(name string, mods ...Mod) *clusterv1beta2.ManagedClusterSet {
+	set := &clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: name, UID: UIDOf(name)}}
+	set.Spec.ClusterSelector.SelectorType = clusterv1beta2.ExclusiveClusterSetLabel
+	if name == GlobalSet {
+		set.Spec.ClusterSelector.SelectorType = clusterv1beta2.LabelSelector
+		set.Spec.ClusterSelector.LabelSelector = &metav1.LabelSelector{}
+	}
+	return build(set, mods)
+}
+
+// ManagedClusterSetBinding builds the binding of a set to Namespace, or the one that InNamespace gives.
+func ManagedClusterSetBinding(set string, mods ...Mod) *clusterv1beta2.ManagedClusterSetBinding {
+	binding := &clusterv1beta2.ManagedClusterSetBinding{ObjectMeta: metav1.ObjectMeta{
+		Namespace: Namespace, Name: set, UID: UIDOf("binding of " + set),
+	}}
+	binding.Spec.ClusterSet = set
+	WithCondition(clusterv1beta2.ClusterSetBindingBoundType, metav1.ConditionTrue, "ClusterSetBound", "")(binding)
+	return build(binding, mods)
+}
+
+// Placement builds a Placement in Namespace that chooses among all clusters of the bound sets.
+func Placement(name string, mods ...Mod) *clusterv1beta1.Placement {
+	placement := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{
+		Namespace: Namespace, Name: name, UID: UIDOf(name),
+	}}
+	return build(placement, mods)
+}
+
+// PlacementDecision builds one page, counted from 1, of the clusters that a Placement in Namespace has chosen.
+func PlacementDecision(placement string, page int, clusters []string, mods ...Mod) *clusterv1beta1.PlacementDecision {
+	decision := &clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{
+		Namespace: Namespace,
+		Name:      placement + "-decision-" + strconv.Itoa(page),
+		Labels:    map[string]string{clusterv1beta1.PlacementLabel: placement},
+	}}
+	decision.UID = UIDOf(decision.Name)
+	for _, cluster := range clusters {
+		decision.Status.Decisions = append(decision.Status.Decisions, clusterv1beta1.ClusterDecision{ClusterName: cluster})
+	}
+	return build(decision, mods)
+}
