@@ -75,10 +75,10 @@ lab-down: ## Stop the lab NAME=default and leave nothing of it behind.
 	$(LAB) down --name $(NAME)
 
 demo: ## Start a lab with the product and run the Workflows in example/ on it; PODS as for lab-up.
-	go run ./test/demo --pods $(PODS)
+	go run ./test/lab/cmd/demo --pods $(PODS)
 
 demo-down: ## Stop what demo left running.
-	go run ./test/demo --down
+	go run ./test/lab/cmd/demo --down
 
 clean: ## Remove what was built. Stop labs first.
 	rm -rf bin _output

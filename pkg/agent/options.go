@@ -1,0 +1,72 @@
+// Package agent runs on a managed cluster: it starts the Workflows that the hub sends there, and reports their status.
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Options configure the agent.
+type Options struct {
+	// HubKubeconfig is the file with the agent's access to the hub. The agent starts anew when it, or a file that it
+	// refers to, changes.
+	HubKubeconfig string
+	// ClusterName is the name of this managed cluster: the agent's namespace on the hub.
+	ClusterName string
+	// Namespace is the agent's namespace on the managed cluster. Its Leases are there.
+	Namespace string
+	// InstanceID is the instance id of this cluster's own Argo controller, "" if it has none.
+	InstanceID string
+
+	// LeaderElection makes replicas take turns.
+	LeaderElection bool
+	// MetricsBindAddress and HealthProbeBindAddress are host:port; "0" switches either off.
+	MetricsBindAddress     string
+	HealthProbeBindAddress string
+
+	// HubQPS and HubBurst bound the requests to the hub's API server, per second; QPS and Burst those to this
+	// cluster's.
+	HubQPS   float32
+	HubBurst int
+	QPS      float32
+	Burst    int
+	// Concurrency is the number of Workflows worked on at a time.
+	Concurrency int
+
+	// ReportInterval is the time between two reports of a Workflow whose phase stays the same. It grows by a second
+	// for each 64 KiB of its compressed status.
+	ReportInterval time.Duration
+	// ReportBandwidth bounds the reports of all Workflows together, in bytes of compressed status per second; 0 does
+	// not. Changes of phase do not wait.
+	ReportBandwidth int
+}
+
+// Validate returns an error that names the flags to correct.
+func (o Options) Validate() error {
+	var errs []error
+	if o.HubKubeconfig == "" {
+		errs = append(errs, errors.New("--hub-kubeconfig is required"))
+	}
+	if problems := validation.IsDNS1123Label(o.ClusterName); len(problems) > 0 {
+		errs = append(errs, fmt.Errorf("--cluster-name %q is not the name of a managed cluster: %s", o.ClusterName, problems[0]))
+	}
+	if o.Namespace == "" {
+		errs = append(errs, errors.New("--agent-namespace is required"))
+	}
+	if problems := validation.IsValidLabelValue(o.InstanceID); len(problems) > 0 {
+		errs = append(errs, fmt.Errorf("--argo-instance-id %q is not a label value: %s", o.InstanceID, problems[0]))
+	}
+	if o.Concurrency < 1 {
+		errs = append(errs, errors.New("--concurrency must be at least 1"))
+	}
+	if o.ReportInterval <= 0 {
+		errs = append(errs, errors.New("--report-interval must be positive"))
+	}
+	if o.ReportBandwidth < 0 {
+		errs = append(errs, errors.New("--report-bandwidth must not be negative"))
+	}
+	return errors.Join(errs...)
+}

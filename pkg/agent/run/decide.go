@@ -1,0 +1,182 @@
+package run
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// terminationGrace is how long a run that was deleted on the managed cluster may take to end. An Argo controller
+// needs about a second; without one the copy must not stay for ever.
+const terminationGrace = 30 * time.Second
+
+// action is what the agent does next about a run.
+type action string
+
+const (
+	// wait does nothing: an event brings whatever comes next.
+	wait action = "wait"
+	// release lets the copy go, without a report.
+	release action = "release"
+	// claim records the UID of the copy on the RemoteWorkflow: from then on it is the run, and no other.
+	claim action = "claim"
+	// start guards the run with the finalizer and opens its gate.
+	start action = "start"
+	// report brings the status to the hub.
+	report action = "report"
+	// end terminates a run that was deleted on the managed cluster, and reports that.
+	end action = "end"
+	// tell says on the RemoteWorkflow, in conditions alone, why nothing runs.
+	tell action = "tell"
+)
+
+// decision is an action and what goes with it.
+type decision struct {
+	action action
+	// conditions are set together with the action. They bear no time yet.
+	conditions []metav1.Condition
+	// release is whether the copy is let go as soon as the hub holds the report.
+	release bool
+	// within is when to decide anew, if no event comes first; zero is never.
+	within time.Duration
+}
+
+// decide returns what to do about a run. wf is what bears the copy's name on the managed cluster, nil if nothing does
+// and the API server has confirmed it.
+//
+// An absence on the hub is never a reason for anything: what is to go has a deletionTimestamp.
+func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
+	switch {
+	case !rw.DeletionTimestamp.IsZero():
+		if isRun(rw, wf) {
+			return decision{action: release}
+		}
+		return decision{action: wait}
+	case rw.Status.RemoteUID == "":
+		return decideUnclaimed(rw, wf)
+	case !isRun(rw, wf):
+		return decideLost(rw)
+	default:
+		return decideRun(rw, wf, now)
+	}
+}
+
+// decideUnclaimed decides while no copy has been recorded. One that the gate does not hold, because somebody opened it
+// by hand, runs already: it is recorded like any other, so that it stays the only one.
+func decideUnclaimed(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) decision {
+	switch {
+	case wf == nil:
+		return decision{action: wait}
+	case contract.ReferenceOf(wf) != contract.ReferenceTo(rw):
+		return notOurs(rw)
+	case isDeleted(wf):
+		return decision{action: wait}
+	}
+	return decision{action: claim}
+}
+
+// decideLost decides when the recorded copy is gone. What bears its name now, a copy that the work agent re-created,
+// never starts; the hub is told, so that it stops the re-creation.
+func decideLost(rw *v1alpha1.RemoteWorkflow) decision {
+	if meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted) {
+		return decision{action: wait}
+	}
+	gone := remoteDeleted(rw, v1alpha1.ReasonVanishedUnfinished, "is gone, and was not finished when last seen")
+	if contract.IsFinished(rw.Status.Phase) {
+		gone = remoteDeleted(rw, v1alpha1.ReasonDeletedFinished, "was deleted after it had finished")
+	}
+	return decision{action: tell, conditions: []metav1.Condition{gone}}
+}
+
+// decideRun decides about the recorded copy.
+func decideRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
+	gated, deleted := isGated(wf), isDeleted(wf)
+	if contract.IsFinished(contract.Phase(wf)) {
+		return decision{action: report, conditions: []metav1.Condition{started(rw)}, release: true}
+	}
+	switch {
+	case gated && deleted:
+		gone := remoteDeleted(rw, v1alpha1.ReasonDeletedUnfinished, "was deleted there before it started")
+		return decision{action: report, conditions: []metav1.Condition{gone}, release: true}
+	case deleted:
+		gone := remoteDeleted(rw, v1alpha1.ReasonDeletedUnfinished, "was deleted there before it finished")
+		d := decision{action: end, conditions: []metav1.Condition{started(rw), gone}}
+		if d.within = wf.GetDeletionTimestamp().Add(terminationGrace).Sub(now); d.within <= 0 {
+			d.release, d.within = true, 0
+		}
+		return d
+	case gated && contract.ReferenceOf(wf) != contract.ReferenceTo(rw):
+		return notOurs(rw)
+	case gated, !isGuarded(rw, wf):
+		return decision{action: start}
+	case len(contract.Status(wf)) == 0:
+		return decision{action: wait}
+	}
+	return decision{action: report, conditions: []metav1.Condition{started(rw)}}
+}
+
+// isRun reports whether wf is the copy that the RemoteWorkflow records. The UID alone says so: it was recorded when
+// the reference matched, and a label that somebody removed since does not make it another Workflow.
+func isRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
+	return wf != nil && rw.Status.RemoteUID != "" && wf.GetUID() == rw.Status.RemoteUID
+}
+
+func isGated(wf *unstructured.Unstructured) bool {
+	return wf.GetLabels()[contract.LabelInstanceID] == contract.InstanceIDGate
+}
+
+// isGuarded reports whether the run can neither vanish unreported nor drop out of the agent's sight, which is
+// restricted by label.
+func isGuarded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
+	return hasFinalizer(wf) && wf.GetLabels()[contract.LabelCluster] == rw.Namespace
+}
+
+func hasFinalizer(wf *unstructured.Unstructured) bool {
+	return slices.Contains(wf.GetFinalizers(), contract.FinalizerReport)
+}
+
+func isDeleted(wf *unstructured.Unstructured) bool { return wf.GetDeletionTimestamp() != nil }
+
+// The messages do not name the cluster: they stand on a RemoteWorkflow in its namespace, and the hub puts its name
+// before them on the Workflow.
+
+func started(rw *v1alpha1.RemoteWorkflow) metav1.Condition {
+	return metav1.Condition{
+		Type: v1alpha1.ConditionStarted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonGateOpened,
+		Message: "started as " + remoteName(rw),
+	}
+}
+
+func remoteDeleted(rw *v1alpha1.RemoteWorkflow, reason, what string) metav1.Condition {
+	return metav1.Condition{
+		Type: v1alpha1.ConditionRemoteDeleted, Status: metav1.ConditionTrue, Reason: reason,
+		Message: fmt.Sprintf("Workflow %s %s", remoteName(rw), what),
+	}
+}
+
+func notOurs(rw *v1alpha1.RemoteWorkflow) decision {
+	return refused(v1alpha1.ReasonNotOurs, fmt.Sprintf("there is already a Workflow %s that is not a copy of this one; it is left alone. "+
+		"Delete it there, or create this Workflow under another name", remoteName(rw)))
+}
+
+func notGranted(rw *v1alpha1.RemoteWorkflow) decision {
+	return refused(v1alpha1.ReasonStartNotGranted, fmt.Sprintf("the copy %s is not started: the hub did not accept it as the one that may run",
+		remoteName(rw)))
+}
+
+func refused(reason, message string) decision {
+	return decision{action: tell, conditions: []metav1.Condition{{
+		Type: v1alpha1.ConditionStarted, Status: metav1.ConditionFalse, Reason: reason, Message: message,
+	}}}
+}
+
+func remoteName(rw *v1alpha1.RemoteWorkflow) string {
+	return rw.Spec.Remote.Namespace + "/" + rw.Spec.Remote.Name
+}

@@ -1,0 +1,126 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// shutdownTerminate makes an Argo controller end a Workflow without its exit handlers.
+const shutdownTerminate = "Terminate"
+
+// claim makes the copy the run: its UID is recorded on the RemoteWorkflow, provided that this is as it was read, with
+// no UID on it. The hub's API server is the judge between copies.
+func (r *Reconciler) claim(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+	status := *rw.Status.DeepCopy()
+	status.RemoteUID = wf.GetUID()
+	if err := r.writeStatus(ctx, rw, status); err != nil {
+		return fmt.Errorf("record the copy's UID: %w", err)
+	}
+	return nil
+}
+
+// start guards the run with the finalizer and opens its gate, in one patch that fails if the copy is not as it was read.
+func (r *Reconciler) start(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+	gated := isGated(wf)
+	if err := r.patchWorkflow(ctx, rw, wf, startPatch(rw, wf, r.InstanceID)); err != nil {
+		return fmt.Errorf("open the gate: %w", err)
+	}
+	if !gated {
+		return nil
+	}
+	r.Metrics.gates.Inc()
+	log.FromContext(ctx).Info("gate opened", "workflow", client.ObjectKeyFromObject(wf), "uid", wf.GetUID())
+	r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, "Started", "Start",
+		"started for Workflow %s/%s of the hub", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
+	return nil
+}
+
+// terminate ends a run that is being deleted: Argo goes on running it as long as it exists, and the finalizer keeps it.
+func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+	if shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown"); shutdown == shutdownTerminate {
+		return nil
+	}
+	if err := r.patchWorkflow(ctx, rw, wf, terminatePatch(wf)); err != nil {
+		return fmt.Errorf("terminate: %w", err)
+	}
+	log.FromContext(ctx).Info("terminating: deleted on this cluster", "workflow", client.ObjectKeyFromObject(wf))
+	r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "Terminated", "Terminate",
+		"terminated because it was deleted on this cluster; Workflow %s/%s of the hub is told, and is not run again",
+		rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
+	return nil
+}
+
+// release lets the copy go.
+func (r *Reconciler) release(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+	if !hasFinalizer(wf) {
+		return nil
+	}
+	if err := r.patchWorkflow(ctx, rw, wf, releasePatch(wf)); err != nil {
+		return fmt.Errorf("release the copy: %w", err)
+	}
+	return nil
+}
+
+// patchWorkflow sends a merge patch. The answer is metadata only: a Workflow can have a megabyte.
+func (r *Reconciler) patchWorkflow(
+	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, patch map[string]any,
+) error {
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return fmt.Errorf("encode patch: %w", err)
+	}
+	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: wf.GetNamespace(), Name: wf.GetName()}}
+	answer.SetGroupVersionKind(contract.WorkflowGVK)
+	if err := r.Managed.Patch(ctx, answer, client.RawPatch(types.MergePatchType, data)); err != nil {
+		return err
+	}
+	r.memory.recall(rw).workflow.replaced(wf.GetResourceVersion(), answer.ResourceVersion, r.Clock.Now())
+	return nil
+}
+
+// precondition is the metadata of a patch for exactly this version of exactly this object. A stale one is answered
+// with a conflict.
+func precondition(wf *unstructured.Unstructured) map[string]any {
+	return map[string]any{"uid": wf.GetUID(), "resourceVersion": wf.GetResourceVersion()}
+}
+
+// startPatch adds the finalizer beside those of others, removes the gate or replaces it by the instance id of the
+// cluster's own Argo controller, and restores the label by which the agent finds the copy.
+func startPatch(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, instanceID string) map[string]any {
+	metadata := precondition(wf)
+	if !hasFinalizer(wf) {
+		metadata["finalizers"] = append(slices.Clone(wf.GetFinalizers()), contract.FinalizerReport)
+	}
+	labels := map[string]any{contract.LabelCluster: rw.Namespace}
+	if isGated(wf) {
+		labels[contract.LabelInstanceID] = nil
+		if instanceID != "" {
+			labels[contract.LabelInstanceID] = instanceID
+		}
+	}
+	metadata["labels"] = labels
+	return map[string]any{"metadata": metadata}
+}
+
+func releasePatch(wf *unstructured.Unstructured) map[string]any {
+	metadata := precondition(wf)
+	metadata["finalizers"] = slices.DeleteFunc(slices.Clone(wf.GetFinalizers()),
+		func(finalizer string) bool { return finalizer == contract.FinalizerReport })
+	return map[string]any{"metadata": metadata}
+}
+
+func terminatePatch(wf *unstructured.Unstructured) map[string]any {
+	return map[string]any{"metadata": precondition(wf), "spec": map[string]any{"shutdown": shutdownTerminate}}
+}

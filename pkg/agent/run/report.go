@@ -1,0 +1,136 @@
+package run
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// report brings the copy's status to the hub: at once when the phase or a condition changes, else when the pace allows
+// it. The copy is let go, if it may be, once the RemoteWorkflow is seen to hold exactly this.
+func (r *Reconciler) report(
+	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
+) (reconcile.Result, error) {
+	known, now := r.memory.recall(rw), r.Clock.Now()
+	if known.reported == wf.GetResourceVersion() && !next.release {
+		return reconcile.Result{}, nil
+	}
+	due := reconcile.Result{}
+	if !isUrgent(rw, wf, next) {
+		due.RequeueAfter = r.Pacer.wait(&known.pace, now)
+	}
+	if due.RequeueAfter > 0 && !next.release {
+		return due, nil // encoding costs: not while the report has to wait
+	}
+	data, err := contract.EncodeStatus(contract.Status(wf))
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	refused := known.refusal
+	if !refused.covers(len(data), wf.GetResourceVersion()) {
+		refused = nil
+	}
+	status := compose(rw, wf, data, refused)
+	setConditions(&status, conditionsWith(next, wf, refused), metav1.NewTime(now))
+	if equality.Semantic.DeepEqual(status, rw.Status) {
+		known.reported = wf.GetResourceVersion()
+		if next.release {
+			return reconcile.Result{}, r.release(ctx, rw, wf)
+		}
+		return reconcile.Result{}, nil
+	}
+	if due.RequeueAfter > 0 {
+		return due, nil
+	}
+	return r.send(ctx, rw, wf, next, status, len(data))
+}
+
+// send writes a report. What the hub refuses is sent once more, without that part.
+func (r *Reconciler) send(
+	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
+	status v1alpha1.RemoteWorkflowStatus, encoded int,
+) (reconcile.Result, error) {
+	known, version := r.memory.recall(rw), wf.GetResourceVersion()
+	size := 0
+	if status.Report != nil {
+		size = len(status.Report.Data)
+	}
+	r.Pacer.spend(&known.pace, size, r.Clock.Now())
+	err := r.writeStatus(ctx, rw, status)
+	r.Metrics.reported(err, size)
+	if err == nil {
+		known.reported = version
+		return reconcile.Result{}, nil
+	}
+	if refused := refusalOf(err, encoded, version); refused != nil && !known.refusal.covers(encoded, version) {
+		known.refusal = refused
+		log.FromContext(ctx).Info("the hub refuses the report", "reason", refused.reason, "bytes", encoded, "answer", refused.message)
+		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "ReportRefused", "Report", "%s", reported(refused).Message)
+		return r.report(ctx, rw, wf, next)
+	}
+	return reconcile.Result{}, fmt.Errorf("report: %w", err)
+}
+
+// tell writes conditions alone, unless the RemoteWorkflow has them already.
+func (r *Reconciler) tell(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision) error {
+	status := *rw.Status.DeepCopy()
+	if !setConditions(&status, next.conditions, metav1.NewTime(r.Clock.Now())) {
+		return nil
+	}
+	if err := r.writeStatus(ctx, rw, status); err != nil {
+		return fmt.Errorf("write conditions: %w", err)
+	}
+	said := next.conditions[0]
+	log.FromContext(ctx).Info("not run", "reason", said.Reason, "message", said.Message)
+	r.Metrics.refusals.WithLabelValues(said.Reason).Inc()
+	if wf != nil {
+		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "NotStarted", "Start",
+			"not started for Workflow %s/%s of the hub: %s", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name, said.Message)
+	}
+	return nil
+}
+
+// writeStatus makes this the RemoteWorkflow's status, provided that it is as it was read. The answer is metadata only,
+// so that a report crosses the wire once; rw becomes what has been written.
+func (r *Reconciler) writeStatus(ctx context.Context, rw *v1alpha1.RemoteWorkflow, status v1alpha1.RemoteWorkflowStatus) error {
+	changed := *rw
+	changed.Status = status
+	data, err := client.MergeFromWithOptions(rw, client.MergeFromWithOptimisticLock{}).Data(&changed)
+	if err != nil {
+		return fmt.Errorf("encode patch: %w", err)
+	}
+	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: rw.Namespace, Name: rw.Name}}
+	answer.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("RemoteWorkflow"))
+	if err := r.Hub.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, data)); err != nil {
+		return err
+	}
+	r.memory.recall(rw).remote.replaced(rw.ResourceVersion, answer.ResourceVersion, r.Clock.Now())
+	rw.Status, rw.ResourceVersion = status, answer.ResourceVersion
+	return nil
+}
+
+// conditionsWith returns the conditions of a report: those of the decision, and that of the report itself if there is
+// a status to speak of.
+func conditionsWith(next decision, wf *unstructured.Unstructured, refused *refusal) []metav1.Condition {
+	if len(contract.Status(wf)) == 0 {
+		return next.conditions
+	}
+	return append([]metav1.Condition{reported(refused)}, next.conditions...)
+}
+
+// isUrgent reports whether the hub is to learn at once: a new phase, or a condition that it does not know.
+func isUrgent(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision) bool {
+	seen := v1alpha1.RemoteWorkflowStatus{Conditions: append([]metav1.Condition(nil), rw.Status.Conditions...)}
+	return contract.Phase(wf) != rw.Status.Phase || setConditions(&seen, next.conditions, metav1.Time{})
+}

@@ -1,0 +1,45 @@
+package run
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// patience is for how long to wait for caches: a hub that is away, or a cluster without Argo, is no reason to exit.
+const patience = 10 * 365 * 24 * time.Hour
+
+// SetupWithManager adds the reconciler to the manager of the managed cluster with this name. RemoteWorkflows come from
+// the hub's cache. Both sides are watched; nothing is polled.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, hub cache.Cache, cluster string, options controller.Options) error {
+	ofWorkflow := func(_ context.Context, wf *unstructured.Unstructured) []reconcile.Request {
+		name := wf.GetAnnotations()[contract.AnnotationRemoteWorkflow]
+		if name == "" {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: cluster, Name: name}}}
+	}
+	options.CacheSyncTimeout = patience
+	// The agent sets itself up again in the same process when its credentials for the hub are rotated.
+	options.SkipNameValidation = ptr.To(true)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("run").
+		WatchesRawSource(source.Kind(hub, &v1alpha1.RemoteWorkflow{},
+			&handler.TypedEnqueueRequestForObject[*v1alpha1.RemoteWorkflow]{})).
+		WatchesRawSource(source.Kind(mgr.GetCache(), contract.NewWorkflow(),
+			handler.TypedEnqueueRequestsFromMapFunc(ofWorkflow))).
+		WithOptions(options).
+		Complete(r)
+}

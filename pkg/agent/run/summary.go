@@ -1,0 +1,62 @@
+package run
+
+import (
+	"time"
+	"unicode/utf8"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// maxMessageLength is how many characters of a Workflow's message the summary takes over.
+const maxMessageLength = 1024
+
+// summarize sets the readable fields of a RemoteWorkflow's status from the status of a Workflow, and leaves the rest.
+// Fields that the Workflow lacks, or that are not what Argo defines, are cleared. Nodes that Argo has compressed or
+// offloaded are not counted.
+func summarize(into *v1alpha1.RemoteWorkflowStatus, status map[string]any) {
+	into.Phase = contract.StatusString(status, "phase")
+	into.Progress = contract.StatusString(status, "progress")
+	into.Message = cut(contract.StatusString(status, "message"), maxMessageLength)
+	into.StartedAt = parseTime(contract.StatusString(status, "startedAt"))
+	into.FinishedAt = parseTime(contract.StatusString(status, "finishedAt"))
+	into.Nodes = countNodes(status)
+}
+
+// countNodes counts nodes by phase. One that has no phase yet is pending.
+func countNodes(status map[string]any) map[string]int32 {
+	nodes, _ := status["nodes"].(map[string]any)
+	if len(nodes) == 0 {
+		return nil
+	}
+	counts := map[string]int32{}
+	for _, value := range nodes {
+		node, _ := value.(map[string]any)
+		phase := contract.StatusString(node, "phase")
+		if phase == "" {
+			phase = contract.PhasePending
+		}
+		counts[phase]++
+	}
+	return counts
+}
+
+// parseTime returns the time at the precision that the API keeps, or nil.
+func parseTime(value string) *metav1.Time {
+	parsed, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return nil
+	}
+	at := metav1.NewTime(parsed).Rfc3339Copy()
+	return &at
+}
+
+// cut shortens text to so many characters, the last of them an ellipsis.
+func cut(text string, length int) string {
+	if utf8.RuneCountInString(text) <= length {
+		return text
+	}
+	return string([]rune(text)[:length-1]) + "…"
+}

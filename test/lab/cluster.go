@@ -1,0 +1,105 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// hubName is the hub's name among the clusters of a lab.
+const hubName = "hub"
+
+// The names under which a cluster's ports are recorded.
+const (
+	portAPIServer  = "kube-apiserver"
+	portEtcd       = "etcd"
+	portEtcdPeer   = "etcd-peer"
+	portKubelet    = "kubelet"
+	portHubLink    = "hub-link"
+	portKlusterlet = "klusterlet"
+
+	portManagerMetrics = "manager-metrics"
+	portManagerHealth  = "manager-health"
+)
+
+// Cluster is the hub or a managed cluster of a lab.
+type Cluster struct {
+	// Name is "hub", or the name of the ManagedCluster.
+	Name string
+
+	lab   *Lab
+	index int
+	ports map[string]int
+
+	once   sync.Once
+	client client.Client
+	err    error
+}
+
+// Kubeconfig returns the path of the administrator's kubeconfig; its API server is reachable from the host.
+func (c *Cluster) Kubeconfig() string {
+	return filepath.Join(c.lab.dir(), c.Name+".kubeconfig")
+}
+
+// Config returns the administrator's client configuration, without a limit of requests on the client's side.
+func (c *Cluster) Config() (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig of %s: %w", c.Name, err)
+	}
+	config.QPS = -1
+	return config, nil
+}
+
+// Client returns a client for the administrator that reads and writes untyped objects, and Kubernetes' own kinds.
+func (c *Cluster) Client() (client.Client, error) {
+	c.once.Do(func() {
+		var config *rest.Config
+		if config, c.err = c.Config(); c.err == nil {
+			c.client, c.err = client.New(config, client.Options{})
+		}
+	})
+	return c.client, c.err
+}
+
+// IsHub tells the hub from the managed clusters.
+func (c *Cluster) IsHub() bool { return c.index == 0 }
+
+// dir is the folder of what the cluster's processes need and keep.
+func (c *Cluster) dir() string { return filepath.Join(c.lab.dir(), "clusters", c.Name) }
+
+func (c *Cluster) path(elements ...string) string {
+	return filepath.Join(append([]string{c.dir()}, elements...)...)
+}
+
+// server is the URL of the cluster's API server.
+func (c *Cluster) server() string { return "https://" + loopback(c.ports[portAPIServer]) }
+
+// authority is the cluster's certificate authority for users, servers and OCM's agents.
+func (c *Cluster) authority() (*authority, error) {
+	return loadOrCreateAuthority(c.path("pki", "ca"), "lab-"+c.Name)
+}
+
+// poll asks until it gets no error; what it waits for announces itself nowhere, or only to a watch that is
+// longer than this.
+func poll(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	for {
+		err := ask(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-time.After(pollInterval):
+		}
+	}
+}

@@ -1,0 +1,111 @@
+// Command demo shows the whole product at work on one machine: it starts a lab with the hub manager and the agents,
+// applies the examples, follows their Workflows, and shows where each piece of them is. It leaves the lab up.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+)
+
+func main() {
+	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := newCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "Error:", err)
+		stop()
+		os.Exit(1) //nolint:gocritic // stop has run
+	}
+}
+
+func newCommand() *cobra.Command {
+	var down bool
+	options := lab.Options{Progress: os.Stdout}
+	cmd := &cobra.Command{
+		Use:           "demo",
+		Short:         "Run the examples on a lab with the whole product, and show what happens where",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := lab.DefaultDir(options.Name)
+			if err != nil {
+				return err
+			}
+			if down {
+				return lab.Remove(cmd.Context(), dir)
+			}
+			return run(cmd.Context(), options)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&options.Name, "name", "demo", "name of the lab")
+	flags.IntVar(&options.Clusters, "clusters", 2, "number of managed clusters")
+	flags.StringVar((*string)(&options.Pods), "pods", string(lab.PodsAuto), "who runs the pods: auto, real or simulated")
+	flags.BoolVar(&down, "down", false, "stop the lab, and leave nothing of it behind")
+	return cmd
+}
+
+// patience is how long the examples get to finish.
+const patience = 3 * time.Minute
+
+func run(ctx context.Context, options lab.Options) error {
+	l, err := startProduct(ctx, options)
+	if err != nil {
+		return err
+	}
+	say("The examples: a binding, a Placement and two Workflows, created on the hub")
+	if err := applyExamples(ctx, l); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := follow(ctx, l, "hello-world", "dag"); err != nil {
+		return err
+	}
+	return show(ctx, l)
+}
+
+// startProduct brings up the lab, the hub manager and an agent for each managed cluster.
+func startProduct(ctx context.Context, options lab.Options) (*lab.Lab, error) {
+	l, err := lab.Up(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.BuildProduct(ctx); err != nil {
+		return nil, err
+	}
+	say("The product: a manager on the hub, an agent on each managed cluster")
+	if err := l.StartManager(ctx); err != nil {
+		return nil, err
+	}
+	for _, c := range l.Managed() {
+		if err := c.StartAgent(ctx); err != nil {
+			return nil, err
+		}
+		fmt.Printf("%s: the agent runs, with the credential that OCM gave the addon\n", c.Name)
+	}
+	return l, nil
+}
+
+func applyExamples(ctx context.Context, l *lab.Lab) error {
+	for _, c := range l.Managed() {
+		if err := c.ApplyFiles(ctx, filepath.Join("example", "managed", "*.yaml")); err != nil {
+			return err
+		}
+	}
+	return l.Hub().ApplyFiles(ctx, filepath.Join("example", "*.yaml"))
+}
+
+func say(what string) { fmt.Printf("\n== %s ==\n", what) }

@@ -1,0 +1,173 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	klusterletSpace   = "open-cluster-management-agent"
+	klusterletAccount = "klusterlet-agent-sa"
+	// AddonNamespace is where addon agents live on a managed cluster.
+	AddonNamespace = "open-cluster-management-agent-addon"
+)
+
+// join registers the cluster with the hub as a user would: the agent introduces itself with a bootstrap token, has a
+// certificate signed, and from then on has the rights of that one cluster.
+func (c *Cluster) join(ctx context.Context) error {
+	objects, err := c.klusterletObjects(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.Apply(ctx, klusterletSpace, objects...); err != nil {
+		return err
+	}
+	if err := c.startHubLink(ctx); err != nil {
+		return err
+	}
+	if err := c.startKlusterlet(ctx); err != nil {
+		return err
+	}
+	if err := c.waitJoined(ctx); err != nil {
+		return fmt.Errorf("%s does not join: %w\n%s", c.Name, err, c.tail("klusterlet-agent"))
+	}
+	c.lab.progress.printf("%s: joined the hub and is available", c.Name)
+	return nil
+}
+
+// klusterletObjects are what OCM's operator installs on a managed cluster for the agent that is both registration and
+// work agent.
+func (c *Cluster) klusterletObjects(ctx context.Context) ([]*unstructured.Unstructured, error) {
+	build := c.lab.builder()
+	ocm, err := build.moduleDir(ctx, build.tools(), ocmModule)
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]any{
+		"KlusterletName": "klusterlet", "KlusterletNamespace": klusterletSpace, "AgentNamespace": klusterletSpace,
+		"RegistrationServiceAccount": klusterletAccount, "WorkServiceAccount": klusterletAccount,
+		"Labels": map[string]string{}, "ManagedClusterRoleArn": "",
+		"RegistrationDriver": map[string]string{"AuthType": "csr"},
+	}
+	manifests := filepath.Join(ocm, "manifests", "klusterlet")
+	objects, err := renderManifests(values,
+		filepath.Join(manifests, "managed", "*.yaml"),
+		filepath.Join(manifests, "management", "*role*.yaml"),
+	)
+	if err != nil {
+		return nil, err
+	}
+	const aggregate = "open-cluster-management:klusterlet-work:aggregate"
+	return append(unique(objects),
+		newNamespace(klusterletSpace), newNamespace(AddonNamespace),
+		newObject(rbac("ClusterRole"), "", aggregate, map[string]any{
+			"aggregationRule": map[string]any{"clusterRoleSelectors": []any{map[string]any{
+				"matchLabels": map[string]any{"open-cluster-management.io/aggregate-to-work": "true"},
+			}}},
+		}),
+	), nil
+}
+
+// unique drops objects that are there twice: with one account for both agents, OCM's two manifests of it are the same.
+func unique(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+	seen := map[string]bool{}
+	var kept []*unstructured.Unstructured
+	for _, object := range objects {
+		key := object.GroupVersionKind().String() + client.ObjectKeyFromObject(object).String()
+		if !seen[key] {
+			kept = append(kept, object)
+		}
+		seen[key] = true
+	}
+	return kept
+}
+
+func (c *Cluster) startKlusterlet(ctx context.Context) error {
+	local, err := c.serviceAccountIdentity(ctx, klusterletSpace, klusterletAccount)
+	if err != nil {
+		return err
+	}
+	bootstrap, err := c.bootstrapKubeconfig()
+	if err != nil {
+		return err
+	}
+	listen := loopback(c.ports[portKlusterlet])
+	args := []string{
+		"klusterlet-agent",
+		"--kubeconfig=" + local, "--namespace=" + klusterletSpace, "--listen=" + listen, "--disable-leader-election",
+		"--spoke-cluster-name=" + c.Name, "--bootstrap-kubeconfig=" + bootstrap,
+		"--hub-kubeconfig-dir=" + c.path("hub-kubeconfig"),
+		"--workload-source-driver=kube", "--workload-source-config=" + c.path("hub-kubeconfig", "kubeconfig"),
+	}
+	if interval := c.lab.opts.StatusSyncInterval; interval > 0 {
+		args = append(args, "--status-sync-interval="+interval.String())
+	}
+	if interval := c.lab.opts.WorkResync; interval > 0 {
+		args = append(args, "--work-resync-interval="+interval.String())
+	}
+	return c.Start(ctx, Process{
+		Name: "klusterlet-agent", Path: c.lab.binary("ocm"), Args: args, Ready: c.httpOK("https://" + listen + "/healthz"),
+	})
+}
+
+// bootstrapKubeconfig is what a cluster's administrator gets from the hub's to let the cluster join.
+func (c *Cluster) bootstrapKubeconfig() (string, error) {
+	hub := c.lab.Hub()
+	ca, err := hub.authority()
+	if err != nil {
+		return "", err
+	}
+	id, secret, err := hub.bootstrapToken()
+	if err != nil {
+		return "", err
+	}
+	path := c.path("bootstrap.kubeconfig")
+	auth := &clientcmdapi.AuthInfo{Token: id + "." + secret}
+	return path, writeKubeconfig(path, newKubeconfig(c.hubServer(), ca.certPEM, "default", auth))
+}
+
+// waitJoined puts the ManagedCluster into the default set, which OCM's admission webhook would do, and waits until OCM
+// says that it is joined and available.
+func (c *Cluster) waitJoined(ctx context.Context) error {
+	hub, err := c.lab.Hub().Client()
+	if err != nil {
+		return err
+	}
+	cluster := c.managedCluster()
+	label := fmt.Sprintf(`{"metadata":{"labels":{%q:"default"}}}`, clusterv1beta2.ClusterSetLabel)
+	if err := poll(ctx, func(ctx context.Context) error {
+		return hub.Patch(ctx, cluster, client.RawPatch(types.MergePatchType, []byte(label)))
+	}); err != nil {
+		return err
+	}
+	return poll(ctx, func(ctx context.Context) error {
+		if err := hub.Get(ctx, client.ObjectKeyFromObject(cluster), cluster); err != nil {
+			return err
+		}
+		for _, condition := range []string{clusterv1.ManagedClusterConditionJoined, clusterv1.ManagedClusterConditionAvailable} {
+			if err := wantCondition(cluster, condition); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// managedCluster is the name under which the hub knows the cluster, to be read into.
+func (c *Cluster) managedCluster() *unstructured.Unstructured {
+	gvk := schema.GroupVersionKind{Group: clusterv1.GroupName, Version: "v1", Kind: "ManagedCluster"}
+	return newObject(gvk, "", c.Name, nil)
+}
+
+func addonGVK(kind string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: "addon.open-cluster-management.io", Version: "v1beta1", Kind: kind}
+}
