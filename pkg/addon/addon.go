@@ -51,14 +51,29 @@ func (a *agentAddon) GetAgentAddonOptions() agent.AgentAddonOptions {
 	}
 }
 
-// permissions binds the agent's Role to whatever identity its registration reports. The Role is a new one for each
-// call: the framework sets the namespace and the owner in it.
+// permissions binds the agent's Role to the user that the agent's registration reports, whatever driver it has used.
+// Not to the groups that it reports, too: the agents of all clusters are in the addon's group, and each could write what
+// is another's. The Role is a new one for each call: the framework sets the namespace and the owner in it.
 func (a *agentAddon) permissions(
 	ctx context.Context, cluster *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn,
 ) error {
+	user := registeredUser(addon)
+	if user == "" {
+		return &agent.SubjectNotReadyError{}
+	}
 	return utils.NewRBACPermissionConfigBuilder(a.kubeClient).
-		BindKubeClientRole(agentRole()).
+		BindRoleToUser(agentRole(), user).
 		Build()(ctx, cluster, addon)
+}
+
+// registeredUser returns the user that the agent is on the hub, "" as long as it has not registered.
+func registeredUser(addon *addonv1beta1.ManagedClusterAddOn) string {
+	for _, registration := range addon.Status.Registrations {
+		if registration.Type == addonv1beta1.KubeClient && registration.KubeClient != nil {
+			return registration.KubeClient.Subject.User
+		}
+	}
+	return ""
 }
 
 // agentRole lets an agent read what is dispatched to its cluster and report on it. It can create nothing, so it can

@@ -73,6 +73,11 @@ func IsFinished(phase string) bool {
 	return slices.Contains(finishedPhases, phase)
 }
 
+// IsPending reports whether a Workflow with this phase has not been seen to run.
+func IsPending(phase string) bool {
+	return phase == "" || phase == PhasePending
+}
+
 // IsOurs reports whether the Workflow has been handed to this project by its label.
 func IsOurs(wf *unstructured.Unstructured) bool {
 	return wf.GetLabels()[LabelEnable] == LabelEnableValue

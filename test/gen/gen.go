@@ -18,7 +18,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -99,6 +101,10 @@ func conditionsOf(obj client.Object) *[]metav1.Condition {
 	case *addonv1beta1.ManagedClusterAddOn:
 		return &typed.Status.Conditions
 	case *clusterv1beta2.ManagedClusterSetBinding:
+		return &typed.Status.Conditions
+	case *clusterv1beta1.Placement:
+		return &typed.Status.Conditions
+	case *workv1.ManifestWork:
 		return &typed.Status.Conditions
 	}
 	panic(fmt.Sprintf("%T has no conditions that a test would set", obj))

@@ -2,6 +2,7 @@ package gen
 
 import (
 	"maps"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -66,6 +67,22 @@ func WithStatus(phase string, more ...map[string]any) Mod {
 			maps.Copy(status, runtime.DeepCopyJSON(fields))
 		}
 		wf.Object["status"] = status
+	})
+}
+
+// WithHubStatus is WithStatus as the hub writes it: marked as its own, for the UID that the Workflow has.
+func WithHubStatus(phase string, more ...map[string]any) Mod {
+	return on(func(wf *unstructured.Unstructured) {
+		WithStatus(phase, more...)(wf)
+		hash, err := contract.StatusHash(wf.GetUID(), contract.Status(wf))
+		if err != nil {
+			panic(err)
+		}
+		WithAnnotations(map[string]string{contract.AnnotationStatusHash: hash})(wf)
+		WithLabels(map[string]string{
+			contract.LabelPhase:     phase,
+			contract.LabelCompleted: strconv.FormatBool(contract.IsFinished(phase)),
+		})(wf)
 	})
 }
 

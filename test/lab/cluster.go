@@ -1,11 +1,9 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -26,6 +24,8 @@ const (
 
 	portManagerMetrics = "manager-metrics"
 	portManagerHealth  = "manager-health"
+	portAgentMetrics   = "agent-metrics"
+	portAgentHealth    = "agent-health"
 )
 
 // Cluster is the hub or a managed cluster of a lab.
@@ -84,22 +84,4 @@ func (c *Cluster) server() string { return "https://" + loopback(c.ports[portAPI
 // authority is the cluster's certificate authority for users, servers and OCM's agents.
 func (c *Cluster) authority() (*authority, error) {
 	return loadOrCreateAuthority(c.path("pki", "ca"), "lab-"+c.Name)
-}
-
-// poll asks until it gets no error; what it waits for announces itself nowhere, or only to a watch that is
-// longer than this.
-func poll(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	for {
-		err := ask(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		case <-time.After(pollInterval):
-		}
-	}
 }

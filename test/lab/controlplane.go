@@ -5,13 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -211,63 +206,4 @@ func (c *Cluster) hasDefaultServiceAccount(ctx context.Context) error {
 		return err
 	}
 	return kubeClient.Get(ctx, client.ObjectKey{Namespace: "default", Name: "default"}, &corev1.ServiceAccount{})
-}
-
-// httpOK returns a check that a URL in the cluster's network answers 200. The server is one that the lab has just started on this machine, and
-// some sign their certificate themselves: it is not verified.
-func (c *Cluster) httpOK(url string, certificates ...tls.Certificate) func(context.Context) error {
-	httpClient := &http.Client{
-		Timeout: 5 * time.Second,
-		Transport: &http.Transport{
-			DialContext:       c.dial,
-			DisableKeepAlives: true,
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, Certificates: certificates}, //nolint:gosec // see above
-		},
-	}
-	return func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		response, err := httpClient.Do(request)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = response.Body.Close() }()
-		if response.StatusCode == http.StatusOK {
-			return nil
-		}
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 2048))
-		return fmt.Errorf("%s answers %s: %s", url, response.Status, strings.TrimSpace(string(body)))
-	}
-}
-
-// accepts returns a check that a server accepts TCP connections at the address.
-func accepts(address string) func(context.Context) error {
-	return func(ctx context.Context) error {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	}
-}
-
-// logSays returns a check that the process wrote the text to its log since it was started: for programs that serve no
-// health check on a port of one's choice.
-func (c *Cluster) logSays(process, text string) func(context.Context) error {
-	return func(context.Context) error {
-		rec, err := c.readRecord(process)
-		if err != nil {
-			return err
-		}
-		raw, err := os.ReadFile(c.LogPath(process))
-		if err != nil {
-			return err
-		}
-		if since := min(rec.LogOffset, int64(len(raw))); !strings.Contains(string(raw[since:]), text) {
-			return fmt.Errorf("%q is not in its log", text)
-		}
-		return nil
-	}
 }

@@ -7,7 +7,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
@@ -29,6 +28,9 @@ func (c *Cluster) join(ctx context.Context) error {
 		return err
 	}
 	if err := c.Apply(ctx, klusterletSpace, objects...); err != nil {
+		return err
+	}
+	if err := c.accept(ctx); err != nil {
 		return err
 	}
 	if err := c.startHubLink(ctx); err != nil {
@@ -135,20 +137,25 @@ func (c *Cluster) bootstrapKubeconfig() (string, error) {
 	return path, writeKubeconfig(path, newKubeconfig(c.hubServer(), ca.certPEM, "default", auth))
 }
 
-// waitJoined puts the ManagedCluster into the default set, which OCM's admission webhook would do, and waits until OCM
-// says that it is joined and available.
+// accept lets the cluster in before it asks, and puts it into the default set, which OCM's admission webhook would do.
+// Left to itself the agent would create its ManagedCluster, and sometimes never does: on a busy machine its certificate is
+// approved first, and the agent then gives the creation up.
+func (c *Cluster) accept(ctx context.Context) error {
+	cluster := c.managedCluster()
+	cluster.SetLabels(map[string]string{clusterv1beta2.ClusterSetLabel: "default"})
+	if err := unstructured.SetNestedField(cluster.Object, true, "spec", "hubAcceptsClient"); err != nil {
+		return err
+	}
+	return c.lab.Hub().Apply(ctx, "", cluster)
+}
+
+// waitJoined waits until OCM says that the cluster is joined and available.
 func (c *Cluster) waitJoined(ctx context.Context) error {
 	hub, err := c.lab.Hub().Client()
 	if err != nil {
 		return err
 	}
 	cluster := c.managedCluster()
-	label := fmt.Sprintf(`{"metadata":{"labels":{%q:"default"}}}`, clusterv1beta2.ClusterSetLabel)
-	if err := poll(ctx, func(ctx context.Context) error {
-		return hub.Patch(ctx, cluster, client.RawPatch(types.MergePatchType, []byte(label)))
-	}); err != nil {
-		return err
-	}
 	return poll(ctx, func(ctx context.Context) error {
 		if err := hub.Get(ctx, client.ObjectKeyFromObject(cluster), cluster); err != nil {
 			return err

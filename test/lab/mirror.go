@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func MirrorSecret(ctx context.Context, config *rest.Config, namespace, name, fol
 	factory.Start(ctx.Done())
 	<-ctx.Done()
 	factory.Shutdown()
-	if cause := context.Cause(ctx); cause != context.Canceled {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return nil

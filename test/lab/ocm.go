@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -180,7 +181,7 @@ func (c *Cluster) addConversion(crds []*unstructured.Unstructured) error {
 				"conversionReviewVersions": []any{"v1"},
 				"clientConfig": map[string]any{
 					"url":      "https://" + loopback(c.ports[portAddonWebhook]) + "/convert",
-					"caBundle": base64(ca.certPEM),
+					"caBundle": base64.StdEncoding.EncodeToString(ca.certPEM),
 				},
 			},
 		}, "spec", "conversion")

@@ -80,17 +80,22 @@ func (c *Cluster) StartAgent(ctx context.Context, extraArgs ...string) error {
 	if err != nil {
 		return err
 	}
+	health := loopback(c.ports[portAgentHealth])
 	return c.Start(ctx, Process{
 		Name: AgentProcess,
 		Path: c.lab.productBinary(),
 		Args: append([]string{
 			"agent", "--hub-kubeconfig=" + filepath.Join(folder, "kubeconfig"),
 			"--cluster-name=" + c.Name, "--kubeconfig=" + c.Kubeconfig(),
-			// Agents share the machine's ports, and nobody asks for either here.
-			"--metrics-bind-address=0", "--health-probe-bind-address=0",
+			"--metrics-bind-address=" + c.AgentMetrics(), "--health-probe-bind-address=" + health,
 		}, extraArgs...),
+		// Not /readyz: an agent waits for the hub and for Argo's CRDs as long as it takes.
+		Ready: c.httpOK("http://" + health + "/healthz"),
 	})
 }
+
+// AgentMetrics is the address of the agent's metrics, in the cluster's network.
+func (c *Cluster) AgentMetrics() string { return loopback(c.ports[portAgentMetrics]) }
 
 // StopAgent stops the agent; the addon stays enabled.
 func (c *Cluster) StopAgent() error {

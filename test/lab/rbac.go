@@ -1,8 +1,6 @@
 package lab
 
 import (
-	stdbase64 "encoding/base64"
-
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -20,5 +18,3 @@ func rule(group, resource string, verbs ...string) map[string]any {
 	}
 	return map[string]any{"apiGroups": []any{group}, "resources": []any{resource}, "verbs": list}
 }
-
-func base64(raw []byte) string { return stdbase64.StdEncoding.EncodeToString(raw) }

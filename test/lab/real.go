@@ -71,6 +71,9 @@ func (c *Cluster) dial(ctx context.Context, network, address string) (net.Conn, 
 
 // startNetwork makes the network of a lab with real pods, and lets the host reach what it is used to reach.
 func (l *Lab) startNetwork(ctx context.Context) error {
+	if err := node.PrepareMachine(nodeLab(l.dir())); err != nil {
+		return fmt.Errorf("prepare the machine: %w", err)
+	}
 	for _, c := range l.clusters { // one after the other: all others plug into the hub, which is the first
 		if err := node.Connect(ctx, c.site(), c.ports[portAPIServer]); err != nil {
 			return fmt.Errorf("network of %s: %w", c.Name, err)

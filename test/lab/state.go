@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // state is what a lab remembers of itself between two commands. It is written before the first process
@@ -19,8 +20,8 @@ type state struct {
 	Options Options `json:"options"`
 	// Clusters are the hub and then the managed clusters, with the ports they listen on.
 	Clusters []clusterState `json:"clusters"`
-	// Ready tells whether a start ever came to its end.
-	Ready bool `json:"ready"`
+	// Processes are those of a complete lab, by cluster; none as long as no start came to its end.
+	Processes map[string][]string `json:"processes,omitempty"`
 }
 
 type clusterState struct {
@@ -53,6 +54,21 @@ func (s *state) save() error {
 		return fmt.Errorf("write the lab's state: %w", err)
 	}
 	return nil
+}
+
+// lockFolder keeps a second command from starting the same lab at the same time.
+func lockFolder(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another command is at work on the lab in %s: %w", dir, err), folder.Close())
+	}
+	return func() { _ = folder.Close() }, nil
 }
 
 // writeJSON replaces the file as a whole, so that a reader never sees half of it.

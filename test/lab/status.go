@@ -2,12 +2,8 @@ package lab
 
 import (
 	"context"
-	"errors"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
@@ -41,41 +37,6 @@ func (c *Cluster) Processes() []ProcessStatus {
 		list = append(list, status)
 	}
 	return list
-}
-
-// Clusters lists the hub and the managed clusters.
-func (l *Lab) Clusters() []*Cluster { return slices.Clone(l.clusters) }
-
-// Dir returns the folder of the lab.
-func (l *Lab) Dir() string { return l.dir() }
-
-// markedRecords lists the processes that carry the lab's mark.
-func markedRecords(dir string) ([]record, error) {
-	pids, err := proc.marked(dir)
-	if err != nil {
-		return nil, err
-	}
-	var records []record
-	for _, pid := range pids {
-		if ticks, alive := proc.startTime(pid); alive {
-			records = append(records, record{PID: pid, StartTime: ticks})
-		}
-	}
-	return records, nil
-}
-
-// terminateAll ends the processes together: one that waits for another to end first is killed in the end.
-func terminateAll(records []record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	return terminate(records, syscall.SIGTERM)
-}
-
-// HasState tells whether there is a lab in the folder.
-func HasState(dir string) bool {
-	_, err := os.Stat(statePath(dir))
-	return !errors.Is(err, os.ErrNotExist)
 }
 
 // Condition says in a word or two how the cluster is: what its API server says, and for a managed cluster what the hub

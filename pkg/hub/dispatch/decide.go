@@ -40,6 +40,12 @@ type hold struct {
 	message string
 }
 
+// isWithdrawn reports whether the Workflow is not, or no more, handed to this project.
+func isWithdrawn(wf *unstructured.Unstructured) bool {
+	value := wf.GetLabels()[contract.LabelEnable]
+	return value == "" || value == "false"
+}
+
 // checkWorkflow holds back a Workflow that could not run on any cluster.
 func checkWorkflow(wf *unstructured.Unstructured) hold {
 	if value := wf.GetLabels()[contract.LabelEnable]; value != contract.LabelEnableValue {

@@ -24,10 +24,8 @@ import (
 func (r *Reconciler) plan(ctx context.Context, wf *unstructured.Unstructured, cluster string) (
 	rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, held hold, err error,
 ) {
-	if wf.GetLabels()[contract.LabelEnable] == "" || wf.GetLabels()[contract.LabelEnable] == "false" {
-		return nil, nil, hold{}, nil
-	}
-	if held := checkWorkflow(wf); held != (hold{}) || cluster == "" {
+	// What has run is not run again, whatever became of its RemoteWorkflow.
+	if held := checkWorkflow(wf); held != (hold{}) || cluster == "" || !contract.IsPending(contract.Phase(wf)) {
 		return nil, nil, held, nil
 	}
 	if held := checkClusterName(cluster); held != (hold{}) {

@@ -21,9 +21,9 @@ import (
 
 // Reasons of the Events on a Workflow whose dispatch somebody tried to change.
 const (
-	reasonDispatched      = "Dispatched"
-	reasonLabelRestored   = "LabelRestored"
-	reasonClusterRestored = "ClusterRestored"
+	reasonDispatched                     = "Dispatched"
+	reasonLabelRestored   hubcopy.Reason = "LabelRestored"
+	reasonClusterRestored hubcopy.Reason = "ClusterRestored"
 )
 
 // Reconciler dispatches Workflows.
@@ -90,11 +90,28 @@ func (r *Reconciler) retireOthers(
 			current = rw
 			continue
 		}
+		if isLive, err := r.isLive(ctx, rw); err != nil || isLive {
+			return nil, err
+		}
 		if _, err := r.remove(ctx, rw); err != nil {
 			return nil, err
 		}
 	}
 	return current, nil
+}
+
+// isLive reports whether the API server has the Workflow of a RemoteWorkflow that the cache shows none for: a cache
+// that lags behind, after a change of leaders, may still show an earlier one of its name.
+func (r *Reconciler) isLive(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (bool, error) {
+	if !rw.DeletionTimestamp.IsZero() {
+		return false, nil
+	}
+	ref, wf := rw.Spec.WorkflowRef, contract.NewWorkflow()
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, wf)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get Workflow: %w", err)
+	}
+	return err == nil && wf.GetUID() == ref.UID, nil
 }
 
 // keep sees to a Workflow that has been dispatched.
@@ -120,29 +137,40 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 
 // restore undoes edits that would detach a dispatched Workflow from its run.
 func (r *Reconciler) restore(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (bool, error) {
-	metadata := map[string]any{}
+	metadata, told := map[string]any{}, map[hubcopy.Reason]string{}
 	if !contract.IsOurs(wf) {
 		metadata["labels"] = map[string]string{contract.LabelEnable: contract.LabelEnableValue}
-		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, reasonLabelRestored, "Dispatch",
-			"label %s restored: the Workflow runs on cluster %s; delete it to end the run", contract.LabelEnable, rw.Namespace)
+		told[reasonLabelRestored] = fmt.Sprintf("label %s restored: the Workflow runs on cluster %s; delete it to end the run",
+			contract.LabelEnable, rw.Namespace)
 	}
-	if wf.GetAnnotations()[contract.AnnotationCluster] != rw.Namespace || contract.AssignedCluster(wf) != rw.Namespace {
+	assignment := contract.Assignment(wf, rw.Spec.Attempt, rw.Namespace)
+	annotations := wf.GetAnnotations()
+	if annotations[contract.AnnotationCluster] != rw.Namespace || annotations[contract.AnnotationAssigned] != assignment {
 		metadata["annotations"] = map[string]string{
 			contract.AnnotationCluster:  rw.Namespace,
-			contract.AnnotationAssigned: contract.Assignment(wf, rw.Spec.Attempt, rw.Namespace),
+			contract.AnnotationAssigned: assignment,
 		}
-		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, reasonClusterRestored, "Dispatch",
-			"annotation %s restored: the Workflow runs on cluster %s and cannot move; delete and create it anew to run it elsewhere",
-			contract.AnnotationCluster, rw.Namespace)
+		told[reasonClusterRestored] = fmt.Sprintf("annotation %s restored: the Workflow runs on cluster %s and cannot move; "+
+			"delete and create it anew to run it elsewhere", contract.AnnotationCluster, rw.Namespace)
 	}
 	if len(metadata) == 0 {
 		return false, nil
 	}
-	return true, hubcopy.PatchMetadata(ctx, r.Client, wf, metadata)
+	if err := hubcopy.PatchMetadata(ctx, r.Client, wf, metadata); err != nil {
+		return false, err
+	}
+	for reason, message := range told {
+		hubcopy.Tell(r.Recorder, wf, reason, "Dispatch", message)
+	}
+	return true, nil
 }
 
 // dispatch sends the Workflow to its cluster, or says on it why not.
 func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured) error {
+	if isWithdrawn(wf) {
+		// Without the label its deletion goes unseen, and the finalizer of an assignment would keep it for ever.
+		return hubcopy.Release(ctx, r.Client, wf)
+	}
 	cluster := contract.AssignedCluster(wf)
 	if cluster == "" {
 		cluster = contract.ChosenCluster(wf)

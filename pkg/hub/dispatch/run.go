@@ -21,8 +21,7 @@ func mayStillStart(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) b
 	if !rw.DeletionTimestamp.IsZero() || rw.Status.RemoteUID != "" || isRemoteDeleted(rw) {
 		return false
 	}
-	phase := contract.Phase(wf)
-	return phase == "" || phase == contract.PhasePending
+	return contract.IsPending(contract.Phase(wf))
 }
 
 func isRemoteDeleted(rw *v1alpha1.RemoteWorkflow) bool {
@@ -33,8 +32,9 @@ func isRemoteDeleted(rw *v1alpha1.RemoteWorkflow) bool {
 func (r *Reconciler) create(ctx context.Context, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) error {
 	err := r.Client.Create(ctx, rw)
 	if apierrors.IsAlreadyExists(err) {
-		// The cache lagged behind our own creation. The name is a hash of the Workflow's UID: it is the same run.
-		err = r.Live.Get(ctx, client.ObjectKeyFromObject(rw), rw)
+		// The cache lags behind our own creation: the name is a hash of the Workflow's UID, so it is the same run. The
+		// watch brings it, as it was recorded, and with it whatever is still to be done.
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("create RemoteWorkflow: %w", err)
@@ -76,6 +76,9 @@ func (r *Reconciler) remove(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (g
 		return false, nil
 	case !apierrors.IsNotFound(err):
 		return false, fmt.Errorf("get ManifestWork: %w", err)
+	}
+	if !slices.Contains(rw.Finalizers, contract.FinalizerDispatch) {
+		return true, nil
 	}
 	released := rw.DeepCopy()
 	released.Finalizers = slices.DeleteFunc(released.Finalizers, func(f string) bool { return f == contract.FinalizerDispatch })

@@ -76,7 +76,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		return err
 	}
 	return indexer.IndexField(ctx, contract.NewWorkflow(), indexHeld, func(obj client.Object) []string {
-		if phase := contract.Phase(obj.(*unstructured.Unstructured)); phase != "" && phase != contract.PhasePending {
+		if !contract.IsPending(contract.Phase(obj.(*unstructured.Unstructured))) {
 			return nil
 		}
 		return []string{""}

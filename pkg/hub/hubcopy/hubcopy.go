@@ -4,6 +4,7 @@ package hubcopy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -23,13 +24,39 @@ import (
 // Reason is why a Workflow waits or is refused. It is the reason of the Event that tells the user.
 type Reason string
 
-// IgnoreStale drops the errors that say no more than that a Workflow has changed, or is gone, since it was read: the
-// watch brings the change, and with it the next try.
+// IgnoreStale drops the errors that say no more than that an object has changed, or the Workflow is gone, since it was
+// read: the watch brings the change, and with it the next try. That anything else is not found, such as the
+// namespace of a cluster, is an error like any other: no watch would bring the next try.
 func IgnoreStale(err error) error {
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+	if apierrors.IsConflict(err) || (apierrors.IsNotFound(err) && isOfWorkflow(err)) {
 		return nil
 	}
 	return err
+}
+
+func isOfWorkflow(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	details := status.Status().Details
+	return details.Group == contract.WorkflowGVR.Group && details.Kind == contract.WorkflowGVR.Resource
+}
+
+const (
+	// maxNoteBytes is the longest note that an API server takes in an Event; one with a longer note would be lost.
+	maxNoteBytes = 1024
+	ellipsis     = "…"
+
+	actionDispatch = "Dispatch"
+)
+
+// Tell warns of a Workflow in an Event, cut to what an Event can hold.
+func Tell(recorder events.EventRecorder, wf *unstructured.Unstructured, reason Reason, action, message string) {
+	if len(message) > maxNoteBytes {
+		message = strings.ToValidUTF8(message[:maxNoteBytes-len(ellipsis)], "") + ellipsis
+	}
+	recorder.Eventf(wf, nil, corev1.EventTypeWarning, string(reason), action, "%s", message)
 }
 
 // IsForeign reports whether the Workflow has a status that the hub did not write for it: a controller on the hub
@@ -65,7 +92,7 @@ func Hold(
 	foreign := IsForeign(wf)
 	switch {
 	case foreign && contract.IsFinished(contract.Phase(wf)):
-		recorder.Eventf(wf, nil, corev1.EventTypeWarning, string(reason), "Dispatch", "%s", message)
+		Tell(recorder, wf, reason, actionDispatch, message)
 		return nil
 	case foreign && contract.StatusString(contract.Status(wf), "message") == message:
 		return nil
@@ -78,7 +105,7 @@ func Hold(
 			return err
 		}
 	}
-	recorder.Eventf(wf, nil, corev1.EventTypeWarning, string(reason), "Dispatch", "%s", message)
+	Tell(recorder, wf, reason, actionDispatch, message)
 	return nil
 }
 

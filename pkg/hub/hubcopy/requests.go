@@ -26,6 +26,9 @@ func OfManifestWork(_ context.Context, obj client.Object) []reconcile.Request {
 }
 
 func request(namespace, name string) []reconcile.Request {
+	if namespace == "" || name == "" {
+		return nil
+	}
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: namespace, Name: name}}}
 }
 

@@ -75,11 +75,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
-// needsCluster reports whether the Workflow is still to be given a cluster by this package. One whose status
-// somebody else wrote is not: it is refused before it gets that far.
+// needsCluster reports whether the Workflow is still to be given a cluster by this package. One that no cluster could
+// run, for its name or for a status that somebody else wrote, is not: the dispatch says so on it, and two packages that
+// take turns in writing its message would never end. Nor is one that has run: its status is not made to wait again.
 func needsCluster(wf *unstructured.Unstructured) bool {
 	return contract.IsOurs(wf) && wf.GetDeletionTimestamp().IsZero() &&
-		contract.AssignedCluster(wf) == "" && contract.ChosenCluster(wf) == "" && !hubcopy.IsForeign(wf)
+		contract.AssignedCluster(wf) == "" && contract.ChosenCluster(wf) == "" &&
+		len(wf.GetName()) <= contract.MaxWorkflowNameLength &&
+		contract.IsPending(contract.Phase(wf)) && !hubcopy.IsForeign(wf)
 }
 
 // candidates returns the clusters that the Workflow's Placement has selected, or why there are none.

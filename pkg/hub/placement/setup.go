@@ -27,16 +27,8 @@ const (
 
 // SetupWithManager adds the reconciler to the manager. All that can end a wait is watched; nothing is polled.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
-	indexes := map[string]func(*unstructured.Unstructured) []string{
-		indexUnfinished: unfinishedOn,
-		indexWaiting:    waitingFor,
-	}
-	for field, extract := range indexes {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, contract.NewWorkflow(), field, func(obj client.Object) []string {
-			return extract(obj.(*unstructured.Unstructured))
-		}); err != nil {
-			return fmt.Errorf("index Workflows: %w", err)
-		}
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return fmt.Errorf("index Workflows: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("placement").
@@ -46,6 +38,17 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Watches(&addonv1beta1.ManagedClusterAddOn{}, handler.EnqueueRequestsFromMapFunc(r.waitingForAny)).
 		WithOptions(options).
 		Complete(r)
+}
+
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, contract.NewWorkflow(), indexUnfinished, func(obj client.Object) []string {
+		return unfinishedOn(obj.(*unstructured.Unstructured))
+	}); err != nil {
+		return err
+	}
+	return indexer.IndexField(ctx, contract.NewWorkflow(), indexWaiting, func(obj client.Object) []string {
+		return waitingFor(obj.(*unstructured.Unstructured))
+	})
 }
 
 func unfinishedOn(wf *unstructured.Unstructured) []string {

@@ -36,10 +36,10 @@ func accept(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (map[str
 		return nil, refusal{RefusedWrongCluster, fmt.Sprintf("refused a report from cluster %s: the Workflow runs on %s",
 			rw.Namespace, contract.AssignedCluster(wf))}
 	case report.WorkflowUID != wf.GetUID() || report.Attempt != rw.Spec.Attempt:
-		return nil, refusal{RefusedWrongWorkflow, fmt.Sprintf("refused a report from cluster %s: it speaks of Workflow UID %q, attempt %d, not of this one",
+		return nil, refusal{RefusedWrongWorkflow, fmt.Sprintf("refused a report from cluster %s: it speaks of Workflow UID %.64q, attempt %d, not of this one",
 			rw.Namespace, report.WorkflowUID, report.Attempt)}
 	case rw.Status.RemoteUID == "" || report.RemoteUID != rw.Status.RemoteUID:
-		return nil, refusal{RefusedWrongCopy, fmt.Sprintf("refused a report from cluster %s: it speaks of a copy with UID %q, and the run is %q",
+		return nil, refusal{RefusedWrongCopy, fmt.Sprintf("refused a report from cluster %s: it speaks of a copy with UID %.64q, and the run is %.64q",
 			rw.Namespace, report.RemoteUID, rw.Status.RemoteUID)}
 	}
 	status, refused := read(rw)

@@ -46,7 +46,8 @@ func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *wo
 	if rw.Status.Report == nil && deleted == nil {
 		return beforeReport(wf, rw, work)
 	}
-	status := map[string]any{}
+	// Without a report, what the hub shows already is all that is known of the run.
+	status := copyOf(contract.Status(wf))
 	if rw.Status.Report != nil {
 		accepted, refused := accept(wf, rw)
 		if refused.reason != "" {
@@ -67,7 +68,7 @@ func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *wo
 
 // beforeReport shows what keeps a dispatched Workflow from starting.
 func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) outcome {
-	if phase := contract.Phase(wf); phase != "" && phase != contract.PhasePending {
+	if !contract.IsPending(contract.Phase(wf)) {
 		return outcome{}
 	}
 	started := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionStarted)
@@ -112,8 +113,7 @@ func applyProblem(work *workv1.ManifestWork) string {
 // markDeleted turns the last reported status of a run that was deleted on its cluster before it finished into an
 // error: nobody will finish it. A run that had finished keeps its end.
 func markDeleted(status map[string]any, cluster string, deleted *metav1.Condition) outcome {
-	finished := contract.IsFinished(contract.StatusString(status, "phase"))
-	if deleted.Reason == v1alpha1.ReasonDeletedFinished || (deleted.Reason == v1alpha1.ReasonVanishedUnfinished && finished) {
+	if contract.IsFinished(contract.StatusString(status, "phase")) && deleted.Reason != v1alpha1.ReasonDeletedUnfinished {
 		return outcome{status: status}
 	}
 	message := fmt.Sprintf("cluster %s: %s", cluster, deleted.Message)
@@ -127,12 +127,20 @@ func markDeleted(status map[string]any, cluster string, deleted *metav1.Conditio
 
 // refuse shows on the hub's copy that its cluster sent something unacceptable, and leaves the rest as it is.
 func refuse(wf *unstructured.Unstructured, refused refusal) outcome {
-	status := runtime.DeepCopyJSON(contract.Status(wf))
+	status := copyOf(contract.Status(wf))
 	if contract.StatusString(status, "phase") == "" {
 		status = map[string]any{"phase": contract.PhasePending, "message": refused.message}
 	}
 	addCondition(status, ConditionRefused, refused.message)
 	return outcome{status: status, reason: hubcopy.Reason(refused.reason), message: refused.message, refused: refused}
+}
+
+// copyOf returns a copy that may be changed: what the cache holds may not.
+func copyOf(status map[string]any) map[string]any {
+	if status == nil {
+		return map[string]any{}
+	}
+	return runtime.DeepCopyJSON(status)
 }
 
 // Conditions that the hub adds to those that Argo keeps in a Workflow's status.

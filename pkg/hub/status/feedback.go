@@ -20,7 +20,7 @@ func fromFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 	phase := values["phase"]
 	current := contract.Phase(wf)
 	switch {
-	case contract.IsFinished(current) && !contract.IsFinished(phase):
+	case contract.IsFinished(current):
 		// What has ended stays ended, whatever now bears the name, or nothing does.
 		return outcome{}
 	case values[contract.FeedbackHubUID] == string(wf.GetUID()) && phase != "" && len(validation.IsValidLabelValue(phase)) == 0:
@@ -36,14 +36,14 @@ func fromFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 			status["phase"] = current
 		}
 		return outcome{status: status, reason: ReasonLost, message: message}
+	case !contract.IsPending(current):
+		// What has run does not wait again.
+		return outcome{}
 	}
 	if problem := applyProblem(work); problem != "" {
 		return pending(ReasonApplyFailed, fmt.Sprintf("cluster %s: cannot create the Workflow: %s", rw.Namespace, problem))
 	}
-	if current == "" || current == contract.PhasePending {
-		return outcome{status: map[string]any{"phase": contract.PhasePending, "message": mark}}
-	}
-	return outcome{}
+	return outcome{status: map[string]any{"phase": contract.PhasePending, "message": mark}}
 }
 
 // feedback returns the values that the work agent fed back of the copy, by name.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/events"
@@ -43,7 +42,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	written, err := r.write(ctx, wf, out.status)
-	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || isTooLarge(err) {
 		// The API server will never take it: that is the cluster's fault, and trying again would not mend it.
 		out = refuse(wf, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)})
 		written, err = r.write(ctx, wf, out.status)
@@ -109,7 +108,7 @@ func (r *Reconciler) tell(ctx context.Context, wf *unstructured.Unstructured, ou
 		reportsRefused.WithLabelValues(out.refused.reason).Inc()
 	}
 	if out.reason != "" {
-		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, string(out.reason), "Report", "%s", out.message)
+		hubcopy.Tell(r.Recorder, wf, out.reason, "Report", out.message)
 	}
 	if phase := contract.StatusString(out.status, "phase"); phase != contract.Phase(wf) && contract.IsFinished(phase) {
 		ctrl.LoggerFrom(ctx).Info("finished", "phase", phase)

@@ -1,7 +1,9 @@
 package status
 
 import (
+	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/json"
+	kjson "sigs.k8s.io/json"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
@@ -16,6 +19,9 @@ import (
 // maxNodesBytes bounds expanded compressedNodes. Argo packs nodes so that the object stays below 1 MiB, which
 // some ten times as much fits into.
 const maxNodesBytes = 32 << 20
+
+// maxNodesValues bounds the values in them: decoded, the three bytes of an empty object take thirty times as much.
+const maxNodesValues = 1 << 20
 
 // restrict removes from a reported status what the hub's copy must not carry, and returns what is missing in the
 // hub's copy because of it, "" for nothing worth telling.
@@ -56,9 +62,16 @@ func restrictPacked(packed string, known locations) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if countValues(raw) > maxNodesValues {
+		return "", contract.ErrStatusTooLarge
+	}
 	var nodes map[string]any
-	if err := json.Unmarshal(raw, &nodes); err != nil {
+	duplicates, err := kjson.UnmarshalStrict(raw, &nodes, kjson.DisallowDuplicateFields)
+	if err != nil {
 		return "", fmt.Errorf("JSON: %w", err)
+	}
+	if len(duplicates) > 0 {
+		return "", errors.New("JSON: a field is there twice, of which Argo sees what the hub does not")
 	}
 	before, err := json.Marshal(nodes)
 	if err != nil {
@@ -75,6 +88,11 @@ func restrictPacked(packed string, known locations) (string, error) {
 	return pack(after)
 }
 
+// countValues returns at least the number of values in a JSON text.
+func countValues(raw []byte) int {
+	return bytes.Count(raw, []byte("{")) + bytes.Count(raw, []byte("[")) + bytes.Count(raw, []byte(","))
+}
+
 // pack packs nodes as Argo does: gzip'd, in base64.
 func pack(nodes []byte) (string, error) {
 	compressed, err := contract.Compress(nodes)
@@ -88,6 +106,9 @@ func pack(nodes []byte) (string, error) {
 // nothing of where it lies. Whatever else is an object is taken for a storage driver, so that those of newer versions
 // of Argo are covered.
 var notLocations = []string{"archive", "artifactGC", "raw"}
+
+// artifactFields are the fields that hold an artifact, a list of them, an archive location or a repository.
+var artifactFields = []string{"artifacts", "artifact", "artifactPaths", "archiveLocation", "artifactRepository"}
 
 // keyFields name an artifact within its store.
 var keyFields = []string{"key", "blob"}
@@ -125,7 +146,8 @@ func store(driver string, location map[string]any) string {
 	return driver + string(raw)
 }
 
-// walkArtifacts calls visit for everything within value that can say where an artifact lies.
+// walkArtifacts calls visit for everything within value that can say where an artifact lies. Keys match in any case:
+// Argo unpacks compressedNodes with a decoder to which "Artifacts" is as good as "artifacts".
 func walkArtifacts(value any, visit func(map[string]any)) {
 	switch v := value.(type) {
 	case []any:
@@ -134,22 +156,21 @@ func walkArtifacts(value any, visit func(map[string]any)) {
 		}
 	case map[string]any:
 		for key, field := range v {
-			switch key {
-			case "artifacts":
-				items, _ := field.([]any)
-				for _, item := range items {
-					visitObject(item, visit)
-				}
-			case "archiveLocation", "artifactRepository", "artifactPaths":
-				visitObject(field, visit)
+			if slices.ContainsFunc(artifactFields, func(name string) bool { return strings.EqualFold(name, key) }) {
+				visitObjects(field, visit)
 			}
 			walkArtifacts(field, visit)
 		}
 	}
 }
 
-func visitObject(value any, visit func(map[string]any)) {
-	if object, ok := value.(map[string]any); ok {
-		visit(object)
+func visitObjects(value any, visit func(map[string]any)) {
+	switch v := value.(type) {
+	case map[string]any:
+		visit(v)
+	case []any:
+		for _, item := range v {
+			visitObjects(item, visit)
+		}
 	}
 }

@@ -22,8 +22,11 @@ type hierarchy struct {
 	v2   bool
 }
 
-// needed are the controllers that a kubelet does not start without.
-var needed = []string{"cpu", "cpuset", "memory", "pids"}
+// A kubelet does not start without the needed controllers, and looks for the wanted ones where the machine has them.
+var (
+	needed = []string{"cpu", "cpuset", "memory", "pids"}
+	wanted = []string{"hugetlb", "io"}
+)
 
 // hierarchies reads the machine's cgroup mounts.
 func hierarchies() ([]hierarchy, error) {
@@ -99,7 +102,7 @@ func (h hierarchy) make(cgroup string, unified bool) error {
 	return nil
 }
 
-// delegate makes the v2 cgroup at dir pass on all its controllers to its children.
+// delegate makes the v2 cgroup at dir pass on its controllers to its children.
 func delegate(dir string) error {
 	b, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
@@ -111,8 +114,14 @@ func delegate(dir string) error {
 			return fmt.Errorf("cgroup %s lacks the controller %q", dir, controller)
 		}
 	}
-	want := "+" + strings.Join(has, " +")
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(want), 0); err != nil {
+	pass := slices.Clone(needed)
+	for _, controller := range wanted {
+		if slices.Contains(has, controller) {
+			pass = append(pass, controller)
+		}
+	}
+	enable := "+" + strings.Join(pass, " +")
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(enable), 0); err != nil {
 		// EBUSY: in a container whose processes are in the root cgroup that it sees.
 		return fmt.Errorf("cgroup %s cannot pass on its controllers: %w", dir, err)
 	}

@@ -16,8 +16,6 @@ import (
 	"time"
 )
 
-const sysctlRoot = "/proc/sys"
-
 // Clean removes whatever the lab's networks and nodes left on the machine: processes, mounts, cgroups,
 // network namespaces, files and, with the last lab, changed sysctls. What is not there is not missed, so
 // it may be called at any time and as often as one likes. ctx bounds its patience with what does not go.

@@ -39,17 +39,10 @@ type Process struct {
 	Ready func(ctx context.Context) error
 }
 
-// Prepare writes the configuration of the node's processes and makes its cgroup. Settings of the machine
-// that it changes, or the kubelet is going to, are remembered for Clean.
+// Prepare writes the configuration of the node's processes and makes its cgroup.
 func (n Node) Prepare() error {
 	if err := n.validate(); err != nil {
 		return err
-	}
-	if err := saveSysctls(sysctlRoot, sysctlFile); err != nil {
-		return fmt.Errorf("remembering sysctls: %w", err)
-	}
-	if err := raiseSysctl(sysctlRoot, inotifyInstances, minInotifyInstances); err != nil {
-		return fmt.Errorf("raising a sysctl: %w", err)
 	}
 	if err := makeCgroup(n.cgroup()); err != nil {
 		return fmt.Errorf("making cgroup %s: %w", n.cgroup(), err)

@@ -151,11 +151,11 @@ func TestUnifiedCgroupPassesOnItsControllers(t *testing.T) {
 	}
 	h := hierarchy{path: root, v2: true}
 
-	write("cgroup.controllers", "cpu cpuset io memory pids\n")
+	write("cgroup.controllers", "cpu cpuset io memory pids rdma\n")
 	require.NoError(t, h.make("/top", true))
 	control, err := os.ReadFile(filepath.Join(root, "cgroup.subtree_control"))
 	require.NoError(t, err)
-	require.Equal(t, "+cpu +cpuset +io +memory +pids", string(control))
+	require.Equal(t, "+cpu +cpuset +memory +pids +io", string(control))
 	require.DirExists(t, filepath.Join(root, "top"))
 
 	write("cgroup.controllers", "memory pids\n")
@@ -179,7 +179,7 @@ func TestNewV1CgroupGetsItsParentsProcessors(t *testing.T) {
 }
 
 func TestSysctlsGoBackToWhatTheFirstLabFound(t *testing.T) {
-	root, file := t.TempDir(), filepath.Join(t.TempDir(), "run", "sysctl.json")
+	root, file := t.TempDir(), filepath.Join(t.TempDir(), "sysctl.json")
 	set := func(value string) {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, "kernel"), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(root, "kernel/panic"), []byte(value+"\n"), 0o600))

@@ -63,6 +63,8 @@ func InstallPackages(ctx context.Context, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, restore()) }()
 
+	// An installation that is killed half-way leaves the machine to be repaired by hand.
+	ctx = context.WithoutCancel(ctx)
 	install := append([]string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install",
 		"--yes", "--quiet", "--no-install-recommends", "--no-upgrade", "--no-remove"}, missing...)
 	if first := run(ctx, install...); first != nil {

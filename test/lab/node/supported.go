@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// Supported says whether this machine can run real nodes, and if not, why. It changes nothing. What can
+// Supported says whether this machine can run real nodes, and if not, why. It leaves nothing behind. What can
 // only be known by doing it, InstallPackages or Connect report as an error.
 func Supported() (ok bool, reason string) {
 	if err := unsupported(); err != nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 )
 
+const sysctlRoot = "/proc/sys"
+
 // sysctlFile remembers the machine's settings from before its first lab with real nodes.
 const sysctlFile = runRoot + "/sysctl.json"
 
@@ -21,12 +23,28 @@ const (
 	minInotifyInstances = 8192
 )
 
-// sysctls are the settings of the whole machine, and not of a namespace, that Prepare sets, or a kubelet for
-// itself when it starts.
+// sysctls are the settings of the whole machine, and not of a namespace, that PrepareMachine sets, or a kubelet
+// for itself when it starts.
 var sysctls = []string{
 	inotifyInstances,
 	"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
 	"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
+}
+
+// PrepareMachine sets what a lab needs of the machine as a whole, and remembers for Clean what it, and later
+// kubelets, change. It comes before everything else.
+func PrepareMachine(lab string) error {
+	// With its folder the lab is there for others: whoever is cleaned up meanwhile leaves the settings to it.
+	if err := os.MkdirAll(filepath.Join(runRoot, lab), 0o755); err != nil {
+		return err
+	}
+	if err := saveSysctls(sysctlRoot, sysctlFile); err != nil {
+		return fmt.Errorf("remembering sysctls: %w", err)
+	}
+	if err := raiseSysctl(sysctlRoot, inotifyInstances, minInotifyInstances); err != nil {
+		return fmt.Errorf("raising a sysctl: %w", err)
+	}
+	return nil
 }
 
 // saveSysctls remembers the machine's settings, unless another lab has done so: what that lab's kubelets
@@ -47,9 +65,6 @@ func saveSysctls(root, file string) error {
 	}
 	b, err := json.Marshal(former)
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(file, b, 0o644)

@@ -12,7 +12,7 @@ func unmount(string) error { return errors.ErrUnsupported }
 
 func snapshotter(string) string { return "native" }
 
-// DialContext is for Linux only, like everything in this package that Supported does not rule out.
+// DialContext is for Linux, as is the whole package; elsewhere Supported says so, and nothing calls this.
 func (s Site) DialContext(context.Context, string, string) (net.Conn, error) {
 	return nil, errors.ErrUnsupported
 }

@@ -66,6 +66,9 @@ func run(ctx context.Context, options lab.Options) error {
 		return err
 	}
 	say("The examples: a binding, a Placement and two Workflows, created on the hub")
+	if l.Options().Pods == lab.PodsSimulated {
+		fmt.Println("pods are simulated: no container runs, and each output parameter reads \"simulated\"")
+	}
 	if err := applyExamples(ctx, l); err != nil {
 		return err
 	}
@@ -105,7 +108,12 @@ func applyExamples(ctx context.Context, l *lab.Lab) error {
 			return err
 		}
 	}
-	return l.Hub().ApplyFiles(ctx, filepath.Join("example", "*.yaml"))
+	for _, file := range []string{"clusterset-binding", "workflow-placement", "hello-world", "dag"} {
+		if err := l.Hub().ApplyFiles(ctx, filepath.Join("example", file+".yaml")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func say(what string) { fmt.Printf("\n== %s ==\n", what) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,24 +33,39 @@ func argosay(args []string, in io.Reader, out, errs io.Writer) int {
 	return code
 }
 
-func say(verb string, args []string, in io.Reader, out, errs io.Writer) (code int, err error) {
-	switch {
-	case verb == "echo" && len(args) <= 2:
-		return 0, echo(args, out)
-	case verb == "cat" && len(args) > 0:
-		return 0, cat(args, out)
-	case verb == "assert_contains" && len(args) == 2:
-		return 0, assertContains(args[0], args[1])
-	case verb == "sleep" && len(args) == 1:
-		return 0, sleep(args[0])
-	case verb == "exit" && len(args) == 0:
-		return 0, nil
-	case verb == "exit" && len(args) == 1:
-		return strconv.Atoi(args[0])
-	case verb == "sh" && len(args) > 0:
-		return shell(args, in, out, errs)
+// verb is a thing that argosay can do, with the numbers of arguments that it takes.
+type verb struct {
+	least, most int
+	run         func(args []string, in io.Reader, out, errs io.Writer) (code int, err error)
+}
+
+var verbs = map[string]verb{
+	"assert_contains": {2, 2, always(assertContains)},
+	"cat":             {1, math.MaxInt, always(cat)},
+	"echo":            {0, 2, always(echo)},
+	"exit":            {0, 1, exit},
+	"sh":              {1, math.MaxInt, shell},
+	"sleep":           {1, 1, always(sleep)},
+}
+
+func say(name string, args []string, in io.Reader, out, errs io.Writer) (code int, err error) {
+	v, ok := verbs[name]
+	if !ok || len(args) < v.least || len(args) > v.most {
+		return 0, fmt.Errorf("%s with %d arguments is nothing it can do", name, len(args))
 	}
-	return 0, fmt.Errorf("%s with %d arguments is nothing it can do", verb, len(args))
+	return v.run(args, in, out, errs)
+}
+
+// always makes a verb of what has no exit code of its own.
+func always(run func(args []string, out io.Writer) error) func([]string, io.Reader, io.Writer, io.Writer) (int, error) {
+	return func(args []string, _ io.Reader, out, _ io.Writer) (int, error) { return 0, run(args, out) }
+}
+
+func exit(args []string, _ io.Reader, _, _ io.Writer) (int, error) {
+	if len(args) == 0 {
+		return 0, nil
+	}
+	return strconv.Atoi(args[0])
 }
 
 func echo(args []string, out io.Writer) error {
@@ -80,19 +96,20 @@ func cat(files []string, out io.Writer) error {
 	return nil
 }
 
-func assertContains(file, text string) error {
-	content, err := os.ReadFile(file)
+func assertContains(args []string, _ io.Writer) error {
+	content, err := os.ReadFile(args[0])
 	if err != nil {
 		return err
 	}
-	if !bytes.Contains(content, []byte(text)) {
-		return fmt.Errorf("%s does not contain %q", file, text)
+	if !bytes.Contains(content, []byte(args[1])) {
+		return fmt.Errorf("%s does not contain %q", args[0], args[1])
 	}
 	return nil
 }
 
 // sleep takes seconds, as the shell does, and Go's durations.
-func sleep(text string) error {
+func sleep(args []string, _ io.Writer) error {
+	text := args[0]
 	if !strings.ContainsAny(text, "hms") {
 		text += "s"
 	}

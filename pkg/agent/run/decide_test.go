@@ -1,0 +1,143 @@
+package run
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+func TestDecide(t *testing.T) {
+	const (
+		startedTrue  = "Started=True/GateOpened"
+		foreign      = "Started=False/NotOurs"
+		cutShort     = "RemoteDeleted=True/DeletedBeforeItFinished"
+		vanished     = "RemoteDeleted=True/Vanished"
+		gone         = "RemoteDeleted=True/DeletedAfterItFinished"
+		otherUID     = "another-uid"
+		otherAttempt = "2"
+	)
+	justNow, longAgo := testNow.Add(-10*time.Second), testNow.Add(-terminationGrace)
+	tests := map[string]struct {
+		rw         *v1alpha1.RemoteWorkflow
+		wf         *unstructured.Unstructured
+		want       action
+		conditions []string
+		release    bool
+		within     time.Duration
+	}{
+		"a copy that is not there yet is waited for": {rw: newRemote(), want: wait},
+		"a gated copy is claimed before anything else": {
+			rw: newRemote(), wf: newCopy(t), want: claim},
+		"a copy that somebody opened by hand is claimed": {
+			rw: newRemote(), wf: newCopy(t, ungated, inPhase("Running")), want: claim},
+		"a copy that is already going is not claimed: the next one may run": {
+			rw: newRemote(), wf: newCopy(t, deletedAt(justNow)), want: wait},
+		"a user's own Workflow of the name is left alone": {
+			rw: newRemote(), wf: newCopy(t, func(wf *unstructured.Unstructured) { wf.SetLabels(nil); wf.SetAnnotations(nil) }),
+			want: tell, conditions: []string{foreign}},
+		"the copy of another hub is left alone": {
+			rw: newRemote(), wf: newCopy(t, annotated(contract.AnnotationHubID, "other-hub")), want: tell, conditions: []string{foreign}},
+		"the copy of an earlier Workflow of the name is left alone": {
+			rw: newRemote(), wf: newCopy(t, annotated(contract.AnnotationHubUID, otherUID)), want: tell, conditions: []string{foreign}},
+		"the copy of another attempt is left alone": {
+			rw: newRemote(), wf: newCopy(t, annotated(contract.AnnotationAttempt, otherAttempt)), want: tell, conditions: []string{foreign}},
+		"the copy of another RemoteWorkflow is left alone": {
+			rw: newRemote(), wf: newCopy(t, annotated(contract.AnnotationRemoteWorkflow, "other")), want: tell, conditions: []string{foreign}},
+		"a copy meant for another cluster is left alone": {
+			rw: newRemote(), wf: newCopy(t, unlabeled), want: tell, conditions: []string{foreign}},
+
+		"the recorded copy is started": {rw: newRemote(claimed), wf: newCopy(t), want: start},
+		"the recorded copy is not started when its reference no longer matches": {
+			rw: newRemote(claimed), wf: newCopy(t, annotated(contract.AnnotationAttempt, otherAttempt)),
+			want: tell, conditions: []string{foreign}},
+		"a run without our finalizer is guarded": {
+			rw: newRemote(claimed), wf: newCopy(t, ungated, inPhase("Running")), want: start},
+		"a run that lost its label is brought back into sight": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, unlabeled, inPhase("Running")), want: start},
+		"a re-created copy never starts, and the hub is told that the run is gone": {
+			rw: newRemote(claimedFor(otherUID), showing("Running")), wf: newCopy(t), want: tell, conditions: []string{vanished}},
+		"a re-created copy of a finished run never starts": {
+			rw: newRemote(claimedFor(otherUID), showing("Succeeded")), wf: newCopy(t), want: tell, conditions: []string{gone}},
+		"a re-created copy never starts, even if it was opened by hand": {
+			rw: newRemote(claimedFor(otherUID), showing("Running")), wf: newCopy(t, opened, inPhase("Running")),
+			want: tell, conditions: []string{vanished}},
+		"a run that vanished before it finished is told": {
+			rw: newRemote(claimed, showing("Running")), want: tell, conditions: []string{vanished}},
+		"a run that vanished before it showed a phase is told": {
+			rw: newRemote(claimed), want: tell, conditions: []string{vanished}},
+		"a finished run that a TTL took is told, so that it is not re-created": {
+			rw: newRemote(claimed, showing("Failed")), want: tell, conditions: []string{gone}},
+		"a run that is known to be gone needs nothing": {
+			rw: newRemote(claimed, showing("Running"), knownDeleted), want: wait},
+		"a re-created copy of a run that is known to be gone needs nothing": {
+			rw: newRemote(claimedFor(otherUID), knownDeleted), wf: newCopy(t), want: wait},
+
+		"a run without a status has nothing to report": {rw: newRemote(claimed), wf: newCopy(t, opened), want: wait},
+		"a run with an empty status has nothing to report": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, withStatus(map[string]any{})), want: wait},
+		"a running run is reported": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Running")), want: report, conditions: []string{startedTrue}},
+		"a finished run is reported and then let go": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Succeeded")), want: report,
+			conditions: []string{startedTrue}, release: true},
+		"a finished run that is being deleted is reported and then let go": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Error"), deletedAt(longAgo)), want: report,
+			conditions: []string{startedTrue}, release: true},
+		"a finished run is not guarded again": {
+			rw: newRemote(claimed, showing("Succeeded")), wf: newCopy(t, ungated, inPhase("Succeeded")), want: report,
+			conditions: []string{startedTrue}, release: true},
+
+		"a run deleted on the cluster is ended": {
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: end,
+			conditions: []string{startedTrue, cutShort}, within: 20 * time.Second},
+		"a run that does not end in time is let go": {
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: end,
+			conditions: []string{startedTrue, cutShort}, release: true},
+		"a recorded copy deleted before its start never starts": {
+			rw: newRemote(claimed), wf: newCopy(t, deletedAt(justNow)), want: report, conditions: []string{cutShort}, release: true},
+
+		"a run deleted on the hub is let go at once": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running")), want: release},
+		"a run deleted on the hub is let go even without its label": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled), want: release},
+		"nothing is claimed for a RemoteWorkflow that goes": {rw: newRemote(remoteGoing), wf: newCopy(t), want: wait},
+		"nothing foreign is touched for a RemoteWorkflow that goes": {
+			rw: newRemote(claimedFor(otherUID), remoteGoing), wf: newCopy(t, opened), want: wait},
+		"nothing is told about a RemoteWorkflow that goes": {rw: newRemote(claimed, remoteGoing), want: wait},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := decide(test.rw, test.wf, testNow)
+			assert.Equal(t, test.want, got.action)
+			assert.Equal(t, test.conditions, brief(got.conditions))
+			assert.Equal(t, test.release, got.release)
+			assert.Equal(t, test.within, got.within)
+		})
+	}
+}
+
+func TestDecisionsNameTheWorkflow(t *testing.T) {
+	for _, got := range []decision{
+		decide(newRemote(), newCopy(t, annotated(contract.AnnotationHubID, "other")), testNow),
+		decide(newRemote(claimed), nil, testNow),
+		decide(newRemote(claimed), newCopy(t, deletedAt(testNow)), testNow),
+		notGranted(newRemote()),
+	} {
+		assert.Contains(t, got.conditions[0].Message, "default/demo")
+	}
+}
+
+// brief puts each condition as "<type>=<status>/<reason>".
+func brief(conditions []metav1.Condition) []string {
+	var out []string
+	for _, c := range conditions {
+		out = append(out, c.Type+"="+string(c.Status)+"/"+c.Reason)
+	}
+	return out
+}

@@ -1,0 +1,138 @@
+package run
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+const (
+	testCluster = "cluster1"
+	testUID     = types.UID("copy-uid")
+)
+
+var testNow = time.Date(2030, time.May, 1, 12, 0, 0, 0, time.UTC)
+
+type remoteMod func(*v1alpha1.RemoteWorkflow)
+
+type workflowMod func(*unstructured.Unstructured)
+
+// newRemote returns a RemoteWorkflow as the hub creates it.
+func newRemote(mods ...remoteMod) *v1alpha1.RemoteWorkflow {
+	rw := &v1alpha1.RemoteWorkflow{
+		ObjectMeta: metav1.ObjectMeta{Namespace: testCluster, Name: "demo-0123", UID: "remote-uid", ResourceVersion: "1"},
+		Spec: v1alpha1.RemoteWorkflowSpec{
+			HubID:       "hub-id",
+			WorkflowRef: v1alpha1.WorkflowReference{Namespace: "default", Name: "demo", UID: "hub-uid"},
+			Remote:      v1alpha1.RemoteReference{Namespace: "default", Name: "demo"},
+			Attempt:     1,
+			Reporting:   v1alpha1.ReportingAgent,
+		},
+	}
+	for _, mod := range mods {
+		mod(rw)
+	}
+	return rw
+}
+
+func claimed(rw *v1alpha1.RemoteWorkflow) { rw.Status.RemoteUID = testUID }
+
+func claimedFor(uid types.UID) remoteMod {
+	return func(rw *v1alpha1.RemoteWorkflow) { rw.Status.RemoteUID = uid }
+}
+
+func remoteGoing(rw *v1alpha1.RemoteWorkflow) {
+	rw.DeletionTimestamp = &metav1.Time{Time: testNow}
+	rw.Finalizers = []string{contract.FinalizerDispatch}
+}
+
+func showing(phase string) remoteMod {
+	return func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Phase = phase }
+}
+
+func knownDeleted(rw *v1alpha1.RemoteWorkflow) {
+	meta.SetStatusCondition(&rw.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionRemoteDeleted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDeletedUnfinished,
+	})
+}
+
+// newCopy returns the copy for newRemote as the work agent creates it: gated.
+func newCopy(t *testing.T, mods ...workflowMod) *unstructured.Unstructured {
+	t.Helper()
+	hub := contract.NewWorkflow()
+	hub.SetNamespace("default")
+	hub.SetName("demo")
+	hub.Object["spec"] = map[string]any{"entrypoint": "main"}
+	wf, err := contract.Payload(hub, newRemote())
+	require.NoError(t, err)
+	wf.SetUID(testUID)
+	wf.SetResourceVersion("1")
+	wf.SetCreationTimestamp(metav1.NewTime(testNow))
+	for _, mod := range mods {
+		mod(wf)
+	}
+	return wf
+}
+
+// opened is what the agent makes of a copy when it starts it.
+func opened(wf *unstructured.Unstructured) {
+	ungated(wf)
+	guarded(wf)
+}
+
+func ungated(wf *unstructured.Unstructured) {
+	unstructured.RemoveNestedField(wf.Object, "metadata", "labels", contract.LabelInstanceID)
+}
+
+func guarded(wf *unstructured.Unstructured) {
+	wf.SetFinalizers(append(wf.GetFinalizers(), contract.FinalizerReport))
+}
+
+func withFinalizer(finalizer string) workflowMod {
+	return func(wf *unstructured.Unstructured) { wf.SetFinalizers(append(wf.GetFinalizers(), finalizer)) }
+}
+
+func unlabeled(wf *unstructured.Unstructured) {
+	unstructured.RemoveNestedField(wf.Object, "metadata", "labels", contract.LabelCluster)
+}
+
+func withUID(uid types.UID) workflowMod {
+	return func(wf *unstructured.Unstructured) { wf.SetUID(uid) }
+}
+
+func withVersion(version string) workflowMod {
+	return func(wf *unstructured.Unstructured) { wf.SetResourceVersion(version) }
+}
+
+func annotated(key, value string) workflowMod {
+	return func(wf *unstructured.Unstructured) {
+		annotations := wf.GetAnnotations()
+		annotations[key] = value
+		wf.SetAnnotations(annotations)
+	}
+}
+
+func deletedAt(at time.Time) workflowMod {
+	return func(wf *unstructured.Unstructured) {
+		wf.SetDeletionTimestamp(&metav1.Time{Time: at})
+		if len(wf.GetFinalizers()) == 0 {
+			wf.SetFinalizers([]string{"example.com/of-another"})
+		}
+	}
+}
+
+func inPhase(phase string) workflowMod {
+	return withStatus(map[string]any{"phase": phase, "startedAt": "2030-05-01T11:59:00Z"})
+}
+
+func withStatus(status map[string]any) workflowMod {
+	return func(wf *unstructured.Unstructured) { wf.Object["status"] = status }
+}

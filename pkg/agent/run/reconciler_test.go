@@ -1,0 +1,506 @@
+package run
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+const testInterval = time.Second
+
+var remoteResource = schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "remoteworkflows"}
+
+func TestAGatedCopyIsClaimedAndThenStarted(t *testing.T) {
+	e := newEnv(t, newRemote(), newCopy(t, withFinalizer("example.com/of-another")))
+	assert.Zero(t, e.reconcile())
+
+	assert.Equal(t, []map[string]any{{
+		"metadata": map[string]any{"resourceVersion": "1"},
+		"status":   map[string]any{"remoteUID": string(testUID)},
+	}}, e.hubWrites)
+	assert.Equal(t, []map[string]any{{"metadata": map[string]any{
+		"uid": string(testUID), "resourceVersion": "1",
+		"finalizers": []any{"example.com/of-another", contract.FinalizerReport},
+		"labels":     map[string]any{contract.LabelInstanceID: nil, contract.LabelCluster: testCluster},
+	}}}, e.managedWrites)
+	assert.Equal(t, testUID, e.remote().Status.RemoteUID)
+	assert.NotContains(t, e.workflow().GetLabels(), contract.LabelInstanceID)
+	assert.Equal(t, []string{"Normal Started started for Workflow default/demo of the hub"}, e.said())
+	assert.Equal(t, 1, e.count("gates_opened_total"))
+
+	assert.Zero(t, e.reconcile())
+	assert.Len(t, e.hubWrites, 1)
+	assert.Len(t, e.managedWrites, 1)
+}
+
+func TestTheGateOpensToTheInstanceIDOfTheClustersArgoController(t *testing.T) {
+	e := newEnv(t, newRemote(), newCopy(t))
+	e.InstanceID = "team-a"
+	e.reconcile()
+	assert.Equal(t, "team-a", e.workflow().GetLabels()[contract.LabelInstanceID])
+}
+
+func TestTheGateStaysShutWhenTheClaimFails(t *testing.T) {
+	conflict := apierrors.NewConflict(remoteResource, "demo", errors.New("changed"))
+	tests := map[string]struct {
+		answer error
+		retry  time.Duration
+		failed bool
+	}{
+		"because the RemoteWorkflow has changed": {answer: conflict, retry: staleRetry},
+		"because the RemoteWorkflow is gone":     {answer: apierrors.NewNotFound(remoteResource, "demo"), retry: staleRetry},
+		"because the hub is away":                {answer: errors.New("connection refused"), failed: true},
+		"because the agent may not":              {answer: apierrors.NewForbidden(remoteResource, "demo", nil), failed: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, newRemote(), newCopy(t))
+			e.hubFails = onPatch(test.answer)
+			result, err := e.tryReconcile()
+			assert.Equal(t, reconcile.Result{RequeueAfter: test.retry}, result)
+			if test.failed {
+				require.ErrorIs(t, err, test.answer)
+			} else {
+				require.NoError(t, err)
+			}
+			assert.Empty(t, e.managedWrites)
+		})
+	}
+}
+
+func TestACopyThatTheHubDoesNotAcceptNeverStarts(t *testing.T) {
+	e := newEnv(t, newRemote(), newCopy(t))
+	e.hubFails = func(patch []byte) error {
+		if strings.Contains(string(patch), "remoteUID") {
+			return apierrors.NewInvalid(v1alpha1.GroupVersion.WithKind("RemoteWorkflow").GroupKind(), "demo", nil)
+		}
+		return nil
+	}
+	e.reconcile()
+	assert.Empty(t, e.managedWrites)
+	started := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted)
+	require.NotNil(t, started)
+	assert.Equal(t, metav1.ConditionFalse, started.Status)
+	assert.Equal(t, v1alpha1.ReasonStartNotGranted, started.Reason)
+}
+
+func TestAStalePatchOfTheCopyIsTriedAgain(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t))
+	e.managedFails = onPatch(apierrors.NewConflict(contract.WorkflowGVR.GroupResource(), "demo", errors.New("changed")))
+	assert.Equal(t, reconcile.Result{RequeueAfter: staleRetry}, e.reconcile())
+	assert.Zero(t, e.count("gates_opened_total"))
+	assert.Empty(t, e.said())
+	e.managedFails = nil
+	e.reconcile()
+	assert.Equal(t, 1, e.count("gates_opened_total"))
+}
+
+func TestASmallWorkflowCostsTheHubThreeWrites(t *testing.T) {
+	e := newEnv(t, newRemote(), newCopy(t))
+	e.reconcile()
+	e.change(inPhase("Running"))
+	assert.Zero(t, e.reconcile())
+	assert.Len(t, e.hubWrites, 2)
+	e.requireReported()
+	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionStarted))
+	assert.Zero(t, e.reconcile(), "the echo of the report")
+
+	e.clock.SetTime(testNow.Add(testInterval / 2))
+	e.change(withStatus(map[string]any{"phase": "Running", "progress": "1/2"}))
+	assert.Positive(t, e.reconcile().RequeueAfter, "progress waits for its turn")
+
+	e.change(withStatus(map[string]any{"phase": "Succeeded", "progress": "2/2", "finishedAt": "2030-05-01T12:00:00Z"}))
+	assert.Zero(t, e.reconcile())
+	e.requireReported()
+	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport, "until the hub is seen to hold it")
+	assert.Zero(t, e.reconcile())
+	assert.NotContains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+	assert.Zero(t, e.reconcile())
+	assert.Len(t, e.hubWrites, 3)
+	assert.Len(t, e.managedWrites, 2)
+	assert.Equal(t, 2, e.count("reports_total", "written"))
+}
+
+func TestWhatIsNotUrgentIsReportedWhenItsTurnComes(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running")))
+	e.reconcile()
+	e.change(withStatus(map[string]any{"phase": "Running", "progress": "1/2"}))
+	deferred := e.reconcile().RequeueAfter
+	assert.GreaterOrEqual(t, deferred, testInterval)
+	assert.Len(t, e.hubWrites, 1)
+	e.clock.SetTime(testNow.Add(deferred))
+	assert.Zero(t, e.reconcile())
+	e.requireReported()
+	assert.Len(t, e.hubWrites, 2)
+	assert.NotContains(t, e.hubWrites[1]["status"], "conditions", "what has not changed is not sent")
+}
+
+func TestAReportSpeaksOfTheCopyThatItWasMadeFrom(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running"),
+		annotated(contract.AnnotationHubUID, "claimed-by-the-copy"), annotated(contract.AnnotationAttempt, "9")))
+	e.reconcile()
+	report := e.remote().Status.Report
+	require.NotNil(t, report)
+	assert.EqualValues(t, "claimed-by-the-copy", report.WorkflowUID)
+	assert.EqualValues(t, 9, report.Attempt)
+	assert.Equal(t, testUID, report.RemoteUID)
+}
+
+func TestACacheThatShowsWhatTheAgentHasReplacedIsNotActedOn(t *testing.T) {
+	e := newEnv(t, newRemote(), newCopy(t))
+	stale := e.remote()
+	e.reconcile()
+	e.hubShows = stale
+	result := e.reconcile()
+	assert.Equal(t, echoTimeout, result.RequeueAfter)
+	assert.Len(t, e.hubWrites, 1)
+	assert.Len(t, e.managedWrites, 1)
+}
+
+func TestARemoteWorkflowThatIsNotThereIsNoReasonForAnything(t *testing.T) {
+	e := newEnv(t, newCopy(t, opened, inPhase("Running")))
+	e.managedFails = func([]byte) error { return errors.New("must not be asked") }
+	e.liveFails = func() error { return errors.New("must not be asked") }
+	assert.Zero(t, e.reconcile())
+}
+
+func TestACopyWithoutAnAgentsPartIsIgnored(t *testing.T) {
+	e := newEnv(t, newRemote(func(rw *v1alpha1.RemoteWorkflow) { rw.Spec.Reporting = v1alpha1.ReportingFeedback }),
+		newCopy(t, ungated, inPhase("Running")))
+	e.reconcile()
+	assert.Empty(t, e.hubWrites)
+	assert.Empty(t, e.managedWrites)
+}
+
+func TestAForeignWorkflowIsLeftAloneAndToldOnce(t *testing.T) {
+	foreign := contract.NewWorkflow()
+	foreign.SetNamespace("default")
+	foreign.SetName("demo")
+	e := newEnv(t, newRemote(), foreign)
+	e.reconcile()
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 1)
+	assert.Empty(t, e.managedWrites)
+	started := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted)
+	require.NotNil(t, started)
+	assert.Equal(t, v1alpha1.ReasonNotOurs, started.Reason)
+	assert.True(t, testNow.Equal(started.LastTransitionTime.Time))
+	assert.Len(t, e.said(), 1)
+	assert.Equal(t, 1, e.count("refusals_total", v1alpha1.ReasonNotOurs))
+}
+
+func TestTheCopyIsStartedOnceTheNameIsFree(t *testing.T) {
+	foreign := contract.NewWorkflow()
+	foreign.SetNamespace("default")
+	foreign.SetName("demo")
+	e := newEnv(t, newRemote(), foreign)
+	e.reconcile()
+	require.NoError(t, e.managed.Delete(t.Context(), foreign))
+	require.NoError(t, e.managed.Create(t.Context(), newCopy(t, withVersion(""))))
+	e.reconcile()
+	e.change(inPhase("Running"))
+	e.reconcile()
+	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionStarted))
+}
+
+func TestARunThatLostItsLabelIsFoundAndBroughtBack(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, unlabeled, inPhase("Running")))
+	e.reconcile()
+	assert.Empty(t, e.hubWrites)
+	assert.Equal(t, testCluster, e.workflow().GetLabels()[contract.LabelCluster])
+	assert.Zero(t, e.count("gates_opened_total"), "it ran all the time")
+}
+
+func TestACopyThatRunsWithoutTheAgentBecomesTheRun(t *testing.T) {
+	e := newEnv(t, newRemote(), newCopy(t, ungated, inPhase("Running")))
+	e.reconcile()
+	assert.Equal(t, testUID, e.remote().Status.RemoteUID)
+	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+	e.reconcile()
+	e.requireReported()
+}
+
+func TestARunThatVanishedIsTold(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")))
+	e.reconcile()
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 1)
+	gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	require.NotNil(t, gone)
+	assert.Equal(t, v1alpha1.ReasonVanishedUnfinished, gone.Reason)
+}
+
+func TestARunIsNotGoneForAnAPIServerThatDoesNotServeWorkflows(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")))
+	e.liveFails = func() error {
+		return apierrors.NewGenericServerResponse(http.StatusNotFound, "get", contract.WorkflowGVR.GroupResource(), "demo", "404 page not found", 0, true)
+	}
+	_, err := e.tryReconcile()
+	require.ErrorContains(t, err, "get Workflow")
+	assert.Empty(t, e.hubWrites)
+}
+
+func TestARecreatedCopyNeverStarts(t *testing.T) {
+	e := newEnv(t, newRemote(claimedFor("first-copy"), showing("Succeeded")), newCopy(t))
+	e.reconcile()
+	e.reconcile()
+	assert.Empty(t, e.managedWrites)
+	gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	require.NotNil(t, gone)
+	assert.Equal(t, v1alpha1.ReasonDeletedFinished, gone.Reason)
+	assert.Len(t, e.said(), 1)
+}
+
+func TestARunDeletedOnTheClusterIsEndedReportedAndLetGo(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")),
+		newCopy(t, opened, inPhase("Running"), withFinalizer("example.com/of-another"), deletedAt(testNow)))
+	result := e.reconcile()
+	assert.Equal(t, terminationGrace, result.RequeueAfter)
+	shutdown, _, err := unstructured.NestedString(e.workflow().Object, "spec", "shutdown")
+	require.NoError(t, err)
+	assert.Equal(t, "Terminate", shutdown)
+	assert.Equal(t, map[string]any{"uid": string(testUID), "resourceVersion": "1"}, e.managedWrites[0]["metadata"])
+	gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	require.NotNil(t, gone)
+	assert.Equal(t, v1alpha1.ReasonDeletedUnfinished, gone.Reason)
+	assert.Len(t, e.said(), 1)
+
+	e.reconcile()
+	assert.Len(t, e.managedWrites, 1, "it is terminated once")
+	e.change(inPhase("Failed"))
+	e.reconcile()
+	e.requireReported()
+	e.reconcile()
+	assert.Equal(t, []string{"example.com/of-another"}, e.workflow().GetFinalizers())
+	assert.Len(t, e.hubWrites, 2)
+	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
+}
+
+func TestARunThatDoesNotEndInTimeIsLetGo(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
+	e.reconcile()
+	e.clock.SetTime(testNow.Add(terminationGrace))
+	e.reconcile()
+	assert.Nil(t, e.workflow())
+}
+
+func TestARecordedCopyDeletedBeforeItsStartIsToldAndNeverStarts(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, deletedAt(testNow)))
+	e.reconcile()
+	e.reconcile()
+	assert.Empty(t, e.managedWrites)
+	assert.Len(t, e.hubWrites, 1)
+	assert.Nil(t, e.remote().Status.Report)
+	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
+	assert.Nil(t, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted))
+}
+
+func TestADeletionOnTheClusterThatCameFromTheHubIsNotTold(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
+	e.hubFails = onPatch(apierrors.NewConflict(remoteResource, "demo", errors.New("it is being deleted")))
+	assert.Equal(t, reconcile.Result{RequeueAfter: staleRetry}, e.reconcile())
+	assert.Empty(t, e.managedWrites)
+	assert.Empty(t, e.said())
+}
+
+func TestARunDeletedOnTheClusterIsEndedEvenWhenTheHubIsAway(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
+	away := errors.New("connection refused")
+	e.hubFails = onPatch(away)
+	_, err := e.tryReconcile()
+	require.ErrorIs(t, err, away)
+	shutdown, _, _ := unstructured.NestedString(e.workflow().Object, "spec", "shutdown")
+	assert.Equal(t, "Terminate", shutdown)
+	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+}
+
+func TestARunDeletedOnTheHubIsLetGoAtOnce(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")),
+		newCopy(t, withFinalizer("example.com/of-another"), opened, unlabeled, inPhase("Running")))
+	e.reconcile()
+	assert.Equal(t, []string{"example.com/of-another"}, e.workflow().GetFinalizers())
+	e.reconcile()
+	assert.Len(t, e.managedWrites, 1)
+	assert.Empty(t, e.hubWrites)
+	assert.Empty(t, e.said())
+}
+
+func TestAStatusThatIsTooLargeLeavesASummary(t *testing.T) {
+	answers := map[string]error{
+		"for the API server": apierrors.NewRequestEntityTooLargeError("limit is 3145728"),
+		"for etcd":           apierrors.NewInternalError(errors.New("etcdserver: request is too large")),
+		"on the way to etcd": apierrors.NewInternalError(errors.New("rpc error: code = ResourceExhausted desc = trying to send message larger than max (3 vs. 2)")),
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running")))
+			e.reconcile()
+			e.hubFails = func(patch []byte) error {
+				if strings.Contains(string(patch), `"data":"H4sI`) {
+					return answer
+				}
+				return nil
+			}
+			e.change(withStatus(map[string]any{"phase": "Succeeded", "progress": "9/9"}))
+			e.reconcile()
+			rw := e.remote()
+			assert.Equal(t, "Succeeded", rw.Status.Phase)
+			assert.Equal(t, "9/9", rw.Status.Progress)
+			require.NotNil(t, rw.Status.Report)
+			assert.NotNil(t, rw.Status.Report.Data, "the CRD requires the field")
+			assert.Empty(t, rw.Status.Report.Data)
+			reported := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionReported)
+			require.NotNil(t, reported)
+			assert.Equal(t, metav1.ConditionFalse, reported.Status)
+			assert.Equal(t, v1alpha1.ReasonReportTooLarge, reported.Reason)
+			assert.Len(t, e.hubWrites, 3, "one report, one refused, one without data")
+
+			e.reconcile()
+			assert.Len(t, e.hubWrites, 3, "it is not tried again and again")
+			assert.NotContains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+			assert.Equal(t, 1, e.count("reports_total", "too_large"))
+			assert.Len(t, e.said(), 1)
+		})
+	}
+}
+
+func TestAStatusThatFitsAgainIsReportedInFull(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running")))
+	large := withStatus(map[string]any{"phase": "Running", "message": strings.Repeat("large ", 10)})
+	e.change(large)
+	e.hubFails = func(patch []byte) error {
+		if strings.Contains(string(patch), `"data":"H4sI`) {
+			return apierrors.NewRequestEntityTooLargeError("limit")
+		}
+		return nil
+	}
+	e.reconcile()
+	e.hubFails = nil
+	e.change(withStatus(map[string]any{"phase": "Failed"}))
+	e.reconcile()
+	e.requireReported()
+	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionReported))
+}
+
+func TestARejectedStatusIsToldAndNotTriedAgain(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Succeeded")))
+	e.hubFails = func(patch []byte) error {
+		if strings.Contains(string(patch), `"phase"`) {
+			return apierrors.NewInvalid(v1alpha1.GroupVersion.WithKind("RemoteWorkflow").GroupKind(), "demo", nil)
+		}
+		return nil
+	}
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 2)
+	reported := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionReported)
+	require.NotNil(t, reported)
+	assert.Equal(t, v1alpha1.ReasonReportRejected, reported.Reason)
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 2)
+	assert.NotContains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+}
+
+func TestErrorsOfTheAPIServersAreReturnedWithWhatWasTried(t *testing.T) {
+	broken := errors.New("broken")
+	always := func([]byte) error { return broken }
+	tests := map[string]struct {
+		objects func(t *testing.T) []client.Object
+		arrange func(*env)
+		want    string
+	}{
+		"reading the RemoteWorkflow": {
+			objects: func(*testing.T) []client.Object { return nil },
+			arrange: func(e *env) { e.hubFails = always }, want: "get RemoteWorkflow"},
+		"reading the cache": {
+			objects: func(*testing.T) []client.Object { return []client.Object{newRemote()} },
+			arrange: func(e *env) { e.managedFails = always }, want: "get Workflow"},
+		"reading from the API server": {
+			objects: func(*testing.T) []client.Object { return []client.Object{newRemote()} },
+			arrange: func(e *env) { e.liveFails = func() error { return broken } }, want: "get Workflow"},
+		"claiming": {
+			objects: func(t *testing.T) []client.Object {
+				t.Helper()
+				return []client.Object{newRemote(), newCopy(t)}
+			},
+			arrange: func(e *env) { e.hubFails = onPatch(broken) }, want: "record the copy's UID"},
+		"opening the gate": {
+			objects: func(t *testing.T) []client.Object {
+				t.Helper()
+				return []client.Object{newRemote(claimed), newCopy(t)}
+			},
+			arrange: func(e *env) { e.managedFails = onPatch(broken) }, want: "open the gate"},
+		"reporting": {
+			objects: func(t *testing.T) []client.Object {
+				t.Helper()
+				return []client.Object{newRemote(claimed), newCopy(t, opened, inPhase("Running"))}
+			},
+			arrange: func(e *env) { e.hubFails = onPatch(broken) }, want: "report"},
+		"telling": {
+			objects: func(*testing.T) []client.Object { return []client.Object{newRemote(claimed)} },
+			arrange: func(e *env) { e.hubFails = onPatch(broken) }, want: "write conditions"},
+		"terminating": {
+			objects: func(t *testing.T) []client.Object {
+				t.Helper()
+				return []client.Object{newRemote(claimed), newCopy(t, opened, deletedAt(testNow))}
+			},
+			arrange: func(e *env) { e.managedFails = onPatch(broken) }, want: "terminate"},
+		"releasing": {
+			objects: func(t *testing.T) []client.Object {
+				t.Helper()
+				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened)}
+			},
+			arrange: func(e *env) { e.managedFails = onPatch(broken) }, want: "release the copy"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, test.objects(t)...)
+			test.arrange(e)
+			_, err := e.tryReconcile()
+			require.ErrorIs(t, err, broken)
+			assert.ErrorContains(t, err, test.want)
+		})
+	}
+}
+
+func TestHintsGoWithTheRemoteWorkflow(t *testing.T) {
+	e := newEnv(t, newRemote(), newCopy(t))
+	e.reconcile()
+	assert.Len(t, e.memory.runs, 1)
+	require.NoError(t, e.hub.Delete(t.Context(), e.remote()))
+	e.reconcile()
+	assert.Empty(t, e.memory.runs)
+}
+
+func TestMetricsCountOnWhenTheAgentStartsAgain(t *testing.T) {
+	e := newEnv(t)
+	e.Metrics.gates.Inc()
+	again, err := NewMetrics(e.registry)
+	require.NoError(t, err)
+	again.gates.Inc()
+	assert.Equal(t, 2, e.count("gates_opened_total"))
+}
+
+// onPatch answers patches, and not reads, with the error.
+func onPatch(err error) func([]byte) error {
+	return func(patch []byte) error {
+		if patch == nil {
+			return nil
+		}
+		return err
+	}
+}

@@ -1,0 +1,72 @@
+package run
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+)
+
+func TestSummarize(t *testing.T) {
+	at := func(second int) *metav1.Time {
+		return ptr.To(metav1.NewTime(time.Date(2030, time.May, 1, 12, 0, second, 0, time.UTC)))
+	}
+	tests := map[string]struct {
+		status map[string]any
+		want   v1alpha1.RemoteWorkflowStatus
+	}{
+		"a running Workflow": {
+			status: map[string]any{
+				"phase": "Running", "progress": "1/3", "startedAt": "2030-05-01T12:00:01Z", "finishedAt": nil,
+				"nodes": map[string]any{
+					"a": map[string]any{"phase": "Succeeded"}, "b": map[string]any{"phase": "Running"},
+					"c": map[string]any{"phase": "Running"}, "d": map[string]any{},
+				},
+			},
+			want: v1alpha1.RemoteWorkflowStatus{
+				Phase: "Running", Progress: "1/3", StartedAt: at(1),
+				Nodes: map[string]int32{"Succeeded": 1, "Running": 2, "Pending": 1},
+			},
+		},
+		"a finished Workflow": {
+			status: map[string]any{"phase": "Failed", "message": "child failed", "finishedAt": "2030-05-01T14:00:09+02:00"},
+			want:   v1alpha1.RemoteWorkflowStatus{Phase: "Failed", Message: "child failed", FinishedAt: at(9)},
+		},
+		"compressed nodes are not counted": {
+			status: map[string]any{"phase": "Running", "compressedNodes": "H4sI"},
+			want:   v1alpha1.RemoteWorkflowStatus{Phase: "Running"},
+		},
+		"what is not as Argo defines it is left out": {
+			status: map[string]any{"phase": 3, "startedAt": "yesterday", "nodes": map[string]any{"a": "odd"}},
+			want:   v1alpha1.RemoteWorkflowStatus{Nodes: map[string]int32{"Pending": 1}},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := v1alpha1.RemoteWorkflowStatus{Phase: "Pending", Message: "before", StartedAt: at(30), RemoteUID: testUID}
+			summarize(&got, test.status)
+			assert.Equal(t, testUID, got.RemoteUID, "not the summary's")
+			got.RemoteUID = ""
+			for _, pair := range [][2]*metav1.Time{{test.want.StartedAt, got.StartedAt}, {test.want.FinishedAt, got.FinishedAt}} {
+				assert.True(t, pair[0].Equal(pair[1]), "%v and %v", pair[0], pair[1])
+			}
+			test.want.StartedAt, test.want.FinishedAt, got.StartedAt, got.FinishedAt = nil, nil, nil, nil
+			assert.Equal(t, test.want, got)
+		})
+	}
+}
+
+func TestCutKeepsWholeCharacters(t *testing.T) {
+	assert.Equal(t, "short", cut("short", 5))
+	assert.Equal(t, "lon…", cut("longer", 4))
+	assert.Equal(t, "日本…", cut("日本語日本語", 3))
+	long := cut(strings.Repeat("é", 5000), maxMessageLength)
+	assert.True(t, utf8.ValidString(long))
+	assert.Equal(t, maxMessageLength, utf8.RuneCountInString(long))
+}

@@ -1,0 +1,189 @@
+package dispatch
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+func remoteDeleted(status metav1.ConditionStatus) gen.Mod {
+	return gen.WithCondition(v1alpha1.ConditionRemoteDeleted, status, v1alpha1.ReasonDeletedFinished, "it was deleted")
+}
+
+func TestMayStillStart(t *testing.T) {
+	tests := map[string]struct {
+		wf   []gen.Mod
+		rw   []gen.Mod
+		want bool
+	}{
+		"nothing has been heard of it":        {nil, nil, true},
+		"it waits":                            {[]gen.Mod{gen.WithHubStatus("Pending")}, nil, true},
+		"it ran":                              {[]gen.Mod{gen.WithHubStatus("Running")}, nil, false},
+		"it ended":                            {[]gen.Mod{gen.WithHubStatus("Succeeded")}, nil, false},
+		"a copy has been recorded":            {nil, []gen.Mod{gen.WithRemoteUID("remote")}, false},
+		"its copy was deleted":                {nil, []gen.Mod{remoteDeleted(metav1.ConditionTrue)}, false},
+		"its copy was not deleted":            {nil, []gen.Mod{remoteDeleted(metav1.ConditionFalse)}, true},
+		"its RemoteWorkflow is being deleted": {nil, []gen.Mod{gen.Deleting()}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			wf := gen.Workflow("hello", test.wf...)
+			assert.Equal(t, test.want, mayStillStart(wf, gen.RemoteWorkflow(wf, cluster, test.rw...)))
+		})
+	}
+}
+
+func TestADispatchedWorkflowIsLeftAlone(t *testing.T) {
+	wf, rw, work := dispatched()
+	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+	require.NoError(t, run(t, r, wf))
+	assert.Empty(t, hub.Writes())
+	assert.Empty(t, hub.Events())
+	assert.Zero(t, hub.Calls("live get Workflow")+hub.Calls("live get RemoteWorkflow")+hub.Calls("live get ManifestWork"),
+		"in the ordinary case the API server is not asked")
+}
+
+func TestAManifestWorkThatIsMissingIsCreatedOnlyIfNothingHasRun(t *testing.T) {
+	t.Run("nothing has", func(t *testing.T) {
+		wf, rw, _ := dispatched(gen.WithHubStatus("Pending"))
+		r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
+		require.NoError(t, run(t, r, wf))
+		assert.Equal(t, []string{"create ManifestWork cluster1/" + rw.Name}, hub.Writes())
+		_, work := runOf(t, hub, wf)
+		assert.Equal(t, rw.UID, work.OwnerReferences[0].UID)
+	})
+	t.Run("a copy has", func(t *testing.T) {
+		wf, rw, _ := dispatched()
+		rw.Status.RemoteUID = "remote"
+		r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
+		require.NoError(t, run(t, r, wf))
+		assert.Empty(t, hub.Writes())
+	})
+	t.Run("it does not fit any more", func(t *testing.T) {
+		wf, rw, _ := dispatched(withSpec("hello"))
+		r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
+		require.ErrorContains(t, run(t, r, wf), "build ManifestWork")
+		assert.Empty(t, hub.Writes())
+	})
+}
+
+func TestTheManifestWorkOfACopyThatWasDeletedRemotelyIsRemovedForGood(t *testing.T) {
+	wf, rw, work := dispatched(gen.WithHubStatus("Pending"))
+	remoteDeleted(metav1.ConditionTrue)(rw)
+	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+	require.NoError(t, run(t, r, wf))
+	assert.Equal(t, []string{"delete ManifestWork cluster1/" + rw.Name}, hub.Writes())
+	assert.Equal(t, work.UID, hub.Last("delete ManifestWork").UID)
+
+	require.NoError(t, run(t, r, wf))
+	assert.Len(t, hub.Writes(), 1, "it is never created again")
+}
+
+func TestAManifestWorkThatIsOnItsWayOutIsNotDeletedAgain(t *testing.T) {
+	wf, rw, work := dispatched()
+	remoteDeleted(metav1.ConditionTrue)(rw)
+	gen.WithFinalizers("work agent")(work)
+	gen.Deleting()(work)
+	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+	require.NoError(t, run(t, r, wf))
+	assert.Empty(t, hub.Writes())
+}
+
+func TestTheLabelOfADispatchedWorkflowIsRestored(t *testing.T) {
+	for name, change := range map[string]func(*unstructured.Unstructured){
+		"removed": func(wf *unstructured.Unstructured) { wf.SetLabels(nil) },
+		"changed": func(wf *unstructured.Unstructured) { wf.SetLabels(map[string]string{contract.LabelEnable: "false"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf, rw, work := dispatched()
+			change(wf)
+			r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+			if name == "removed" {
+				hub.Lag("get Workflow") // the cache has only those with the label
+			}
+			require.NoError(t, run(t, r, wf))
+			assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
+			require.True(t, hub.Show(wf))
+			assert.True(t, contract.IsOurs(wf))
+			events := hub.Events()
+			require.Len(t, events, 1)
+			assert.Contains(t, events[0], "Warning LabelRestored")
+			assert.Contains(t, events[0], "cluster1")
+		})
+	}
+}
+
+func TestTheAssignmentOfADispatchedWorkflowIsRestored(t *testing.T) {
+	assigned := func(wf *unstructured.Unstructured, value string) gen.Mod {
+		return gen.WithAnnotations(map[string]string{contract.AnnotationAssigned: string(wf.GetUID()) + value})
+	}
+	for name, change := range map[string]func(*unstructured.Unstructured){
+		"the cluster was changed":    func(wf *unstructured.Unstructured) { gen.WithCluster("cluster2")(wf) },
+		"the assignment was changed": func(wf *unstructured.Unstructured) { assigned(wf, "/1/cluster2")(wf) },
+		"the attempt was changed":    func(wf *unstructured.Unstructured) { assigned(wf, "/2/cluster1")(wf) },
+		"all were removed":           func(wf *unstructured.Unstructured) { wf.SetAnnotations(map[string]string{"mine": "kept"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf, rw, work := dispatched()
+			change(wf)
+			r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+			require.True(t, hub.Show(wf))
+			require.NoError(t, run(t, r, wf))
+			assert.Equal(t, map[string]any{"metadata": map[string]any{
+				"annotations": map[string]any{
+					contract.AnnotationCluster: cluster, contract.AnnotationAssigned: string(wf.GetUID()) + "/1/cluster1",
+				},
+				"resourceVersion": wf.GetResourceVersion(),
+			}}, hub.PatchOf("Workflow"))
+			assert.Len(t, hub.Writes(), 1)
+			events := hub.Events()
+			require.Len(t, events, 1)
+			assert.Contains(t, events[0], "Warning ClusterRestored")
+			assert.Contains(t, events[0], "cannot move")
+		})
+	}
+}
+
+func TestARestorationThatCouldNotBeWrittenIsNotTold(t *testing.T) {
+	wf, rw, work := dispatched(gen.WithCluster("cluster2"))
+	wf.SetAnnotations(map[string]string{contract.AnnotationCluster: "cluster2"})
+	for _, test := range []struct{ answer, want error }{{errors.New("down"), errors.New("down")}, {fakehub.Conflict(), nil}} {
+		r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+		hub.Fail("patch Workflow", test.answer)
+		if err := run(t, r, wf); test.want != nil {
+			require.ErrorContains(t, err, test.want.Error())
+		} else {
+			require.NoError(t, err)
+		}
+		assert.Empty(t, hub.Events())
+	}
+}
+
+func TestAnErrorWhileKeepingIsReturned(t *testing.T) {
+	for _, call := range []string{"get ManifestWork", "delete ManifestWork"} {
+		t.Run(call, func(t *testing.T) {
+			wf, rw, work := dispatched()
+			remoteDeleted(metav1.ConditionTrue)(rw)
+			r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+			hub.Fail(call, apierrors.NewInternalError(errors.New("down")))
+			err := run(t, r, wf)
+			assert.True(t, apierrors.IsInternalError(err), "the cause must be kept: %v", err)
+		})
+	}
+	t.Run("create ManifestWork", func(t *testing.T) {
+		wf, rw, _ := dispatched()
+		r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
+		hub.Fail("create ManifestWork", apierrors.NewInternalError(errors.New("down")))
+		assert.True(t, apierrors.IsInternalError(run(t, r, wf)))
+	})
+}

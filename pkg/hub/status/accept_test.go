@@ -1,0 +1,122 @@
+package status
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+const cluster = "cluster1"
+
+// assigned builds a Workflow that was sent to the cluster.
+func assigned(mods ...gen.Mod) *unstructured.Unstructured {
+	return gen.Workflow("hello", append([]gen.Mod{gen.WithAssignment(cluster)}, mods...)...)
+}
+
+func running() map[string]any {
+	return map[string]any{
+		"phase": "Running", "progress": "0/1", "startedAt": "2026-01-02T15:04:05Z",
+		"nodes":     map[string]any{"hello": map[string]any{"phase": "Running", "ofTheFuture": int64(1)}},
+		"resources": map[string]any{"estimated": 1.5},
+	}
+}
+
+func TestAReportOfThisVeryRunIsTakenAsItIs(t *testing.T) {
+	wf := assigned()
+	status, refused := accept(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(running())))
+	assert.Zero(t, refused)
+	assert.Equal(t, running(), status)
+}
+
+func TestAReportOfAnythingElseIsRefused(t *testing.T) {
+	long := strings.Repeat("x", 10_000)
+	tests := map[string]struct {
+		change     func(*v1alpha1.RemoteWorkflow)
+		wantReason string
+		wantPart   string
+	}{
+		"from another cluster":     {func(rw *v1alpha1.RemoteWorkflow) { rw.Namespace = "cluster2" }, RefusedWrongCluster, "runs on cluster1"},
+		"of another Workflow":      {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = "another" }, RefusedWrongWorkflow, `UID "another"`},
+		"of no Workflow":           {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = "" }, RefusedWrongWorkflow, `UID ""`},
+		"of another attempt":       {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.Attempt = 2 }, RefusedWrongWorkflow, "attempt 2"},
+		"of another copy":          {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = "another" }, RefusedWrongCopy, `UID "another"`},
+		"of a copy not recorded":   {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.RemoteUID, rw.Status.Report.RemoteUID = "", "" }, RefusedWrongCopy, `UID ""`},
+		"a name without end":       {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = types.UID(long) }, RefusedWrongCopy, "xxx"},
+		"a Workflow without end":   {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = types.UID(long) }, RefusedWrongWorkflow, "xxx"},
+		"not gzip":                 {reporting([]byte("{}")), RefusedUnreadable, "gzip"},
+		"not JSON":                 {reporting(compressed(t, "hello")), RefusedUnreadable, "decode status"},
+		"not an object":            {reporting(compressed(t, "[]")), RefusedUnreadable, "decode status"},
+		"a bomb":                   {reporting(compressed(t, strings.Repeat(" ", contract.MaxStatusBytes+1))), RefusedUnreadable, "beyond the limit"},
+		"without content":          {reporting(compressed(t, "{}")), RefusedEmpty, `phase ""`},
+		"null":                     {reporting(compressed(t, "null")), RefusedEmpty, `phase ""`},
+		"without a phase":          {reporting(compressed(t, `{"progress":"1/1"}`)), RefusedEmpty, `phase ""`},
+		"a phase that is no label": {reporting(compressed(t, `{"phase":"no label!"}`)), RefusedEmpty, `phase "no label!"`},
+		"a phase without end":      {reporting(compressed(t, `{"phase":"`+long+`"}`)), RefusedEmpty, "xxx"},
+		"a phase that is a number": {reporting(compressed(t, `{"phase":1}`)), RefusedEmpty, `phase ""`},
+		"too large, without phase": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.Data, rw.Status.Phase = nil, "" }, RefusedEmpty, `phase ""`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned()
+			rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
+			test.change(rw)
+			status, refused := accept(wf, rw)
+			assert.Nil(t, status)
+			assert.Equal(t, test.wantReason, refused.reason)
+			assert.Contains(t, refused.message, "refused a report from cluster "+rw.Namespace)
+			assert.Contains(t, refused.message, test.wantPart)
+			assert.Less(t, len(refused.message), 512, "what the cluster sends must not fill the message")
+		})
+	}
+}
+
+func reporting(data []byte) func(*v1alpha1.RemoteWorkflow) {
+	return func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.Data = data }
+}
+
+func compressed(t *testing.T, raw string) []byte {
+	t.Helper()
+	data, err := contract.Compress([]byte(raw))
+	require.NoError(t, err)
+	require.False(t, bytes.Equal([]byte(raw), data))
+	return data
+}
+
+func TestAReportThatWasTooLargeIsASummaryAndSaysSo(t *testing.T) {
+	wf := assigned()
+	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Failed", "progress": "1/2", "message": "one failed"}))
+	rw.Status.Report.Data = nil
+	rw.Status.StartedAt = &gen.Time
+	finished := metav1.NewTime(gen.Time.Add(60e9).In(gen.Time.Location()))
+	rw.Status.FinishedAt = &finished
+
+	status, refused := accept(wf, rw)
+	assert.Zero(t, refused)
+	conditions := status["conditions"]
+	delete(status, "conditions")
+	assert.Equal(t, map[string]any{
+		"phase": "Failed", "progress": "1/2", "message": "one failed",
+		"startedAt": "2026-01-02T15:04:05Z", "finishedAt": "2026-01-02T15:05:05Z",
+	}, status)
+	assert.Equal(t, []any{map[string]any{"type": ConditionIncomplete, "status": "True",
+		"message": "the whole status is too large for the hub's API server: only a summary is shown; the rest is on cluster cluster1"}}, conditions)
+}
+
+func TestASummaryHasNoEmptyFields(t *testing.T) {
+	wf := assigned()
+	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Pending"}))
+	rw.Status.Report.Data = nil
+	status, _ := accept(wf, rw)
+	delete(status, "conditions")
+	assert.Equal(t, map[string]any{"phase": "Pending"}, status)
+}

@@ -1,0 +1,222 @@
+package status
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+func newReconciler(t *testing.T, objects ...client.Object) (*Reconciler, *fakehub.Hub) {
+	t.Helper()
+	hub := fakehub.New(t, nil, objects...)
+	return &Reconciler{Client: hub, Recorder: hub.Recorder}, hub
+}
+
+func run(t *testing.T, r *Reconciler, wf *unstructured.Unstructured) (ctrl.Result, error) {
+	t.Helper()
+	return r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(wf)})
+}
+
+func mustRun(t *testing.T, r *Reconciler, wf *unstructured.Unstructured) {
+	t.Helper()
+	result, err := run(t, r, wf)
+	require.NoError(t, err)
+	require.Zero(t, result)
+}
+
+// counted returns the value of a metric as it is scraped, of the one with this reason if there is one.
+func counted(t *testing.T, name, reason string) float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if labels := metric.GetLabel(); family.GetName() == name && (reason == "" || labels[0].GetValue() == reason) {
+				return metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+func TestAReportIsWrittenOnceInOneWrite(t *testing.T) {
+	wf := assigned(gen.WithHubStatus("Pending", map[string]any{"message": "sent to cluster cluster1"}))
+	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
+	r, hub := newReconciler(t, wf, rw, gen.ManifestWork(rw))
+	before := counted(t, "argo_multicluster_hub_status_writes_total", "")
+	mustRun(t, r, wf)
+
+	assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
+	require.True(t, hub.Show(wf))
+	assert.Equal(t, running(), contract.Status(wf))
+	assert.Equal(t, "Running", wf.GetLabels()[contract.LabelPhase])
+	assert.Equal(t, "false", wf.GetLabels()[contract.LabelCompleted])
+	assert.Empty(t, hub.Events())
+	assert.InDelta(t, before+1, counted(t, "argo_multicluster_hub_status_writes_total", ""), 0)
+
+	mustRun(t, r, wf)
+	assert.Len(t, hub.Writes(), 1, "an equal status is not written again")
+	assert.InDelta(t, before+1, counted(t, "argo_multicluster_hub_status_writes_total", ""), 0)
+}
+
+func TestTheEndIsMarkedForArgosClients(t *testing.T) {
+	wf := assigned(gen.WithHubStatus("Running"))
+	r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Succeeded"})))
+	mustRun(t, r, wf)
+	require.True(t, hub.Show(wf))
+	assert.Equal(t, "Succeeded", wf.GetLabels()[contract.LabelPhase])
+	assert.Equal(t, "true", wf.GetLabels()[contract.LabelCompleted])
+}
+
+func TestNothingIsWrittenForAWorkflowWithoutARun(t *testing.T) {
+	unassigned := gen.Workflow("hello", gen.WithCluster(cluster))
+	copied := gen.Workflow("hello", gen.WithAnnotations(gen.Workflow("other", gen.WithAssignment(cluster)).GetAnnotations()))
+	for name, objects := range map[string][]client.Object{
+		"it is gone":                  {gen.RemoteWorkflow(assigned(), cluster, gen.WithReport(running()))},
+		"it has no cluster":           {unassigned, gen.RemoteWorkflow(unassigned, cluster, gen.WithReport(running()))},
+		"its assignment is another's": {copied, gen.RemoteWorkflow(copied, cluster, gen.WithReport(running()))},
+		"it has not been sent":        {assigned()},
+		"another cluster has it":      {assigned(), gen.RemoteWorkflow(assigned(), "cluster2", gen.WithReport(running()))},
+		"an earlier one had it":       {assigned(), gen.RemoteWorkflow(assigned(gen.WithUID("earlier")), cluster, gen.WithReport(running()))},
+		"another attempt is it":       {assigned(), gen.RemoteWorkflow(assigned(), cluster, gen.WithAttempt(2), gen.WithReport(running()))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, hub := newReconciler(t, objects...)
+			mustRun(t, r, gen.Workflow("hello"))
+			assert.Empty(t, hub.Writes())
+		})
+	}
+}
+
+func TestARefusalIsWrittenToldAndCountedOnce(t *testing.T) {
+	wf := assigned(gen.WithHubStatus("Running"))
+	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
+	rw.Status.Report.WorkflowUID = "another"
+	r, hub := newReconciler(t, wf, rw)
+	const refusals = "argo_multicluster_hub_reports_refused_total"
+	before := counted(t, refusals, RefusedWrongWorkflow)
+	mustRun(t, r, wf)
+	mustRun(t, r, wf)
+	assert.Len(t, hub.Writes(), 1)
+	events := hub.Events()
+	require.Len(t, events, 1)
+	assert.Contains(t, events[0], "Warning WrongWorkflow refused a report from cluster cluster1")
+	assert.InDelta(t, before+1, counted(t, refusals, RefusedWrongWorkflow), 0)
+	require.True(t, hub.Show(wf))
+	assert.Equal(t, "Running", contract.Phase(wf))
+}
+
+func TestAConflictIsTriedAgainSoon(t *testing.T) {
+	wf := assigned()
+	r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(running())))
+	hub.Fail("patch Workflow", fakehub.Conflict())
+	result, err := run(t, r, wf)
+	require.NoError(t, err)
+	assert.Positive(t, result.RequeueAfter, "the watch does not bring the echo of our own writes")
+	assert.Empty(t, hub.Events())
+}
+
+func TestAStatusThatTheAPIServerWillNeverTakeIsRefusedAndNotTriedAgain(t *testing.T) {
+	workflow := contract.WorkflowGVK.GroupKind()
+	for name, answer := range map[string]error{
+		"invalid":   apierrors.NewInvalid(workflow, "hello", nil),
+		"bad":       apierrors.NewBadRequest("nested too deeply"),
+		"too large": apierrors.NewRequestEntityTooLargeError("limit is 3145728"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned(gen.WithHubStatus("Running"))
+			r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Succeeded", "message": "poison"})))
+			hub.On("patch Workflow", func() error {
+				if strings.Contains(string(hub.Last("patch Workflow").Body), "poison") {
+					return answer
+				}
+				return nil
+			})
+			mustRun(t, r, wf)
+			require.True(t, hub.Show(wf))
+			assert.Equal(t, "Running", contract.Phase(wf))
+			conditions, _, _ := unstructured.NestedSlice(wf.Object, "status", "conditions")
+			require.Len(t, conditions, 1)
+			assert.Equal(t, ConditionRefused, conditions[0].(map[string]any)["type"])
+			events := hub.Events()
+			require.Len(t, events, 1)
+			assert.Contains(t, events[0], "Warning "+RefusedUnreadable)
+
+			mustRun(t, r, wf)
+			assert.Empty(t, hub.Events(), "told once")
+		})
+	}
+}
+
+func TestARefusalThatTheAPIServerRefusesTooIsAnError(t *testing.T) {
+	wf := assigned(gen.WithHubStatus("Running"))
+	r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Succeeded"})))
+	hub.Fail("patch Workflow", apierrors.NewBadRequest("no"))
+	_, err := run(t, r, wf)
+	assert.True(t, apierrors.IsBadRequest(err), "got %v", err)
+	assert.Len(t, hub.Writes(), 2)
+	assert.Empty(t, hub.Events())
+}
+
+func TestAStatusIsMadeSmallerUntilTheAPIServerTakesIt(t *testing.T) {
+	status := map[string]any{
+		"phase": "Running", "nodes": map[string]any{"a": map[string]any{"phase": "Running"}}, "storedTemplates": map[string]any{"t": map[string]any{}},
+	}
+	tooLarge := map[string]error{
+		"the API server": apierrors.NewRequestEntityTooLargeError("limit is 3145728"),
+		"etcd":           apierrors.NewInternalError(errors.New("etcdserver: request is too large")),
+		"a proxy":        apierrors.NewGenericServerResponse(http.StatusRequestEntityTooLarge, "PATCH", contract.WorkflowGVR.GroupResource(), "hello", "", 0, true),
+	}
+	for name, answer := range tooLarge {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned(gen.WithHubStatus("Pending"))
+			r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(status)))
+			hub.On("patch Workflow", func() error {
+				if strings.Contains(string(hub.Last("patch Workflow").Body), "storedTemplates") {
+					return answer
+				}
+				return nil
+			})
+			mustRun(t, r, wf)
+			require.Len(t, hub.Writes(), 3, "as it is, packed, without templates")
+			require.True(t, hub.Show(wf))
+			assert.Equal(t, "Running", contract.Phase(wf))
+			assert.NotContains(t, contract.Status(wf), "nodes")
+			assert.NotContains(t, contract.Status(wf), "storedTemplates")
+			assert.Contains(t, contract.Status(wf), "compressedNodes")
+		})
+	}
+}
+
+func TestAnErrorOfTheAPIIsReturned(t *testing.T) {
+	for _, call := range []string{"get Workflow", "get RemoteWorkflow", "get ManifestWork", "patch Workflow"} {
+		t.Run(call, func(t *testing.T) {
+			wf := assigned()
+			r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(running())))
+			hub.Fail(call, apierrors.NewInternalError(errors.New("down")))
+			_, err := run(t, r, wf)
+			assert.True(t, apierrors.IsInternalError(err), "the cause must be kept: %v", err)
+			assert.Empty(t, hub.Events())
+		})
+	}
+}
+
+func TestAWorkflowThatGoesWhileItIsWrittenIsNoError(t *testing.T) {
+	wf := assigned()
+	r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(running())))
+	hub.Fail("patch Workflow", apierrors.NewNotFound(contract.WorkflowGVR.GroupResource(), "hello"))
+	mustRun(t, r, wf)
+}

@@ -1,0 +1,200 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+// promptly is how long after the end on the managed cluster the hub may take to show it, without any poll.
+const promptly = 3 * time.Second
+
+// Not parallel: the example's Placement may choose any cluster, and the time to the hub is measured.
+func TestExamplesSucceedAndTheHubShowsTheirWholeStatus(t *testing.T) {
+	require.NoError(t, theHub.ApplyFiles(t.Context(), "example/*.yaml"))
+	for name, pods := range map[string]int{"hello-world": 1, "dag": 4} {
+		t.Run(name, func(t *testing.T) {
+			r := existing(t, gen.Namespace, name)
+			c := r.assigned()
+			eventually(t, patience, func() error { return r.wants(c, "Succeeded", "") })
+			eventually(t, promptly, func() error { return r.wants(theHub, "Succeeded", "") })
+			eventually(t, promptly, func() error { return r.mirrored(c) })
+			assert.Equal(t, "true", r.must(theHub).GetLabels()[contract.LabelCompleted])
+			assert.Equal(t, "Succeeded", r.must(theHub).GetLabels()[contract.LabelPhase])
+			r.assertPodsLabelled(c, pods)
+			if realPods() {
+				assertExecuted(t, r, c)
+			}
+			r.delete(theHub)
+			r.waitUntilGone(c)
+		})
+	}
+}
+
+// published is a manifest as the project's earlier experiment published it, but for the generated name.
+const published = `
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata:
+  generateName: hello-world-multicluster-
+  labels:
+    workflows.argoproj.io/archive-strategy: "false"
+    workflows.argoproj.io/enable-ocm-multicluster: "true" # enable OCM multicluster
+  annotations:
+    workflows.argoproj.io/ocm-placement: "workflow-placement" # evaluate the OCM Placement
+    workflows.argoproj.io/description: |
+      This is a simple hello world example.
+spec:
+  entrypoint: whalesay
+  templates:
+  - name: whalesay
+    container:
+      image: docker/whalesay:latest
+      command: [cowsay]
+      args: ["hello world"]
+`
+
+func TestManifestsOfTheEarlierExperimentWorkUnchanged(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	s.placement("workflow-placement", "cluster1", "cluster2")
+	wf := contract.NewWorkflow()
+	require.NoError(t, yaml.UnmarshalStrict([]byte(published), &wf.Object))
+	wf.SetNamespace(s.name)
+	r := s.create(wf)
+	r.waitFor("Succeeded")
+	c := r.assigned()
+	r.assertPodsLabelled(c, 1)
+	remote := r.must(c)
+	assert.Equal(t, "This is a simple hello world example.\n", remote.GetAnnotations()["workflows.argoproj.io/description"])
+	assert.Equal(t, r.key.Name, remote.GetName())
+	assert.Empty(t, remote.GetGenerateName())
+	if realPods() {
+		assert.Contains(t, r.logs(c), "hello world")
+	}
+}
+
+// Not parallel: time is measured.
+func TestStatusComesPromptlyAndNotByThePollOfTheWorkAgent(t *testing.T) {
+	s := newSpace(t)
+	r := s.create(s.hello("prompt", on(cluster1), lasting(5*time.Second)))
+	eventually(t, patience, func() error { return r.wants(cluster1, "Succeeded", "") })
+	eventually(t, promptly, func() error { return r.wants(theHub, "Succeeded", "") })
+	work, err := r.manifestWork(cluster1)
+	require.NoError(t, err)
+	for _, manifest := range work.Status.ResourceStatus.Manifests {
+		for _, value := range manifest.StatusFeedbacks.Values {
+			if value.Name == "phase" && value.Value.String != nil {
+				assert.NotEqual(t, "Succeeded", *value.Value.String, "the work agent has polled")
+			}
+		}
+	}
+}
+
+// Not parallel: what other tests run counts, too.
+func TestWorkflowsSpreadOverTheClustersOfAPlacement(t *testing.T) {
+	s := newSpace(t)
+	s.placement("both", "cluster1", "cluster2")
+	chosen := map[string]int{}
+	var runs []*run
+	for i := range 4 {
+		runs = append(runs, s.create(s.hello(fmt.Sprint("spread-", i), gen.WithPlacement("both"), lasting(5*time.Second))))
+	}
+	for _, r := range runs {
+		chosen[r.assigned().Name]++
+		r.waitFor("Succeeded")
+	}
+	assert.Len(t, chosen, 2, "all went to one cluster: %v", chosen)
+}
+
+// existing returns a Workflow that is on the hub already.
+func existing(t *testing.T, namespace, name string) *run {
+	t.Helper()
+	r := &run{t: t, key: client.ObjectKey{Namespace: namespace, Name: name}}
+	r.uid = r.must(theHub).GetUID()
+	t.Cleanup(func() {
+		if t.Failed() {
+			r.dump()
+		}
+	})
+	return r
+}
+
+// assigned waits for the cluster that the Workflow is given.
+func (r *run) assigned() *cluster {
+	r.t.Helper()
+	var name string
+	eventually(r.t, patience, func() error {
+		wf, err := r.get(theHub)
+		if name = contract.AssignedCluster(wf); err == nil && name == "" {
+			err = fmt.Errorf("no cluster yet: %v", contract.Status(wf))
+		}
+		return err
+	})
+	for _, c := range []*cluster{cluster1, cluster2, cluster3, cluster4} {
+		if c.Name == name {
+			return c
+		}
+	}
+	require.Failf(r.t, "unknown cluster", "%q", name)
+	return nil
+}
+
+func (r *run) assertPodsLabelled(c *cluster, count int) {
+	r.t.Helper()
+	pods, err := podsOf(r.t, c, r.key)
+	require.NoError(r.t, err)
+	assert.Len(r.t, pods, count)
+	for _, pod := range pods {
+		assert.Equal(r.t, c.Name, pod.Labels["workflows.argoproj.io/cluster"])
+		assert.Equal(r.t, r.key.Namespace, pod.Labels["workflows.argoproj.io/workflow-namespace"])
+	}
+}
+
+// assertExecuted looks for what only a container that was really run leaves.
+func assertExecuted(t *testing.T, r *run, c *cluster) {
+	t.Helper()
+	if r.key.Name == "hello-world" {
+		assert.Contains(t, r.logs(c), "hello world")
+		return
+	}
+	nodes, _, err := unstructured.NestedMap(r.must(theHub).Object, "status", "nodes")
+	require.NoError(t, err)
+	results := map[any]any{}
+	for _, value := range nodes {
+		node, _ := value.(map[string]any)
+		parameters, _, _ := unstructured.NestedSlice(node, "outputs", "parameters")
+		for _, parameter := range parameters {
+			results[node["displayName"]] = parameter.(map[string]any)["value"]
+		}
+	}
+	assert.Equal(t, map[any]any{"A": "21", "B": "42", "C": "63", "D": "105"}, results)
+}
+
+// logs returns what the main containers of the Workflow's pods have written.
+func (r *run) logs(c *cluster) string {
+	r.t.Helper()
+	pods, err := podsOf(r.t, c, r.key)
+	require.NoError(r.t, err)
+	var all []byte
+	for _, pod := range pods {
+		stream, err := c.kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: "main"}).Stream(r.t.Context())
+		require.NoError(r.t, err)
+		text, err := io.ReadAll(stream)
+		require.NoError(r.t, err)
+		require.NoError(r.t, stream.Close())
+		all = append(all, text...)
+	}
+	return string(all)
+}

@@ -1,0 +1,222 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	workv1 "open-cluster-management.io/api/work/v1"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+)
+
+func TestEditingTheHubsCopyNeitherErasesTheRunNorStartsItAgain(t *testing.T) {
+	t.Parallel()
+	edits := map[string][]string{
+		"metadata": {
+			`{"metadata":{"annotations":{"edited":"yes"}}}`,
+			`{"metadata":{"labels":{"edited":"yes"}}}`,
+		},
+		"spec": {
+			`{"spec":{"priority":7}}`,
+			`{"spec":{"activeDeadlineSeconds":600}}`,
+			`{"spec":{"arguments":{"parameters":[{"name":"late","value":"1"}]}}}`,
+		},
+		"assignment": {
+			`{"metadata":{"labels":{"workflows.argoproj.io/enable-ocm-multicluster":null}}}`,
+			`{"metadata":{"annotations":{"workflows.argoproj.io/ocm-managed-cluster":"cluster2"}}}`,
+			`{"metadata":{"annotations":null}}`,
+		},
+		"status": {
+			`{"status":{"phase":"Failed"}}`,
+			`{"status":null}`,
+			`{"metadata":{"labels":{"workflows.argoproj.io/completed":null,"workflows.argoproj.io/phase":null}}}`,
+		},
+	}
+	for what, patches := range edits {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := newSpace(t)
+			h, elsewhere := s.record(cluster1), s.record(cluster2)
+			r := s.create(s.hello("edited", on(cluster1), steps(4*time.Second, 4*time.Second)))
+			for step := 1; step <= 2; step++ {
+				r.waitForNodes(step)
+				before := r.must(cluster1)
+				for _, patch := range patches {
+					r.edit(theHub, patch)
+					eventually(t, patience, func() error { return r.mirrored(cluster1) })
+				}
+				assertSameRun(t, before, r.must(cluster1))
+			}
+			r.waitFor("Succeeded")
+			eventually(t, patience, func() error { return r.mirrored(cluster1) })
+			require.NoError(t, h.ran(1, 2))
+			require.NoError(t, elsewhere.ran(0, 0))
+			assert.Equal(t, 1, h.incarnations())
+			assert.True(t, contract.IsOurs(r.must(theHub)))
+			assert.Equal(t, "cluster1", contract.AssignedCluster(r.must(theHub)))
+			assert.Equal(t, "cluster1", contract.ChosenCluster(r.must(theHub)))
+		})
+	}
+}
+
+// waitForNodes waits until the Workflow runs on the cluster and the hub shows so many nodes of pods.
+func (r *run) waitForNodes(count int) {
+	r.t.Helper()
+	eventually(r.t, patience, func() error {
+		wf, err := r.get(theHub)
+		if err != nil {
+			return err
+		}
+		if found := podNodes(wf); contract.Phase(wf) != contract.PhaseRunning || len(found) < count {
+			return fmt.Errorf("phase %q with pods' nodes %v, want Running with %d", contract.Phase(wf), found, count)
+		}
+		return nil
+	})
+}
+
+// podNodes returns the ids and start times of the nodes that are pods.
+func podNodes(wf *unstructured.Unstructured) map[string]any {
+	found := map[string]any{}
+	nodes, _, _ := unstructured.NestedMap(wf.Object, "status", "nodes")
+	for id, value := range nodes {
+		if node, ok := value.(map[string]any); ok && node["type"] == "Pod" {
+			found[id] = node["startedAt"]
+		}
+	}
+	return found
+}
+
+// assertSameRun makes sure that the later object goes on with what the earlier one began.
+func assertSameRun(t *testing.T, earlier, later *unstructured.Unstructured) {
+	t.Helper()
+	assert.Equal(t, earlier.GetUID(), later.GetUID())
+	assert.Equal(t, contract.StatusString(contract.Status(earlier), "startedAt"), contract.StatusString(contract.Status(later), "startedAt"))
+	assert.Subset(t, podNodes(later), podNodes(earlier))
+}
+
+func TestWorkflowThatItsTTLDeletesOnTheClusterStaysFinishedAndDoesNotRunAgain(t *testing.T) {
+	t.Parallel()
+	for _, ttl := range []int64{0, 1, 5} {
+		t.Run(fmt.Sprintf("%ds", ttl), func(t *testing.T) {
+			t.Parallel()
+			s := newSpace(t)
+			h := s.record(cluster1)
+			r := s.create(s.hello("ttl", on(cluster1), gen.WithSpecField(ttl, "ttlStrategy", "secondsAfterCompletion")))
+			r.waitFor("Succeeded")
+			eventually(t, patience, func() error { return r.gone(cluster1) })
+			h.staysSo(t, 1, 1)
+			require.NoError(t, r.wants(theHub, "Succeeded", ""))
+			assert.Len(t, podNodes(r.must(theHub)), 1)
+			r.waitUntilNothingIsSent()
+			r.delete(theHub)
+			r.waitUntilGone(cluster1)
+		})
+	}
+}
+
+// waitUntilNothingIsSent waits until no ManifestWork makes the work agent re-create the copy, and none is left.
+func (r *run) waitUntilNothingIsSent() {
+	r.t.Helper()
+	eventually(r.t, patience, func() error {
+		if _, err := r.manifestWork(cluster1); err == nil {
+			return errors.New("the ManifestWork is there")
+		}
+		return r.gone(cluster1)
+	})
+}
+
+func TestWorkflowDeletedOnTheClusterAfterItFinishedStaysFinishedAndDoesNotRunAgain(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	h := s.record(cluster1)
+	r := s.create(s.hello("done", on(cluster1)))
+	r.waitFor("Succeeded")
+	r.delete(cluster1)
+	h.staysSo(t, 1, 1)
+	require.NoError(t, r.wants(theHub, "Succeeded", ""))
+	r.waitUntilNothingIsSent()
+}
+
+func TestWorkflowDeletedOnTheClusterWhileItRunsEndsInErrorAndDoesNotRunAgain(t *testing.T) {
+	t.Parallel()
+	remove := map[string]func(*run){
+		"deleted":       func(r *run) { r.delete(cluster1) },
+		"force-deleted": func(r *run) { r.forceDelete(cluster1) },
+	}
+	for how, remove := range remove {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			s := newSpace(t)
+			h := s.record(cluster1)
+			r := s.create(s.hello("cut-short", on(cluster1), lasting(10*time.Minute)))
+			r.waitForNodes(1)
+			remove(r)
+			r.waitForMessage("Error", "cluster cluster1: ")
+			r.waitForEvent("RemoteDeleted", "cluster cluster1: ")
+			eventually(t, patience, func() error { return noPods(t, cluster1, r.key) })
+			r.waitUntilNothingIsSent()
+			h.staysSo(t, 1, 1)
+			require.NoError(t, r.wants(theHub, "Error", "cluster cluster1: "))
+			assert.NotEmpty(t, contract.StatusString(contract.Status(r.must(theHub)), "finishedAt"))
+			r.delete(theHub)
+			r.waitUntilGone(cluster1)
+		})
+	}
+}
+
+// Not parallel: the agent is stopped, so that there is time to re-create the copy. All these wait side by side.
+func TestCopyThatTheWorkAgentCreatesAgainNeverStarts(t *testing.T) {
+	s := newSpace(t)
+	h := s.record(cluster2)
+	finished := s.create(s.hello("finished", on(cluster2)))
+	running := s.create(s.hello("running", on(cluster2), lasting(10*time.Minute)))
+	finished.waitFor("Succeeded")
+	running.waitForNodes(1)
+	eventually(t, patience, func() error { return finished.mirrored(cluster2) })
+
+	// Paused, not stopped: it is to find out by itself.
+	require.NoError(t, cluster2.Signal(lab.AgentProcess, syscall.SIGSTOP))
+	t.Cleanup(func() { assert.NoError(t, cluster2.Signal(lab.AgentProcess, syscall.SIGCONT)) })
+	finished.forceDelete(cluster2)
+	running.forceDelete(cluster2)
+	eventually(t, patience, func() error { _, err := running.get(cluster2); return err })
+	eventually(t, patience, func() error {
+		if work, err := finished.manifestWork(cluster2); err != nil || meta.IsStatusConditionTrue(work.Status.Conditions, workv1.WorkComplete) {
+			return err // the work agent has happened to look in time, and creates nothing any more
+		}
+		_, err := finished.get(cluster2)
+		return err
+	})
+	require.GreaterOrEqual(t, h.incarnations(), 3)
+	holds(t, resync, func() error { return h.ran(2, 2) })
+	require.NoError(t, cluster2.Signal(lab.AgentProcess, syscall.SIGCONT))
+
+	running.waitForMessage("Error", "cluster cluster2: ")
+	holds(t, quiet, func() error {
+		return errors.Join(h.ran(2, 2), finished.wants(theHub, "Succeeded", ""), running.wants(theHub, "Error", ""))
+	})
+	for _, r := range []*run{finished, running} {
+		r.delete(theHub)
+		r.waitUntilGone(cluster2)
+	}
+}
+
+func TestDeletingTheHubsCopyWhileItRunsEndsTheRunAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	h := s.record(cluster1)
+	r := s.create(s.hello("given-up", on(cluster1), lasting(10*time.Minute)))
+	r.waitForNodes(1)
+	r.delete(theHub)
+	r.waitUntilGone(cluster1)
+	h.staysSo(t, 1, 1)
+}

@@ -1,0 +1,293 @@
+// Package fakehub is a hub in memory for the tests of its reconcilers. It records what a reconciler writes, in order,
+// and lets a test step in:
+//
+//	hub := fakehub.New(t, addIndexes, wf, rw)
+//	hub.Fail("patch Workflow", fakehub.Conflict())
+//	hub.Lag("list RemoteWorkflow")
+//	…
+//	assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
+package fakehub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// Write is a request that changes the hub.
+type Write struct {
+	Verb, Kind string
+	Key        client.ObjectKey
+	// PatchType and Body belong to a patch.
+	PatchType types.PatchType
+	Body      []byte
+	// UID is the precondition of a deletion.
+	UID types.UID
+}
+
+// String returns "<verb> <kind> <namespace>/<name>".
+func (w Write) String() string { return fmt.Sprintf("%s %s %s", w.Verb, w.Kind, w.Key) }
+
+// Hub is the client of a reconciler: it reads as from a cache, and writes.
+type Hub struct {
+	client.WithWatch
+	// Live reads from the API server. Its calls are named "live get <kind>" and so on.
+	Live client.Reader
+	// Recorder takes Events.
+	Recorder *events.FakeRecorder
+
+	t      *testing.T
+	server client.WithWatch
+	mu     sync.Mutex
+	writes []Write
+	calls  []string
+	hooks  map[string]func() error
+	lags   map[string]bool
+}
+
+// AddIndexes adds the indexes that a reconciler needs; nil for none.
+type AddIndexes func(context.Context, client.FieldIndexer) error
+
+// New returns a hub that has these objects.
+func New(t *testing.T, indexes AddIndexes, objects ...client.Object) *Hub {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		v1alpha1.AddToScheme, workv1.Install, addonv1beta1.Install, clusterv1.Install, clusterv1beta1.Install, clusterv1beta2.Install,
+	} {
+		require.NoError(t, add(scheme))
+	}
+	// The tracker would change what the test goes on using.
+	copies := make([]client.Object, 0, len(objects))
+	for _, object := range objects {
+		copies = append(copies, object.DeepCopyObject().(client.Object))
+	}
+	builder := fake.NewClientBuilder().WithScheme(scheme).
+		WithStatusSubresource(&v1alpha1.RemoteWorkflow{}, &workv1.ManifestWork{}).
+		WithObjects(copies...)
+	if indexes != nil {
+		require.NoError(t, indexes(t.Context(), indexer{builder}))
+	}
+	hub := &Hub{
+		Recorder: events.NewFakeRecorder(100),
+		t:        t, server: builder.Build(), hooks: map[string]func() error{}, lags: map[string]bool{},
+	}
+	hub.WithWatch = interceptor.NewClient(hub.server, hub.cached())
+	hub.Live = interceptor.NewClient(hub.server, hub.live())
+	return hub
+}
+
+type indexer struct{ builder *fake.ClientBuilder }
+
+// IndexField implements client.FieldIndexer.
+func (i indexer) IndexField(_ context.Context, obj client.Object, field string, extract client.IndexerFunc) error {
+	i.builder.WithIndex(obj, field, extract)
+	return nil
+}
+
+// On calls step before each call of this name, "<verb> <kind>"; if it returns an error, that is the answer.
+func (h *Hub) On(call string, step func() error) {
+	h.hooks[call] = step
+}
+
+// Fail answers each call of this name, "<verb> <kind>", with the error.
+func (h *Hub) Fail(call string, err error) {
+	h.On(call, func() error { return err })
+}
+
+// Lag makes a call, "get <kind>" or "list <kind>", find nothing: the cache does not show yet what is there.
+func (h *Hub) Lag(call string) {
+	h.lags[call] = true
+}
+
+// Writes returns what has been written, or tried, in order.
+func (h *Hub) Writes() []string {
+	var writes []string
+	for _, write := range h.requests() {
+		writes = append(writes, write.String())
+	}
+	return writes
+}
+
+func (h *Hub) requests() []Write {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.writes)
+}
+
+// Last returns the last request of this verb and kind.
+func (h *Hub) Last(call string) Write {
+	h.t.Helper()
+	for _, write := range slices.Backward(h.requests()) {
+		if write.Verb+" "+write.Kind == call {
+			return write
+		}
+	}
+	require.Failf(h.t, "nothing of the kind was written", "want %s, got %v", call, h.Writes())
+	return Write{}
+}
+
+// PatchOf returns the last patch of a kind, decoded.
+func (h *Hub) PatchOf(kind string) any {
+	h.t.Helper()
+	var patch any
+	require.NoError(h.t, json.Unmarshal(h.Last("patch "+kind).Body, &patch))
+	return patch
+}
+
+// Calls returns how often this call was made.
+func (h *Hub) Calls(call string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	count := 0
+	for _, c := range h.calls {
+		if c == call {
+			count++
+		}
+	}
+	return count
+}
+
+// Events returns the Events since the last time, as "<type> <reason> <note>".
+func (h *Hub) Events() []string {
+	var events []string
+	for len(h.Recorder.Events) > 0 {
+		events = append(events, <-h.Recorder.Events)
+	}
+	return events
+}
+
+// Show reads an object, past the cache and unrecorded, and reports whether it is there.
+func (h *Hub) Show(obj client.Object) bool {
+	h.t.Helper()
+	err := h.server.Get(h.t.Context(), client.ObjectKeyFromObject(obj), obj)
+	require.NoError(h.t, client.IgnoreNotFound(err))
+	return err == nil
+}
+
+func (h *Hub) call(name string) error {
+	h.mu.Lock()
+	h.calls = append(h.calls, name)
+	hook := h.hooks[name]
+	h.mu.Unlock()
+	if hook == nil {
+		return nil
+	}
+	return hook()
+}
+
+func (h *Hub) write(c client.Client, verb string, obj client.Object, change func(*Write)) error {
+	write := Write{Verb: verb, Kind: kindOf(c, obj), Key: client.ObjectKeyFromObject(obj)}
+	change(&write)
+	h.mu.Lock()
+	h.writes = append(h.writes, write)
+	h.mu.Unlock()
+	return h.call(verb + " " + write.Kind)
+}
+
+func (h *Hub) cached() interceptor.Funcs {
+	return interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			kind := kindOf(c, obj)
+			if err := h.call("get " + kind); err != nil {
+				return err
+			}
+			if h.lags["get "+kind] {
+				return apierrors.NewNotFound(schema.GroupResource{Resource: kind}, key.Name)
+			}
+			return c.Get(ctx, key, obj, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			kind := strings.TrimSuffix(kindOf(c, list), "List")
+			if err := h.call("list " + kind); err != nil {
+				return err
+			}
+			if h.lags["list "+kind] {
+				return meta.SetList(list, nil)
+			}
+			return c.List(ctx, list, opts...)
+		},
+		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			if err := h.write(c, "create", obj, func(*Write) {}); err != nil {
+				return err
+			}
+			// As an API server does.
+			obj.SetUID(types.UID("uid of " + obj.GetName()))
+			return c.Create(ctx, obj, opts...)
+		},
+		Update: func(context.Context, client.WithWatch, client.Object, ...client.UpdateOption) error {
+			return fmt.Errorf("nothing is ever written as a whole")
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			body, err := patch.Data(obj)
+			if err != nil {
+				return err
+			}
+			if err := h.write(c, "patch", obj, func(w *Write) { w.PatchType, w.Body = patch.Type(), body }); err != nil {
+				return err
+			}
+			return c.Patch(ctx, obj, client.RawPatch(patch.Type(), body), opts...)
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			var options client.DeleteOptions
+			options.ApplyOptions(opts)
+			if err := h.write(c, "delete", obj, func(w *Write) {
+				if options.Preconditions != nil && options.Preconditions.UID != nil {
+					w.UID = *options.Preconditions.UID
+				}
+			}); err != nil {
+				return err
+			}
+			return c.Delete(ctx, obj, opts...)
+		},
+	}
+}
+
+func (h *Hub) live() interceptor.Funcs {
+	return interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			if err := h.call("live get " + kindOf(c, obj)); err != nil {
+				return err
+			}
+			return c.Get(ctx, key, obj, opts...)
+		},
+	}
+}
+
+func kindOf(c client.Client, obj runtime.Object) string {
+	gvk, err := apiutil.GVKForObject(obj, c.Scheme())
+	if err != nil {
+		return fmt.Sprintf("%T", obj)
+	}
+	return gvk.Kind
+}
+
+// Conflict is the answer to a write that is based on an outdated read.
+func Conflict() error {
+	return apierrors.NewConflict(contract.WorkflowGVR.GroupResource(), "an object", errors.New("it has been modified"))
+}
