@@ -49,8 +49,8 @@ test: test-unit test-integration test-e2e ## Run all tests, with all their set-u
 
 test-unit: ## Run the unit tests; with the race detector where there is the C compiler that it needs.
 	@if echo '#include <stdlib.h>' | $$(go env CC) -E -xc - >/dev/null 2>&1; \
-	then echo "unit tests, with the race detector"; CGO_ENABLED=1 go test -race $(UNIT); \
-	else echo "unit tests, without the race detector: there is no C compiler"; go test $(UNIT); fi
+	then echo "unit tests, with the race detector"; CGO_ENABLED=1 go test -timeout=5m -race $(UNIT); \
+	else echo "unit tests, without the race detector: there is no C compiler"; go test -timeout=5m $(UNIT); fi
 
 test-integration: ## Run the tests on real API servers, without pods.
 	$(LAB) build etcd kube-apiserver

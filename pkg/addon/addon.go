@@ -21,6 +21,9 @@ import (
 // roleName is the agent's Role and RoleBinding in the namespace of its cluster on the hub.
 const roleName = "open-cluster-management:" + contract.AddonName + ":agent"
 
+// agentName is the last part of the agent's user name on the hub.
+const agentName = "agent"
+
 // AddToManager adds the agent's addon to the addon manager. kubeClient reaches the hub.
 func AddToManager(manager addonmanager.AddonManager, kubeClient kubernetes.Interface) error {
 	return manager.AddAgent(&agentAddon{kubeClient: kubeClient})
@@ -43,8 +46,8 @@ func (a *agentAddon) GetAgentAddonOptions() agent.AgentAddonOptions {
 	return agent.AgentAddonOptions{
 		AddonName: contract.AddonName,
 		Registration: &agent.RegistrationOption{
-			Configurations:   agent.KubeClientSignerConfigurations(contract.AddonName, "agent"),
-			CSRApproveCheck:  utils.DefaultCSRApprover("agent"),
+			Configurations:   agent.KubeClientSignerConfigurations(contract.AddonName, agentName),
+			CSRApproveCheck:  approve,
 			PermissionConfig: a.permissions,
 		},
 		HealthProber: &agent.HealthProber{Type: agent.HealthProberTypeLease},

@@ -83,9 +83,17 @@ func (r *rotationTest) finish() {
 	require.NoError(r.t, <-r.done)
 }
 
+// write puts a file there in one piece, as a Secret's volume does.
+func write(t *testing.T, folder, name string, content []byte) {
+	t.Helper()
+	path := filepath.Join(folder, name)
+	require.NoError(t, os.WriteFile(path+".new", content, 0o600))
+	require.NoError(t, os.Rename(path+".new", path))
+}
+
 func writeToken(t *testing.T, folder, token string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "token"), []byte(token+"\n"), 0o600))
+	write(t, folder, "token", []byte(token+"\n"))
 }
 
 // writeKubeconfig writes a kubeconfig as OCM does: it refers to the other files by relative paths.
@@ -96,7 +104,9 @@ func writeKubeconfig(t *testing.T, folder, server string, user *clientcmdapi.Aut
 	kubeconfig.AuthInfos["agent"] = user
 	kubeconfig.Contexts["hub"] = &clientcmdapi.Context{Cluster: "hub", AuthInfo: "agent"}
 	kubeconfig.CurrentContext = "hub"
-	require.NoError(t, clientcmd.WriteToFile(*kubeconfig, filepath.Join(folder, "kubeconfig")))
+	content, err := clientcmd.Write(*kubeconfig)
+	require.NoError(t, err)
+	write(t, folder, "kubeconfig", content)
 }
 
 func writeKeyPair(t *testing.T, folder string) (writeCertificate, writeKey func()) {
@@ -108,13 +118,10 @@ func writeKeyPair(t *testing.T, folder string) (writeCertificate, writeKey func(
 	require.NoError(t, err)
 	private, err := x509.MarshalECPrivateKey(key)
 	require.NoError(t, err)
-	write := func(name, kind string, content []byte) func() {
-		return func() {
-			encoded := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content})
-			require.NoError(t, os.WriteFile(filepath.Join(folder, name), encoded, 0o600))
-		}
+	writer := func(name, kind string, content []byte) func() {
+		return func() { write(t, folder, name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content})) }
 	}
-	return write("tls.crt", "CERTIFICATE", certificate), write("tls.key", "EC PRIVATE KEY", private)
+	return writer("tls.crt", "CERTIFICATE", certificate), writer("tls.key", "EC PRIVATE KEY", private)
 }
 
 func TestTheAgentStartsAnewWhenItsTokenIsRotated(t *testing.T) {

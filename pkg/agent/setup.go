@@ -44,7 +44,7 @@ const (
 	// not occupy all workers.
 	reconcileTimeout = time.Minute
 	// maxRetryDelay bounds the delay between retries: after the hub has been away, work goes on within this time.
-	maxRetryDelay = 30 * time.Second
+	maxRetryDelay = 10 * time.Second
 )
 
 // Run runs the agent on the managed cluster until the context is done, and starts it anew, in this process, when the

@@ -94,29 +94,28 @@ func TestAStatusUpToTheLimitIsTakenAndNoneBeyond(t *testing.T) {
 
 func TestAGzipBombIsRefusedBeforeItExpands(t *testing.T) {
 	tests := map[string][]byte{
-		"one stream of 128 MiB":   zip(t, io.LimitReader(zeros{}, 128<<20)),
-		"1024 streams of 1 MiB":   bytes.Repeat(zip(t, io.LimitReader(zeros{}, 1<<20)), 1024),
-		"ten million empty lists": zip(t, strings.NewReader(`{"a":[`+strings.Repeat("[],", 10_000_000)+`[]]}`)),
+		"one stream of 64 MiB":  zip(t, io.LimitReader(zeros{}, 64<<20)),
+		"1024 streams of 1 MiB": bytes.Repeat(zip(t, io.LimitReader(zeros{}, 1<<20)), 1024),
 	}
 	for name, bomb := range tests {
 		t.Run(name, func(t *testing.T) {
 			var err error
 			allocated := allocatedBy(func() { _, err = contract.DecodeStatus(bomb) })
 			require.ErrorIs(t, err, contract.ErrStatusTooLarge)
-			assert.Less(t, allocated, uint64(64<<20))
+			assert.Less(t, allocated, uint64(32<<20))
 		})
 	}
 }
 
 func TestTheMostExpensiveStatusWithinTheLimitIsBounded(t *testing.T) {
-	for name, element := range map[string]string{"empty objects": "{}", "empty lists": "[]", "numbers": "0", "nulls": "null"} {
+	for name, element := range map[string]string{"empty objects": "{}", "numbers": "0"} {
 		t.Run(name, func(t *testing.T) {
 			count := contract.MaxStatusBytes/(len(element)+1) - 10
 			data := zip(t, strings.NewReader(`{"a":[`+strings.Repeat(element+",", count)+element+`]}`))
 			var err error
 			allocated := allocatedBy(func() { _, err = contract.DecodeStatus(data) })
 			require.NoError(t, err)
-			assert.Less(t, allocated, uint64(512<<20))
+			assert.Less(t, allocated, uint64(320<<20))
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -82,8 +84,13 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	}
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = options.QPS, options.Burst
+	mapper, err := newMapper(config)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
+		MapperProvider:                func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
 		Cache:                         cacheOptions(),
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
@@ -102,10 +109,21 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	); err != nil {
 		return nil, fmt.Errorf("add probes: %w", err)
 	}
-	if err := requireAPIs(mgr.GetRESTMapper()); err != nil {
-		return nil, err
-	}
 	return mgr, addReconcilers(ctx, mgr, options)
+}
+
+// newMapper returns the manager's view of what the hub serves, once that is all that is needed: a manager without it
+// cannot even be made, and would not say what is to be done.
+func newMapper(config *rest.Config) (meta.RESTMapper, error) {
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("create client: %w", err)
+	}
+	mapper, err := apiutil.NewDynamicRESTMapper(config, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("create mapper: %w", err)
+	}
+	return mapper, requireAPIs(mapper)
 }
 
 func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) error {
@@ -130,6 +148,8 @@ func controllerOptions(options Options) controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: options.Concurrency,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second),
+		// One process may hold more than one manager: a test does, for leader and deputy.
+		SkipNameValidation: ptr.To(true),
 	}
 }
 
@@ -166,17 +186,20 @@ func hubID(ctx context.Context, reader client.Reader) (string, error) {
 // requireAPIs returns an error that says what is missing on the hub, and how to get it.
 func requireAPIs(mapper meta.RESTMapper) error {
 	const ocm = "install Open Cluster Management on the hub (clusteradm init)"
+	ofOCM := func(version metav1.GroupVersion, kind string) schema.GroupVersionKind {
+		return schema.GroupVersion(version).WithKind(kind)
+	}
 	required := []struct {
 		kind   schema.GroupVersionKind
 		advice string
 	}{
 		{contract.WorkflowGVK, "install Argo's minimal CRDs on the hub"},
 		{v1alpha1.GroupVersion.WithKind("RemoteWorkflow"), "apply the CRD in charts/argo-workflow-multicluster/crds"},
-		{workv1.SchemeGroupVersion.WithKind("ManifestWork"), ocm},
-		{clusterv1.SchemeGroupVersion.WithKind("ManagedCluster"), ocm},
-		{clusterv1beta1.SchemeGroupVersion.WithKind("PlacementDecision"), ocm},
-		{clusterv1beta2.SchemeGroupVersion.WithKind("ManagedClusterSetBinding"), ocm},
-		{addonv1beta1.SchemeGroupVersion.WithKind("ManagedClusterAddOn"), "update Open Cluster Management on the hub to a version that serves it"},
+		{ofOCM(workv1.GroupVersion, "ManifestWork"), ocm},
+		{ofOCM(clusterv1.GroupVersion, "ManagedCluster"), ocm},
+		{ofOCM(clusterv1beta1.GroupVersion, "PlacementDecision"), ocm},
+		{ofOCM(clusterv1beta2.GroupVersion, "ManagedClusterSetBinding"), ocm},
+		{ofOCM(addonv1beta1.GroupVersion, "ManagedClusterAddOn"), "update Open Cluster Management on the hub to a version that serves it"},
 	}
 	for _, r := range required {
 		_, err := mapper.RESTMapping(r.kind.GroupKind(), r.kind.Version)

@@ -47,16 +47,8 @@ func run(m *testing.M) (code int, err error) {
 }
 
 func startProduct(ctx context.Context) error {
-	if err := benchLab.BuildProduct(ctx); err != nil {
+	if err := benchLab.StartProduct(ctx); err != nil {
 		return err
-	}
-	if err := benchLab.StartManager(ctx); err != nil {
-		return err
-	}
-	for _, c := range benchLab.Managed() {
-		if err := c.StartAgent(ctx); err != nil {
-			return err
-		}
 	}
 	for _, file := range []string{"clusterset-binding.yaml", "workflow-placement.yaml"} {
 		if err := benchLab.Hub().ApplyFiles(ctx, filepath.Join("example", file)); err != nil {

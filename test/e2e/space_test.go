@@ -12,11 +12,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
@@ -65,12 +67,12 @@ func newUnboundSpace(t *testing.T) *space {
 func (s *space) letExecutorReport(c *cluster) {
 	s.t.Helper()
 	const name = "argo-executor"
-	meta := metav1.ObjectMeta{Namespace: s.name, Name: name}
-	require.NoError(s.t, c.client.Create(s.t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{
+	object := metav1.ObjectMeta{Namespace: s.name, Name: name}
+	require.NoError(s.t, c.client.Create(s.t.Context(), &rbacv1.Role{ObjectMeta: object, Rules: []rbacv1.PolicyRule{{
 		APIGroups: []string{"argoproj.io"}, Resources: []string{"workflowtaskresults"}, Verbs: []string{"create", "patch"},
 	}}}))
 	require.NoError(s.t, c.client.Create(s.t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: meta,
+		ObjectMeta: object,
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: s.name, Name: "default"}},
 	}))
@@ -81,6 +83,13 @@ func (s *space) bind() {
 	s.t.Helper()
 	binding := gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(s.name))
 	require.NoError(s.t, theHub.client.Create(s.t.Context(), binding))
+	eventually(s.t, patience, func() error {
+		err := theHub.client.Get(s.t.Context(), client.ObjectKeyFromObject(binding), binding)
+		if err == nil && !meta.IsStatusConditionTrue(binding.Status.Conditions, clusterv1beta2.ClusterSetBindingBoundType) {
+			err = fmt.Errorf("OCM has not bound the set: %v", binding.Status.Conditions)
+		}
+		return err
+	})
 }
 
 // placement makes a Placement, or changes the one that is there, to select the named clusters.

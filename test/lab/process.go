@@ -61,7 +61,9 @@ func (c *Cluster) Start(ctx context.Context, p Process) error {
 			return fmt.Errorf("start %s on %s: %w", p.Name, c.Name, err)
 		}
 	}
-	if err := c.waitReady(ctx, p, exited); err != nil {
+	if err := c.waitReady(ctx, p, exited); ctx.Err() != nil {
+		return context.Cause(ctx) // interrupted, or another process failed: this one has nothing to say
+	} else if err != nil {
 		return fmt.Errorf("%s on %s: %w\n%s", p.Name, c.Name, err, withHint(c.tail(p.Name)))
 	}
 	return nil

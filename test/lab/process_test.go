@@ -147,3 +147,14 @@ func TestALabIsCompleteOnlyWithEveryProcessOfItsStart(t *testing.T) {
 	require.NoError(t, c.Kill("sleeper"))
 	assert.Equal(t, []ProcessStatus{{Name: "sleeper", PID: c.Processes()[0].PID, Log: c.LogPath("sleeper")}}, c.Processes())
 }
+
+func TestAnInterruptedStartSaysJustThat(t *testing.T) {
+	_, c := newTestLab(t)
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	interrupted := errors.New("interrupted")
+	err := c.Start(ctx, Process{
+		Name: "slow", Path: "/bin/sleep", Args: []string{"60"},
+		Ready: func(context.Context) error { interrupt(interrupted); return errors.New("not ready") },
+	})
+	assert.Equal(t, interrupted, err)
+}

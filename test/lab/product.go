@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,8 +25,55 @@ const (
 	mirrorProcess  = "secret-mirror"
 )
 
+// agentServiceAccount is who the agent is on its cluster, with the rights that manifests/agent gives it.
+const agentServiceAccount = AddonName + "-agent"
+
 // productBinary is where BuildProduct puts the product.
 func (l *Lab) productBinary() string { return filepath.Join(l.repository, "bin", "argo-multicluster") }
+
+// StartProduct builds the product and starts the manager and an agent on each managed cluster but those named. It
+// returns when OCM says that the agents work, where there is Argo for them.
+func (l *Lab) StartProduct(ctx context.Context, without ...string) error {
+	if err := l.BuildProduct(ctx); err != nil {
+		return err
+	}
+	if err := l.StartManager(ctx); err != nil {
+		return err
+	}
+	l.progress.printf("hub: the manager runs")
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range l.Managed() {
+		if slices.Contains(without, c.Name) {
+			continue
+		}
+		group.Go(func() error {
+			if err := c.StartAgent(ctx); err != nil || slices.Contains(l.opts.WithoutArgo, c.Name) {
+				return err
+			}
+			return c.awaitAddon(ctx)
+		})
+	}
+	return group.Wait()
+}
+
+// awaitAddon waits until OCM has seen the Lease that the agent renews: no Placement leads to the cluster before that.
+func (c *Cluster) awaitAddon(ctx context.Context) error {
+	hub, err := c.lab.Hub().Client()
+	if err != nil {
+		return err
+	}
+	addon := newObject(addonGVK("ManagedClusterAddOn"), c.Name, AddonName, nil)
+	if err := poll(ctx, func(ctx context.Context) error {
+		if err := hub.Get(ctx, client.ObjectKeyFromObject(addon), addon); err != nil {
+			return err
+		}
+		return wantCondition(addon, "Available")
+	}); err != nil {
+		return fmt.Errorf("addon on %s: %w\n%s", c.Name, err, c.tail(AgentProcess))
+	}
+	c.lab.progress.printf("%s: the agent runs, and the addon is available", c.Name)
+	return nil
+}
 
 // BuildProduct builds the product's binary, bin/argo-multicluster, from the repository as it is now.
 func (l *Lab) BuildProduct(ctx context.Context) error {
@@ -80,13 +128,17 @@ func (c *Cluster) StartAgent(ctx context.Context, extraArgs ...string) error {
 	if err != nil {
 		return err
 	}
+	kubeconfig, err := c.serviceAccountIdentity(ctx, AddonNamespace, agentServiceAccount)
+	if err != nil {
+		return err
+	}
 	health := loopback(c.ports[portAgentHealth])
 	return c.Start(ctx, Process{
 		Name: AgentProcess,
 		Path: c.lab.productBinary(),
 		Args: append([]string{
 			"agent", "--hub-kubeconfig=" + filepath.Join(folder, "kubeconfig"),
-			"--cluster-name=" + c.Name, "--kubeconfig=" + c.Kubeconfig(),
+			"--cluster-name=" + c.Name, "--kubeconfig=" + kubeconfig,
 			"--metrics-bind-address=" + c.AgentMetrics(), "--health-probe-bind-address=" + health,
 		}, extraArgs...),
 		// Not /readyz: an agent waits for the hub and for Argo's CRDs as long as it takes.

@@ -104,10 +104,6 @@ func unlabeled(wf *unstructured.Unstructured) {
 	unstructured.RemoveNestedField(wf.Object, "metadata", "labels", contract.LabelCluster)
 }
 
-func withUID(uid types.UID) workflowMod {
-	return func(wf *unstructured.Unstructured) { wf.SetUID(uid) }
-}
-
 func withVersion(version string) workflowMod {
 	return func(wf *unstructured.Unstructured) { wf.SetResourceVersion(version) }
 }

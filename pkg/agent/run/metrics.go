@@ -29,7 +29,7 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	gates, gatesErr := register(registerer, prometheus.NewCounter(counter("gates_opened_total",
 		"Copies of Workflows that were started.")))
 	refusals, refusalsErr := register(registerer, prometheus.NewCounterVec(counter("refusals_total",
-		"RemoteWorkflows for which nothing runs or runs any more, by the reason on their condition."), []string{"reason"}))
+		"Workflows that bear the name of a copy and were not started, by the reason on the RemoteWorkflow's condition."), []string{"reason"}))
 	if err := errors.Join(reportsErr, bytesErr, gatesErr, refusalsErr); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}

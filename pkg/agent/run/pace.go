@@ -73,9 +73,10 @@ func (p *Pacer) take(bytes int, now time.Time) time.Duration {
 		return 0
 	}
 	var delay time.Duration
-	for piece := 0; bytes > 0; bytes -= piece {
-		piece = min(bytes, p.bucket.Burst())
+	for bytes > 0 {
+		piece := min(bytes, p.bucket.Burst())
 		delay = p.bucket.ReserveN(now, piece).DelayFrom(now)
+		bytes -= piece
 	}
 	return delay
 }

@@ -243,6 +243,7 @@ func TestARunThatVanishedIsTold(t *testing.T) {
 	gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
 	require.NotNil(t, gone)
 	assert.Equal(t, v1alpha1.ReasonVanishedUnfinished, gone.Reason)
+	assert.Zero(t, e.count("refusals_total"), "there is nothing to refuse")
 }
 
 func TestARunIsNotGoneForAnAPIServerThatDoesNotServeWorkflows(t *testing.T) {

@@ -82,7 +82,8 @@ func (r *Reconciler) send(
 	return reconcile.Result{}, fmt.Errorf("report: %w", err)
 }
 
-// tell writes conditions alone, unless the RemoteWorkflow has them already.
+// tell writes conditions alone, unless the RemoteWorkflow has them already. What bears the copy's name, if anything
+// does, is thereby refused.
 func (r *Reconciler) tell(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision) error {
 	status := *rw.Status.DeepCopy()
 	if !setConditions(&status, next.conditions, metav1.NewTime(r.Clock.Now())) {
@@ -92,9 +93,9 @@ func (r *Reconciler) tell(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *
 		return fmt.Errorf("write conditions: %w", err)
 	}
 	said := next.conditions[0]
-	log.FromContext(ctx).Info("not run", "reason", said.Reason, "message", said.Message)
-	r.Metrics.refusals.WithLabelValues(said.Reason).Inc()
+	log.FromContext(ctx).Info("told the hub", "condition", said.Type, "reason", said.Reason, "message", said.Message)
 	if wf != nil {
+		r.Metrics.refusals.WithLabelValues(said.Reason).Inc()
 		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "NotStarted", "Start",
 			"not started for Workflow %s/%s of the hub: %s", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name, said.Message)
 	}

@@ -127,6 +127,6 @@ func completeRule(rw *v1alpha1.RemoteWorkflow) workv1.ConditionRule {
 			annotation(contract.AnnotationAttempt, fmt.Sprint(ref.Attempt)),
 			`has(object.status) && has(object.status.phase) && object.status.phase in ["Succeeded", "Failed", "Error"]`,
 		},
-		Message: "the Workflow has finished",
+		MessageExpression: `result ? "the Workflow has finished" : "the Workflow has not finished"`,
 	}
 }

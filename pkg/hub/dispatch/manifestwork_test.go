@@ -131,29 +131,41 @@ func TestTheCompleteRule(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, test.want, evaluate(t, rule.CelExpressions, test.object))
+			assert.Equal(t, test.want, holds(t, rule.CelExpressions, test.object))
 		})
 	}
 }
 
-// evaluate does as the work agent does: all expressions must be true, an error counts as false, and is none here.
-func evaluate(t *testing.T, expressions []string, object *unstructured.Unstructured) bool {
+func TestTheCompleteRuleSaysWhetherItIsComplete(t *testing.T) {
+	rule := completeRule(gen.RemoteWorkflow(gen.Workflow("hello"), cluster))
+	assert.Empty(t, rule.Message, "the work agent would say it in either case")
+	for result, want := range map[bool]string{true: "the Workflow has finished", false: "the Workflow has not finished"} {
+		assert.Equal(t, want, evaluate(t, rule.MessageExpression, map[string]any{"object": map[string]any{}, "result": result}))
+	}
+}
+
+// holds does as the work agent does: all expressions must be true. An error counts as false there, and is none here.
+func holds(t *testing.T, expressions []string, object *unstructured.Unstructured) bool {
 	t.Helper()
-	env, err := cel.NewEnv(cel.Variable("object", cel.DynType))
-	require.NoError(t, err)
 	for _, expression := range expressions {
-		ast, issues := env.Compile(expression)
-		require.NoError(t, issues.Err())
-		program, err := env.Program(ast)
-		require.NoError(t, err)
-		out, _, err := program.Eval(map[string]any{"object": object.Object})
-		require.NoError(t, err, expression)
-		if result, ok := out.Value().(bool); !ok || !result {
-			require.True(t, ok, "%s is no condition", expression)
+		if evaluate(t, expression, map[string]any{"object": object.Object}) != true {
 			return false
 		}
 	}
 	return true
+}
+
+func evaluate(t *testing.T, expression string, variables map[string]any) any {
+	t.Helper()
+	env, err := cel.NewEnv(cel.Variable("object", cel.DynType), cel.Variable("result", cel.BoolType))
+	require.NoError(t, err)
+	ast, issues := env.Compile(expression)
+	require.NoError(t, issues.Err())
+	program, err := env.Program(ast)
+	require.NoError(t, err)
+	out, _, err := program.Eval(variables)
+	require.NoError(t, err, expression)
+	return out.Value()
 }
 
 func TestAWorkflowThatCannotTravelIsTheUsersFault(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -71,6 +72,31 @@ func TestWorkflowsThatArriveTogetherSpread(t *testing.T) {
 		clusters = append(clusters, contract.AssignedCluster(wf))
 	}
 	assert.Equal(t, []string{"cluster1", "cluster2", "cluster1"}, clusters)
+}
+
+func TestWorkflowsThatAreChosenForAtTheSameTimeSpread(t *testing.T) {
+	const workflows = 20
+	objects := surroundings()
+	for i := range workflows {
+		objects = append(objects, gen.Workflow(fmt.Sprintf("hello-%d", i), gen.WithPlacement("anywhere")))
+	}
+	r, hub := newReconciler(t, objects...)
+	hub.Lag("list Workflow")
+	var running sync.WaitGroup
+	for i := range workflows {
+		running.Go(func() {
+			_, err := r.Reconcile(t.Context(), requestsFor(fmt.Sprintf("hello-%d", i))[0])
+			assert.NoError(t, err)
+		})
+	}
+	running.Wait()
+	clusters := map[string]int{}
+	for i := range workflows {
+		wf := gen.Workflow(fmt.Sprintf("hello-%d", i))
+		require.True(t, hub.Show(wf))
+		clusters[contract.AssignedCluster(wf)]++
+	}
+	assert.Equal(t, map[string]int{"cluster1": workflows / 2, "cluster2": workflows / 2}, clusters)
 }
 
 func TestWhatHasFinishedDoesNotCount(t *testing.T) {

@@ -79,7 +79,9 @@ func packNodes(status map[string]any) error {
 	return nil
 }
 
-// isTooLarge reports whether the API server, or etcd behind it, refused an object for its size.
+// isTooLarge reports whether the API server, or etcd behind it, or the way there, refused an object for its size.
 func isTooLarge(err error) bool {
-	return apierrors.IsRequestEntityTooLargeError(err) || (err != nil && strings.Contains(err.Error(), "request is too large"))
+	return err != nil && (apierrors.IsRequestEntityTooLargeError(err) ||
+		strings.Contains(err.Error(), "request is too large") ||
+		strings.Contains(err.Error(), "message larger than max"))
 }

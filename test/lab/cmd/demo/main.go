@@ -57,49 +57,37 @@ func newCommand() *cobra.Command {
 	return cmd
 }
 
+// workflows are the examples that the demo follows.
+var workflows = []string{"hello-world", "dag"}
+
 // patience is how long the examples get to finish.
 const patience = 3 * time.Minute
 
 func run(ctx context.Context, options lab.Options) error {
-	l, err := startProduct(ctx, options)
+	l, err := lab.Up(ctx, options)
 	if err != nil {
+		return err
+	}
+	say("The product: a manager on the hub, an agent on each managed cluster")
+	if err := l.StartProduct(ctx); err != nil {
 		return err
 	}
 	say("The examples: a binding, a Placement and two Workflows, created on the hub")
 	if l.Options().Pods == lab.PodsSimulated {
 		fmt.Println("pods are simulated: no container runs, and each output parameter reads \"simulated\"")
 	}
+	if err := removeEarlier(ctx, l); err != nil {
+		return err
+	}
 	if err := applyExamples(ctx, l); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := follow(ctx, l, "hello-world", "dag"); err != nil {
+	if err := follow(ctx, l, workflows...); err != nil {
 		return err
 	}
 	return show(ctx, l)
-}
-
-// startProduct brings up the lab, the hub manager and an agent for each managed cluster.
-func startProduct(ctx context.Context, options lab.Options) (*lab.Lab, error) {
-	l, err := lab.Up(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.BuildProduct(ctx); err != nil {
-		return nil, err
-	}
-	say("The product: a manager on the hub, an agent on each managed cluster")
-	if err := l.StartManager(ctx); err != nil {
-		return nil, err
-	}
-	for _, c := range l.Managed() {
-		if err := c.StartAgent(ctx); err != nil {
-			return nil, err
-		}
-		fmt.Printf("%s: the agent runs, with the credential that OCM gave the addon\n", c.Name)
-	}
-	return l, nil
 }
 
 func applyExamples(ctx context.Context, l *lab.Lab) error {
@@ -108,12 +96,17 @@ func applyExamples(ctx context.Context, l *lab.Lab) error {
 			return err
 		}
 	}
-	for _, file := range []string{"clusterset-binding", "workflow-placement", "hello-world", "dag"} {
+	for _, file := range append([]string{"clusterset-binding", "workflow-placement"}, workflows...) {
 		if err := l.Hub().ApplyFiles(ctx, filepath.Join("example", file+".yaml")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeEarlier removes the Workflows of an earlier demo on the same lab, so that this one runs them again.
+func removeEarlier(ctx context.Context, l *lab.Lab) error {
+	return kubectl(ctx, l.Hub(), append([]string{"delete", "workflow", "--ignore-not-found"}, workflows...)...)
 }
 
 func say(what string) { fmt.Printf("\n== %s ==\n", what) }

@@ -101,6 +101,7 @@ func show(ctx context.Context, l *lab.Lab) error {
 			}
 			return nil
 		}},
+		{"On its managed cluster: what hello-world printed", func() error { return printLog(ctx, l, "hello-world") }},
 		{"On the hub: what OCM's work agent says of them, some seconds later (feedback of the ManifestWorks)", func() error {
 			return showFeedback(ctx, l)
 		}},
@@ -141,15 +142,37 @@ func kubectl(ctx context.Context, c *lab.Cluster, args ...string) error {
 
 func kubectlPath() string { return filepath.Join("bin", "lab", "kubectl") }
 
-// printNodes prints the nodes in the status of the hub's copy.
-func printNodes(ctx context.Context, l *lab.Lab, name string) error {
-	client, err := l.Hub().Client()
+// printLog prints the log of a Workflow's one pod, on the cluster where it ran.
+func printLog(ctx context.Context, l *lab.Lab, name string) error {
+	wf, err := hubCopy(ctx, l, name)
 	if err != nil {
 		return err
 	}
+	for _, c := range l.Managed() {
+		if c.Name == contract.AssignedCluster(wf) {
+			return kubectl(ctx, c, "logs", "--selector=workflows.argoproj.io/workflow="+name, "--container=main", "--tail=-1")
+		}
+	}
+	return fmt.Errorf("Workflow %s ran on %q, which is none of the lab's clusters", name, contract.AssignedCluster(wf))
+}
+
+func hubCopy(ctx context.Context, l *lab.Lab, name string) (*unstructured.Unstructured, error) {
+	client, err := l.Hub().Client()
+	if err != nil {
+		return nil, err
+	}
 	wf := contract.NewWorkflow()
 	if err := client.Get(ctx, types.NamespacedName{Namespace: metav1.NamespaceDefault, Name: name}, wf); err != nil {
-		return fmt.Errorf("get Workflow: %w", err)
+		return nil, fmt.Errorf("get Workflow: %w", err)
+	}
+	return wf, nil
+}
+
+// printNodes prints the nodes in the status of the hub's copy.
+func printNodes(ctx context.Context, l *lab.Lab, name string) error {
+	wf, err := hubCopy(ctx, l, name)
+	if err != nil {
+		return err
 	}
 	nodes, _, err := unstructured.NestedMap(wf.Object, "status", "nodes")
 	if err != nil {

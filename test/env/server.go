@@ -1,0 +1,143 @@
+// Package env gives tests real API servers to work on: etcd and kube-apiserver with the CRDs of OCM, Argo and this project,
+// and nothing that acts on them. What OCM and Argo would do is the test's part.
+//
+// The two programs are those of the lab, built by `make test-integration` or `go run ./test/lab/cmd/lab build etcd
+// kube-apiserver`; KUBEBUILDER_ASSETS names another folder to take them from.
+package env
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// startTimeout is how long each program, and then each step after it, may take to get ready: a busy machine needs minutes.
+const startTimeout = 3 * time.Minute
+
+// Server is an API server with an etcd of its own.
+type Server struct {
+	Name string
+	// Config is an administrator's access.
+	Config *rest.Config
+
+	environment *envtest.Environment
+}
+
+// Start starts a server with these CRDs, and returns when it serves them. Its files are in a folder of its name in dir,
+// its log in dir/logs.
+func Start(ctx context.Context, dir, name string, crds []*apiextensionsv1.CustomResourceDefinition) (*Server, error) {
+	folders := map[string]string{"etcd": "", "pki": ""}
+	for folder := range folders {
+		folders[folder] = filepath.Join(dir, name, folder)
+		if err := os.MkdirAll(folders[folder], 0o700); err != nil {
+			return nil, err
+		}
+	}
+	log, err := openLog(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	root, err := moduleDir(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Name: name, environment: &envtest.Environment{
+		BinaryAssetsDirectory:    filepath.Join(root, "bin", "lab"),
+		ControlPlaneStartTimeout: startTimeout,
+		ControlPlaneStopTimeout:  time.Minute,
+		CRDInstallOptions:        envtest.CRDInstallOptions{CRDs: copies(crds), MaxTime: startTimeout},
+		ControlPlane: envtest.ControlPlane{
+			Etcd:      &envtest.Etcd{DataDir: folders["etcd"], Out: log, Err: log},
+			APIServer: &envtest.APIServer{CertDir: folders["pki"], Out: log, Err: log},
+		},
+	}}
+	if s.Config, err = s.environment.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, s.Stop()))
+	}
+	if err := s.waitForSystemNamespace(ctx); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, s.Stop()))
+	}
+	return s, nil
+}
+
+func openLog(dir, name string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(filepath.Join(dir, "logs", name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+func copies(crds []*apiextensionsv1.CustomResourceDefinition) []*apiextensionsv1.CustomResourceDefinition {
+	copied := make([]*apiextensionsv1.CustomResourceDefinition, 0, len(crds))
+	for _, crd := range crds {
+		copied = append(copied, crd.DeepCopy())
+	}
+	return copied
+}
+
+// waitForSystemNamespace waits for what the API server makes last, and hubs are told apart by.
+func (s *Server) waitForSystemNamespace(ctx context.Context) error {
+	c, err := client.New(s.Config, client.Options{})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return Retry(ctx, func() error {
+		return c.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &corev1.Namespace{})
+	})
+}
+
+// Stop stops the server. What it stores stays.
+func (s *Server) Stop() error {
+	return s.environment.ControlPlane.Stop()
+}
+
+// Resume starts a stopped server again, on the same ports and with what it had stored. Identities stay valid.
+func (s *Server) Resume() error {
+	plane := s.environment.ControlPlane
+	if err := plane.Etcd.Start(); err != nil {
+		return fmt.Errorf("start etcd of %s again: %w", s.Name, err)
+	}
+	if err := plane.APIServer.Start(); err != nil {
+		return fmt.Errorf("start API server %s again: %w", s.Name, err)
+	}
+	return nil
+}
+
+// User issues a client certificate in this name, and returns the access that it gives: what RBAC grants to the user and
+// to the groups, and nothing else.
+func (s *Server) User(name string, groups ...string) (*rest.Config, error) {
+	user, err := s.environment.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("add user %s to %s: %w", name, s.Name, err)
+	}
+	return user.Config(), nil
+}
+
+// Retry asks until there is no error, or the context ends; then it returns the last one.
+func Retry(ctx context.Context, ask func() error) error {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-ticker.C:
+		}
+	}
+}

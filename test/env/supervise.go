@@ -1,0 +1,85 @@
+package env
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const envDir = "TEST_ENV_DIR"
+
+// Dir returns the folder for the servers' files in the process that Supervise has started, "" in any other.
+func Dir() string { return os.Getenv(envDir) }
+
+// Supervise runs this program again, to run the tests there, and returns the exit code. When that process has ended,
+// by whatever means, a panic, a timeout or Ctrl-C among them, nothing is left of the servers that it has started. The
+// logs are kept, in the folder keepLogs, if a test has failed.
+func Supervise(keepLogs string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	dir, err := os.MkdirTemp("", "test-env-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := run(ctx, dir)
+	err = killServers(dir)
+	if code != 0 {
+		fmt.Fprintln(os.Stderr, "the servers' logs are in", keepLogs)
+		err = errors.Join(err, os.RemoveAll(keepLogs), os.CopyFS(keepLogs, os.DirFS(filepath.Join(dir, "logs"))))
+	}
+	if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
+		fmt.Fprintln(os.Stderr, "clean up:", err)
+		code = 1
+	}
+	return code
+}
+
+func run(ctx context.Context, dir string) int {
+	cmd := exec.CommandContext(ctx, os.Args[0], os.Args[1:]...)
+	cmd.Env = append(os.Environ(), envDir+"="+dir)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	err := cmd.Run()
+	var failed *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &failed) && failed.Exited():
+		return failed.ExitCode()
+	}
+	fmt.Fprintln(os.Stderr, "the tests ended early:", err)
+	return 1
+}
+
+// killServers kills the processes that were started with files in dir, if any are left.
+func killServers(dir string) error {
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range processes {
+		cmdline, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(cmdline), "="+dir+"/") {
+			continue // it has ended meanwhile, or is none of ours
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,155 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/util/retry"
+	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// fakeWorkAgent plays OCM's work agent on a managed cluster. It does nothing by itself.
+type fakeWorkAgent struct{ cluster *cluster }
+
+// workAgentFinalizer keeps a ManifestWork until the work agent has removed what it brought.
+const workAgentFinalizer = "cluster.open-cluster-management.io/manifest-work-cleanup"
+
+// apply waits for the ManifestWork and creates the copy of its manifest, as the work agent does when it sees the
+// ManifestWork or, at a resync, finds the copy missing. It returns the copy.
+func (a fakeWorkAgent) apply(r *run) *unstructured.Unstructured {
+	r.t.Helper()
+	work := r.waitForManifestWork()
+	require.NoError(r.t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if err := theHub.client.Get(r.t.Context(), r.name(), work); err != nil {
+			return err
+		}
+		if !controllerutil.AddFinalizer(work, workAgentFinalizer) {
+			return nil
+		}
+		return theHub.client.Update(r.t.Context(), work)
+	}))
+	wf := a.create(r, work)
+	meta.SetStatusCondition(&work.Status.Conditions, metav1.Condition{
+		Type: workv1.WorkApplied, Status: metav1.ConditionTrue, Reason: "AppliedManifestWorkComplete", ObservedGeneration: work.Generation,
+	})
+	require.NoError(r.t, theHub.client.Status().Update(r.t.Context(), work))
+	return wf
+}
+
+// create creates the copy that the ManifestWork carries, whatever became of the ManifestWork since it was read: the work
+// agent decides from a cache.
+func (a fakeWorkAgent) create(r *run, work *workv1.ManifestWork) *unstructured.Unstructured {
+	r.t.Helper()
+	wf := a.manifest(r, work)
+	wf.SetOwnerReferences([]metav1.OwnerReference{appliedBy(work)})
+	require.NoError(r.t, a.cluster.client.Create(r.t.Context(), wf))
+	return wf
+}
+
+// manifest returns the one manifest that the ManifestWork carries.
+func (a fakeWorkAgent) manifest(r *run, work *workv1.ManifestWork) *unstructured.Unstructured {
+	r.t.Helper()
+	require.Len(r.t, work.Spec.Workload.Manifests, 1)
+	wf := &unstructured.Unstructured{}
+	require.NoError(r.t, json.Unmarshal(work.Spec.Workload.Manifests[0].Raw, wf))
+	return wf
+}
+
+// appliedBy is the reference by which the work agent marks what it owns.
+func appliedBy(work *workv1.ManifestWork) metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion: workv1.SchemeGroupVersion.String(), Kind: "AppliedManifestWork", Name: "hash-" + work.Name, UID: work.UID,
+	}
+}
+
+// remove waits until the ManifestWork is deleted, deletes the copy, waits until it is gone, and lets the ManifestWork go.
+func (a fakeWorkAgent) remove(r *run) {
+	r.t.Helper()
+	var work *workv1.ManifestWork
+	eventually(r.t, func() (err error) {
+		work, err = r.manifestWork()
+		if err == nil && work.DeletionTimestamp.IsZero() {
+			return errors.New("the ManifestWork is not deleted")
+		}
+		return client.IgnoreNotFound(err)
+	})
+	if work.Name == "" {
+		return // it had not been applied yet, or is gone already
+	}
+	eventually(r.t, func() error {
+		err := a.cluster.client.Delete(r.t.Context(), r.object())
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("the copy is not gone"))
+	})
+	require.NoError(r.t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		work, err := r.manifestWork()
+		if err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		controllerutil.RemoveFinalizer(work, workAgentFinalizer)
+		return client.IgnoreNotFound(theHub.client.Update(r.t.Context(), work))
+	}))
+}
+
+// fakeArgo plays Argo's controller on a managed cluster, one without an instance id. It does nothing by itself.
+type fakeArgo struct{ cluster *cluster }
+
+// sees reports whether the controller would run this Workflow.
+func (fakeArgo) sees(wf *unstructured.Unstructured) bool {
+	_, foreign := wf.GetLabels()[contract.LabelInstanceID]
+	return !foreign && wf.GetLabels()[contract.LabelCompleted] != "true"
+}
+
+// write brings the run to a status, as the controller does: on the main resource, with its labels. It returns what
+// has been written.
+func (a fakeArgo) write(r *run, status map[string]any) *unstructured.Unstructured {
+	r.t.Helper()
+	var wf *unstructured.Unstructured
+	require.NoError(r.t, retry.RetryOnConflict(retry.DefaultBackoff, func() (err error) {
+		if wf, err = r.get(a.cluster); err != nil {
+			return err
+		}
+		if !a.sees(wf) {
+			return fmt.Errorf("Argo does not run a Workflow with the labels %v", wf.GetLabels())
+		}
+		wf.Object["status"] = status
+		phase := contract.StatusString(status, "phase")
+		labels := wf.GetLabels()
+		labels[contract.LabelPhase] = phase
+		labels[contract.LabelCompleted] = strconv.FormatBool(contract.IsFinished(phase))
+		wf.SetLabels(labels)
+		return a.cluster.client.Update(r.t.Context(), wf)
+	}))
+	return wf
+}
+
+// obeysShutdown waits until the run is told to terminate, and ends it.
+func (a fakeArgo) obeysShutdown(r *run) {
+	r.t.Helper()
+	eventually(r.t, func() error {
+		wf, err := r.get(a.cluster)
+		if err != nil {
+			return err
+		}
+		if shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown"); shutdown != "Terminate" {
+			return fmt.Errorf("shutdown is %q", shutdown)
+		}
+		return nil
+	})
+	status := runningStatus()
+	status["phase"], status["message"], status["finishedAt"] = "Failed", "Stopped with strategy 'Terminate'", "2026-01-02T15:04:20Z"
+	a.write(r, status)
+}

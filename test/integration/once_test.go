@@ -1,0 +1,169 @@
+package integration
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/env"
+)
+
+// replaced deletes the copy and creates it anew, as a person and then the work agent would. It returns the new one.
+func (r *run) replaced() *unstructured.Unstructured {
+	r.t.Helper()
+	work := r.waitForManifestWork()
+	r.delete(r.cluster)
+	eventually(r.t, func() error {
+		if _, err := r.get(r.cluster); !apierrors.IsNotFound(err) {
+			return errors.Join(err, errors.New("the copy is not gone"))
+		}
+		return nil
+	})
+	return r.workAgent.create(r, work)
+}
+
+// assertNeverOpens makes sure that none but the given copies of the run has ever been open: not in what comes before the
+// agent has seen and reported a Workflow that is created now, either.
+func assertNeverOpens(t *testing.T, s *space, r *run, but ...types.UID) {
+	t.Helper()
+	s.create("after-"+r.key.Name, r.cluster).runs()
+	if wf, err := r.get(r.cluster); err == nil {
+		s.seen[r.cluster].caughtUp(t, wf)
+	}
+	assert.ElementsMatch(t, but, s.seen[r.cluster].open(r.key.Name))
+}
+
+func TestNothingStartsWhenTheCopyIsReplacedBetweenTheRecordOfItsUIDAndItsStart(t *testing.T) {
+	t.Parallel()
+	for when, hold := range map[string]func(*testing.T, *run) *env.Hold{
+		"while its UID is being recorded": func(t *testing.T, r *run) *env.Hold { t.Helper(); return agent1.hub.Hold(t, r.claims) },
+		"before its gate opens":           func(t *testing.T, r *run) *env.Hold { t.Helper(); return agent1.managed.Hold(t, r.opens) },
+	} {
+		t.Run(when, func(t *testing.T) {
+			t.Parallel()
+			s := newSpace(t)
+			r := s.create("replaced", cluster1)
+			held := hold(t, r)
+			first := r.workAgent.apply(r)
+			held.Await(t)
+			second := r.replaced()
+			held.Release()
+
+			r.waitFor("Error", "cluster cluster1: Workflow "+r.key.String()+" is gone, and was not finished when last seen")
+			rw := r.mustRemoteWorkflow()
+			assert.Equal(t, first.GetUID(), rw.Status.RemoteUID)
+			assert.Equal(t, v1alpha1.ReasonVanishedUnfinished, meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted).Reason)
+			assertNeverOpens(t, s, r)
+			assert.Equal(t, second.GetResourceVersion(), r.must(cluster1).GetResourceVersion(), "nobody writes to the second copy")
+			r.isGone()
+		})
+	}
+}
+
+func TestCopyThatIsReplacedBeforeItsUIDIsRecordedRunsAsTheSecondOne(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	r := s.create("replaced", cluster1)
+	claim := agent1.hub.Hold(t, r.claims)
+	r.workAgent.apply(r)
+	claim.Await(t)
+	second := r.replaced()
+	claim.Drop(errors.New("the connection broke before the request was sent"))
+
+	assert.Equal(t, second.GetUID(), r.waitUntilOpen().GetUID())
+	r.runsOn()
+	r.succeeds()
+	assertNeverOpens(t, s, r, second.GetUID())
+	r.isGone()
+}
+
+func TestOfTwoCopiesThatTwoAgentsWantToStartOnlyOneOpens(t *testing.T) {
+	t.Parallel()
+	t.Run("the other agent is the first to record one", func(t *testing.T) {
+		t.Parallel()
+		s := newSpace(t)
+		r := s.create("disputed", cluster1)
+		claim := agent1.hub.Hold(t, r.claims)
+		r.workAgent.apply(r)
+		claim.Await(t)
+		second := r.replaced()
+		other := startOther(t, agent1)
+		assert.Equal(t, second.GetUID(), r.waitUntilOpen().GetUID())
+		claim.Release()
+		r.runsOn()
+		r.succeeds()
+		require.NoError(t, other.stop())
+		assertNeverOpens(t, s, r, second.GetUID())
+		r.isGone()
+	})
+	t.Run("the other agent comes after the record", func(t *testing.T) {
+		t.Parallel()
+		s := newSpace(t)
+		r := s.create("disputed", cluster1)
+		start := agent1.managed.Hold(t, r.opens)
+		r.workAgent.apply(r)
+		start.Await(t)
+		r.replaced()
+		other := startOther(t, agent1)
+		r.waitFor("Error", "is gone, and was not finished when last seen")
+		start.Release()
+		require.NoError(t, other.stop())
+		assertNeverOpens(t, s, r)
+		r.isGone()
+	})
+}
+
+// startOther starts a second agent for the same cluster, as when the first one is cut off and does not know it.
+func startOther(t *testing.T, first *agentOn) *agentOn {
+	t.Helper()
+	other := &agentOn{cluster: first.cluster}
+	require.NoError(t, other.start())
+	t.Cleanup(func() { assert.NoError(t, other.stop()) })
+	return other
+}
+
+func TestCopyThatIsCreatedAgainNeverOpens(t *testing.T) {
+	t.Parallel()
+	for state, reach := range map[string]func(*run){
+		"while the first one runs":        func(r *run) { r.starts(); r.runsOn() },
+		"after the first one has started": func(r *run) { r.starts() },
+		"after the first one has ended":   func(r *run) { r.runs() },
+	} {
+		t.Run(state, func(t *testing.T) {
+			t.Parallel()
+			s := newSpace(t)
+			r := s.create("again", cluster1)
+			reach(r)
+			first, work := r.must(cluster1), r.waitForManifestWork()
+			want := r.must(theHub)
+
+			r.forceDelete(cluster1)
+			second := r.workAgent.create(r, work)
+			eventually(t, func() error {
+				work, err := r.manifestWork()
+				if err == nil && work.DeletionTimestamp.IsZero() {
+					err = errors.New("the ManifestWork is kept, and with it the copy is created again and again")
+				}
+				return err
+			})
+			require.NoError(t, cluster1.client.Delete(t.Context(), second))
+			third := r.workAgent.create(r, work)
+			assertNeverOpens(t, s, r, first.GetUID())
+			assert.Equal(t, third.GetResourceVersion(), r.must(cluster1).GetResourceVersion(), "nobody writes to the third copy")
+			if contract.Phase(want) == "Succeeded" {
+				assert.Equal(t, canonical(t, contract.Status(want)), canonical(t, contract.Status(r.must(theHub))))
+			} else {
+				r.waitFor("Error", "is gone, and was not finished when last seen")
+			}
+			r.isGone()
+		})
+	}
+}
