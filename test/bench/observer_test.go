@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -150,6 +149,6 @@ func removeAll(b *testing.B, from ...*lab.Cluster) {
 		require.Eventually(b, func() bool {
 			list, err := workflows(b, c).List(context.Background(), metav1.ListOptions{})
 			return err == nil && len(list.Items) == 0
-		}, 3*time.Minute, 200*time.Millisecond, fmt.Sprintf("Workflows on %s", c.Name))
+		}, 3*time.Minute, 200*time.Millisecond, "Workflows on %s", c.Name)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,9 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 )
 
-// maxWrites is how many writes to the hub's API server a small Workflow may cost the manager and the agent.
+// maxWrites is how many writes to the hub's API server a small Workflow may cost the manager and the agent: one that is
+// done within a second, which is how long the agent collects changes. Each second more may bring a report, and with it
+// a write by either.
 const maxWrites = 9
 
 // Not parallel: whatever is written meanwhile counts.
@@ -45,9 +48,25 @@ func TestSmallWorkflowCostsFewWritesOnTheHub(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("writes for one small Workflow, from its creation to its end, Events apart:\n%s", table(writes))
-	assert.LessOrEqual(t, ours, maxWrites)
+	took := r.duration()
+	t.Logf("writes for one small Workflow of %s, from its creation to its end, Events apart:\n%s", took, table(writes))
+	allowed := maxWrites
+	if realPods() {
+		allowed += 2 * int(took/time.Second)
+	}
+	assert.LessOrEqual(t, ours, allowed)
 	assert.GreaterOrEqual(t, ours, 5, "this cannot be all")
+}
+
+// duration returns how long the Workflow ran.
+func (r *run) duration() time.Duration {
+	r.t.Helper()
+	status := contract.Status(r.must(theHub))
+	started, err := time.Parse(time.RFC3339, contract.StatusString(status, "startedAt"))
+	require.NoError(r.t, err)
+	finished, err := time.Parse(time.RFC3339, contract.StatusString(status, "finishedAt"))
+	require.NoError(r.t, err)
+	return finished.Sub(started)
 }
 
 // auditEntry is what is needed of an entry of the API server's audit log.

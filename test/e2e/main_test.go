@@ -60,11 +60,11 @@ func TestMain(m *testing.M) {
 	case dir != "":
 		err = openLab(dir)
 	default:
-		os.Exit(supervise()) //nolint:forbidigo // TestMain is the main function of this program
+		os.Exit(supervise())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:forbidigo // see above
+		os.Exit(1)
 	}
 	m.Run()
 }

@@ -141,6 +141,7 @@ func TestWorkflowIsHeldWithAReasonAndRunsOnceThatIsGone(t *testing.T) {
 }
 
 func (c refused) test(t *testing.T) {
+	t.Helper()
 	s := newUnboundSpace(t)
 	if !c.unbound {
 		s.bind()

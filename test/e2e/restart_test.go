@@ -43,15 +43,15 @@ func TestManagerAndAgentThatAreKilledAgainAndAgainRunEachWorkflowOnce(t *testing
 	s := newSpace(t)
 	h := s.record(cluster2)
 	t.Cleanup(func() { startManager(t); startAgent(t, cluster2) })
-	const count = 20
+	const count = 12
 	var runs []*run
 	for i := range count {
 		switch i {
-		case 5, 15:
+		case 3, 9:
 			killManager(t)
-		case 10:
+		case 6:
 			require.NoError(t, cluster2.Kill(lab.AgentProcess))
-		case 12:
+		case 7:
 			startManager(t)
 		}
 		runs = append(runs, s.create(s.hello(fmt.Sprint("many-", i), on(cluster2))))

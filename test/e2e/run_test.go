@@ -29,7 +29,10 @@ type run struct {
 }
 
 // in returns the same run for a subtest to look at.
-func (r *run) in(t *testing.T) *run { return &run{t: t, key: r.key, uid: r.uid} }
+func (r *run) in(t *testing.T) *run {
+	t.Helper()
+	return &run{t: t, key: r.key, uid: r.uid}
+}
 
 // get returns the Workflow as it is on a cluster.
 func (r *run) get(c *cluster) (*unstructured.Unstructured, error) {

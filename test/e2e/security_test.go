@@ -150,7 +150,9 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 
 	t.Run("the recorded copy cannot be exchanged", func(t *testing.T) {
 		f := f.in(t)
-		err := f.report(succeeded, func(s *v1alpha1.RemoteWorkflowStatus) { s.RemoteUID, s.Report.RemoteUID = "another-copy", "another-copy" })
+		err := f.report(succeeded, func(s *v1alpha1.RemoteWorkflowStatus) {
+			s.RemoteUID, s.Report.RemoteUID = "another-copy", "another-copy"
+		})
 		assert.True(t, apierrors.IsInvalid(err), "%v", err)
 	})
 
@@ -203,7 +205,10 @@ type forger struct {
 	agent client.Client
 }
 
-func (f *forger) in(t *testing.T) *forger { return &forger{run: f.run.in(t), agent: f.agent} }
+func (f *forger) in(t *testing.T) *forger {
+	t.Helper()
+	return &forger{run: f.run.in(t), agent: f.agent}
+}
 
 // report reports a status as the agent would, but for what forge changes.
 func (f *forger) report(status map[string]any, forge func(*v1alpha1.RemoteWorkflowStatus)) error {

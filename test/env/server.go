@@ -31,6 +31,7 @@ type Server struct {
 	Config *rest.Config
 
 	environment *envtest.Environment
+	stopped     bool
 }
 
 // Start starts a server with these CRDs, and returns when it serves them. Its files are in a folder of its name in dir,
@@ -61,6 +62,8 @@ func Start(ctx context.Context, dir, name string, crds []*apiextensionsv1.Custom
 			APIServer: &envtest.APIServer{CertDir: folders["pki"], Out: log, Err: log},
 		},
 	}}
+	// Without it, the API server waits for a minute for its clients to end their watches.
+	s.environment.ControlPlane.APIServer.Configure().Set("shutdown-watch-termination-grace-period", "1s")
 	if s.Config, err = s.environment.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, s.Stop()))
 	}
@@ -100,11 +103,15 @@ func (s *Server) waitForSystemNamespace(ctx context.Context) error {
 
 // Stop stops the server. What it stores stays.
 func (s *Server) Stop() error {
+	s.stopped = true
 	return s.environment.ControlPlane.Stop()
 }
 
-// Resume starts a stopped server again, on the same ports and with what it had stored. Identities stay valid.
+// Resume starts the server again if it is stopped, on the same ports and with what it had stored. Identities stay valid.
 func (s *Server) Resume() error {
+	if !s.stopped {
+		return nil
+	}
 	plane := s.environment.ControlPlane
 	if err := plane.Etcd.Start(); err != nil {
 		return fmt.Errorf("start etcd of %s again: %w", s.Name, err)
@@ -112,6 +119,7 @@ func (s *Server) Resume() error {
 	if err := plane.APIServer.Start(); err != nil {
 		return fmt.Errorf("start API server %s again: %w", s.Name, err)
 	}
+	s.stopped = false
 	return nil
 }
 
@@ -123,6 +131,15 @@ func (s *Server) User(name string, groups ...string) (*rest.Config, error) {
 		return nil, fmt.Errorf("add user %s to %s: %w", name, s.Name, err)
 	}
 	return user.Config(), nil
+}
+
+// Kubeconfig returns the access of a new user in the form of a kubeconfig.
+func (s *Server) Kubeconfig(name string, groups ...string) ([]byte, error) {
+	user, err := s.environment.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("add user %s to %s: %w", name, s.Name, err)
+	}
+	return user.KubeConfig()
 }
 
 // Retry asks until there is no error, or the context ends; then it returns the last one.

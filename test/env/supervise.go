@@ -25,6 +25,7 @@ func Dir() string { return os.Getenv(envDir) }
 func Supervise(keepLogs string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may be gone: there is still something to clean up
 	dir, err := os.MkdirTemp("", "test-env-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -63,13 +63,13 @@ func (t *Tap) Writes() []Request {
 }
 
 // Hold holds back requests from now on, until it is released, or the test ends.
-func (t *Tap) Hold(test testing.TB, match func(Request) bool) *Hold {
-	test.Helper()
+func (t *Tap) Hold(tb testing.TB, match func(Request) bool) *Hold {
+	tb.Helper()
 	hold := &Hold{match: match, arrived: make(chan Request, 1), verdict: make(chan struct{})}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.holds = append(t.holds, hold)
-	test.Cleanup(hold.Release)
+	tb.Cleanup(hold.Release)
 	return hold
 }
 
@@ -106,13 +106,13 @@ type Hold struct {
 const holdTimeout = 2 * time.Minute
 
 // Await waits until a request is held back, and returns it. It has not reached the API server.
-func (h *Hold) Await(t testing.TB) Request {
-	t.Helper()
+func (h *Hold) Await(tb testing.TB) Request {
+	tb.Helper()
 	select {
 	case r := <-h.arrived:
 		return r
 	case <-time.After(holdTimeout):
-		t.Fatal("the request to hold back has not come")
+		tb.Fatal("the request to hold back has not come")
 		return Request{}
 	}
 }

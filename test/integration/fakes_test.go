@@ -69,7 +69,7 @@ func (a fakeWorkAgent) manifest(r *run, work *workv1.ManifestWork) *unstructured
 // appliedBy is the reference by which the work agent marks what it owns.
 func appliedBy(work *workv1.ManifestWork) metav1.OwnerReference {
 	return metav1.OwnerReference{
-		APIVersion: workv1.SchemeGroupVersion.String(), Kind: "AppliedManifestWork", Name: "hash-" + work.Name, UID: work.UID,
+		APIVersion: workv1.GroupVersion.String(), Kind: "AppliedManifestWork", Name: "hash-" + work.Name, UID: work.UID,
 	}
 }
 

@@ -161,7 +161,7 @@ func TestCopyThatIsCreatedAgainNeverOpens(t *testing.T) {
 			if contract.Phase(want) == "Succeeded" {
 				assert.Equal(t, canonical(t, contract.Status(want)), canonical(t, contract.Status(r.must(theHub))))
 			} else {
-				r.waitFor("Error", "is gone, and was not finished when last seen")
+				r.waitFor("Error", "cluster cluster1: Workflow "+r.key.String())
 			}
 			r.isGone()
 		})

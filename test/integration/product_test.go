@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -122,6 +124,22 @@ func (a *agentOn) start() error {
 		return agent.Start(ctx, a.hub.Into(hubConfig), a.managed.Into(managedConfig), a.options())
 	})
 	return nil
+}
+
+// startFromFile starts the agent with a kubeconfig of the hub, as in its pod.
+func (a *agentOn) startFromFile(t *testing.T) {
+	t.Helper()
+	user, groups := hubIdentity(a.cluster)
+	kubeconfig, err := theHub.server.Kubeconfig(user, groups...)
+	require.NoError(t, err)
+	options := a.options()
+	options.HubKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, os.WriteFile(options.HubKubeconfig, kubeconfig, 0o600))
+	_, managedConfig, err := a.access()
+	require.NoError(t, err)
+	a.running = inBackground(func(ctx context.Context) error {
+		return agent.Run(ctx, a.managed.Into(managedConfig), options)
+	})
 }
 
 // access returns the agent's access to the hub and to its cluster.

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -324,7 +323,7 @@ func (r *run) dump() {
 		}
 		object.SetManagedFields(nil)
 		text, err := yaml.Marshal(object)
-		r.t.Logf("%s:\n%.6000s\n%v", what, text, err)
+		r.t.Logf("%s:\n%.4000s\n%v", what, text, err)
 	}
 	show("the hub's copy", theHub, r.key, r.object())
 	show("the RemoteWorkflow", theHub, r.name(), &v1alpha1.RemoteWorkflow{})
@@ -340,10 +339,14 @@ func eventually(t *testing.T, ask func() error) {
 	require.NoError(t, env.Retry(ctx, ask))
 }
 
-// soon is the same for what takes no longer than a retry of the product's.
-func soon(t *testing.T, within time.Duration, ask func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), within, fmt.Errorf("not within %s", within))
-	defer cancel()
-	require.NoError(t, env.Retry(ctx, ask))
+// isAssignedTo returns an error unless the hub's copy is ours and says that it runs on this cluster.
+func (r *run) isAssignedTo(cluster string) error {
+	wf, err := r.get(theHub)
+	if err != nil {
+		return err
+	}
+	if !contract.IsOurs(wf) || contract.AssignedCluster(wf) != cluster || wf.GetAnnotations()[contract.AnnotationCluster] != cluster {
+		return fmt.Errorf("labels %v, annotations %v", wf.GetLabels(), wf.GetAnnotations())
+	}
+	return nil
 }

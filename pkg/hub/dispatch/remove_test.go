@@ -42,6 +42,16 @@ func TestADeletedWorkflowIsTakenBackStepByStep(t *testing.T) {
 	assert.Len(t, hub.Writes(), writes, "what is gone is gone")
 }
 
+func TestARunWithoutManifestWorkIsReleasedOnceItsDeletionIsSeen(t *testing.T) {
+	wf, rw, _ := dispatched(gen.Deleting())
+	r, hub := newReconciler(t, wf, rw)
+	require.NoError(t, run(t, r, wf))
+	assert.Equal(t, []string{"delete RemoteWorkflow cluster1/" + rw.Name}, hub.Writes())
+
+	require.NoError(t, run(t, r, wf))
+	assert.Equal(t, []string{"patch RemoteWorkflow cluster1/" + rw.Name, "patch Workflow default/hello"}, hub.Writes()[1:])
+}
+
 // releaseManifestWork does what the work agent does once the copy is gone.
 func releaseManifestWork(t *testing.T, hub *fakehub.Hub, work *workv1.ManifestWork) {
 	t.Helper()
@@ -119,6 +129,10 @@ func TestOfOneNameOnlyTheWorkflowThatIsThereKeepsItsRun(t *testing.T) {
 	assert.Equal(t, []string{
 		"delete RemoteWorkflow cluster1/" + nameOf(earlier), "delete ManifestWork cluster1/" + nameOf(earlier),
 	}, hub.Writes())
+
+	asked := hub.Calls("live get Workflow")
+	require.NoError(t, run(t, r, wf))
+	assert.Equal(t, asked, hub.Calls("live get Workflow"), "the API server is not asked about what is being deleted already")
 }
 
 func TestARunIsNotTakenBackForACacheThatLags(t *testing.T) {

@@ -115,6 +115,7 @@ func TestReadsEveryPageOfDecisions(t *testing.T) {
 	wf := gen.Workflow("hello", gen.WithPlacement("anywhere"))
 	busy := gen.Workflow("busy", gen.WithAssignment("cluster1"))
 	r, hub := newReconciler(t, wf, busy,
+		gen.ManagedCluster("cluster0"), gen.ManagedClusterAddOn("cluster0"),
 		gen.ManagedCluster("cluster1"), gen.ManagedClusterAddOn("cluster1"),
 		gen.ManagedCluster("cluster2"), gen.ManagedClusterAddOn("cluster2"),
 		gen.Placement("anywhere"),

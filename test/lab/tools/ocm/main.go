@@ -23,7 +23,6 @@ func main() {
 	pflag.CommandLine.AddGoFlagSet(goflag.CommandLine)
 	logs.AddFlags(pflag.CommandLine)
 	logs.InitLogs()
-	defer logs.FlushLogs()
 
 	// OCM's own mains each add the defaults of their component before they parse flags.
 	utilruntime.Must(features.HubMutableFeatureGate.Add(ocmfeature.DefaultHubRegistrationFeatureGates))
@@ -38,7 +37,9 @@ func main() {
 		klusterletAgent(),
 		newAddonWebhook(),
 	)
-	if err := root.Execute(); err != nil {
+	err := root.Execute()
+	logs.FlushLogs()
+	if err != nil {
 		os.Exit(1)
 	}
 }

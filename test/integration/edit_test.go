@@ -1,0 +1,42 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+func TestEditOfTheHubsCopyReachesNeitherTheManifestWorkNorTheCluster(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	r := s.create("edited", cluster1)
+	r.starts()
+	r.runsOn()
+	work, running := r.waitForManifestWork(), r.must(cluster1)
+	for _, edit := range []string{
+		`{"metadata":{"labels":{"edited":"yes"},"annotations":{"edited":"yes"}}}`,
+		`{"spec":{"entrypoint":"other","activeDeadlineSeconds":1,"suspend":true,"shutdown":"Terminate"}}`,
+		`{"spec":{"templates":[]}}`,
+		`{"metadata":{"labels":{"workflows.argoproj.io/enable-ocm-multicluster":null}}}`,
+		`{"metadata":{"annotations":{"workflows.argoproj.io/ocm-managed-cluster":"cluster2","workflow.open-cluster-management.io/assigned":null}}}`,
+		`{"status":{"phase":"Failed"}}`,
+		`{"status":null}`,
+	} {
+		r.edit(theHub, edit)
+		r.waitUntilMirrored()
+	}
+	s.create("afterwards", cluster1).runs()
+	eventually(t, func() error { return r.isAssignedTo("cluster1") })
+
+	after := r.waitForManifestWork()
+	assert.Equal(t, work.UID, after.UID)
+	assert.Equal(t, work.ResourceVersion, after.ResourceVersion)
+	assert.Equal(t, running.GetResourceVersion(), r.must(cluster1).GetResourceVersion())
+	r.succeeds()
+	assert.Len(t, s.seen[cluster1].open("edited"), 1)
+	assert.Empty(t, s.seen[cluster2].open("edited"))
+	assert.True(t, contract.IsOurs(r.must(theHub)))
+	r.isGone()
+}
