@@ -133,7 +133,7 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) e
 	}
 	recorder := mgr.GetEventRecorder(componentName)
 	return errors.Join(
-		(&placement.Reconciler{Client: mgr.GetClient(), Recorder: recorder}).
+		(&placement.Reconciler{Client: mgr.GetClient(), Recorder: recorder, HubID: hubID}).
 			SetupWithManager(ctx, mgr, controllerOptions(options)),
 		(&dispatch.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, HubID: hubID}).
 			SetupWithManager(ctx, mgr, controllerOptions(options)),

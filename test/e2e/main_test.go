@@ -71,8 +71,10 @@ func TestMain(m *testing.M) {
 
 // supervise brings up the lab with the product, runs this program again to run the tests there, and takes the lab down.
 func supervise() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The go command quits what takes too long.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	defer stop()
+	began := time.Now()
 	l, err := lab.Up(ctx, lab.Options{
 		Name: "e2e", Clusters: 4, WithoutArgo: []string{"cluster4"}, Pods: lab.PodMode(os.Getenv(envPods)),
 		StatusSyncInterval: time.Hour, WorkResync: resync, AuditHub: true,
@@ -86,7 +88,7 @@ func supervise() int {
 	if err := startProduct(ctx, l); err != nil {
 		fmt.Fprintln(os.Stderr, "start the product:", err)
 	} else {
-		code = runTests(ctx, l)
+		code = runTests(ctx, l, time.Since(began))
 	}
 	return finish(l, code)
 }
@@ -108,9 +110,13 @@ func startProduct(ctx context.Context, l *lab.Lab) error {
 	return group.Wait()
 }
 
-// runTests runs this program again, with the lab at hand.
-func runTests(ctx context.Context, l *lab.Lab) int {
-	cmd := exec.CommandContext(ctx, os.Args[0], append([]string{"-test.parallel=" + parallel}, os.Args[1:]...)...)
+// runTests runs this program again, with the lab at hand, in the time that bringing it up has left.
+func runTests(ctx context.Context, l *lab.Lab, elapsed time.Duration) int {
+	args := append([]string{"-test.parallel=" + parallel}, os.Args[1:]...)
+	if timeout, err := time.ParseDuration(flag.Lookup("test.timeout").Value.String()); err == nil && timeout > 0 {
+		args = append(args, "-test.timeout="+max(timeout-elapsed, time.Second).String())
+	}
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append(os.Environ(), envLab+"="+l.Options().Dir)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	workv1 "open-cluster-management.io/api/work/v1"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -173,41 +174,71 @@ func TestWorkflowDeletedOnTheClusterWhileItRunsEndsInErrorAndDoesNotRunAgain(t *
 	}
 }
 
-// Not parallel: the agent is stopped, so that there is time to re-create the copy. All these wait side by side.
+// Not parallel: whoever would keep the work agent from it in time is paused.
 func TestCopyThatTheWorkAgentCreatesAgainNeverStarts(t *testing.T) {
-	s := newSpace(t)
-	h := s.record(cluster2)
-	finished := s.create(s.hello("finished", on(cluster2)))
-	running := s.create(s.hello("running", on(cluster2), lasting(10*time.Minute)))
-	finished.waitFor("Succeeded")
-	running.waitForNodes(1)
-	eventually(t, patience, func() error { return finished.mirrored(cluster2) })
+	for _, away := range []struct {
+		name, process string
+		from          *cluster
+		remove        func(*run)
+	}{
+		{"while the agent is away", lab.AgentProcess, cluster2, func(r *run) { r.forceDelete(cluster2) }},
+		{"while the manager is away", lab.ManagerProcess, theHub, func(r *run) { r.delete(cluster2) }},
+	} {
+		t.Run(away.name, func(t *testing.T) {
+			s := newSpace(t)
+			h := s.record(cluster2)
+			finished := s.create(s.hello("finished", on(cluster2)))
+			running := s.create(s.hello("running", on(cluster2), lasting(10*time.Minute)))
+			finished.waitFor("Succeeded")
+			running.waitForNodes(1)
+			eventually(t, patience, func() error { return finished.mirrored(cluster2) })
 
-	// Paused, not stopped: it is to find out by itself.
-	require.NoError(t, cluster2.Signal(lab.AgentProcess, syscall.SIGSTOP))
-	t.Cleanup(func() { assert.NoError(t, cluster2.Signal(lab.AgentProcess, syscall.SIGCONT)) })
-	finished.forceDelete(cluster2)
-	running.forceDelete(cluster2)
-	eventually(t, patience, func() error { _, err := running.get(cluster2); return err })
-	eventually(t, patience, func() error {
-		if work, err := finished.manifestWork(cluster2); err != nil || meta.IsStatusConditionTrue(work.Status.Conditions, workv1.WorkComplete) {
-			return err // the work agent has happened to look in time, and creates nothing any more
+			resume := pause(t, away.from, away.process)
+			for _, r := range []*run{finished, running} {
+				before := r.must(cluster2)
+				away.remove(r)
+				r.waitUntilCreatedAgain(before.GetUID())
+			}
+			require.GreaterOrEqual(t, h.incarnations(), 3, "nothing was created again")
+			holds(t, resync, func() error { return h.ran(2, 2) })
+			resume()
+
+			running.waitForMessage("Error", "cluster cluster2: ")
+			holds(t, quiet, func() error {
+				return errors.Join(h.ran(2, 2), finished.wants(theHub, "Succeeded", ""), running.wants(theHub, "Error", ""))
+			})
+			for _, r := range []*run{finished, running} {
+				r.delete(theHub)
+				r.waitUntilGone(cluster2)
+			}
+		})
+	}
+}
+
+// pause stops a process in its tracks until the test ends, or resumes it.
+func pause(t *testing.T, c *cluster, process string) (resume func()) {
+	t.Helper()
+	require.NoError(t, c.Signal(process, syscall.SIGSTOP))
+	resume = func() { assert.NoError(t, c.Signal(process, syscall.SIGCONT)) }
+	t.Cleanup(resume)
+	return resume
+}
+
+// waitUntilCreatedAgain waits for another incarnation of the copy, unless the work agent has happened to see its end: then
+// it creates nothing any more.
+func (r *run) waitUntilCreatedAgain(before types.UID) {
+	r.t.Helper()
+	eventually(r.t, patience, func() error {
+		work, err := r.manifestWork(cluster2)
+		if err != nil || meta.IsStatusConditionTrue(work.Status.Conditions, workv1.WorkComplete) {
+			return err
 		}
-		_, err := finished.get(cluster2)
+		wf, err := r.get(cluster2)
+		if err == nil && wf.GetUID() == before {
+			err = errors.New("the first incarnation is still there")
+		}
 		return err
 	})
-	require.GreaterOrEqual(t, h.incarnations(), 3)
-	holds(t, resync, func() error { return h.ran(2, 2) })
-	require.NoError(t, cluster2.Signal(lab.AgentProcess, syscall.SIGCONT))
-
-	running.waitForMessage("Error", "cluster cluster2: ")
-	holds(t, quiet, func() error {
-		return errors.Join(h.ran(2, 2), finished.wants(theHub, "Succeeded", ""), running.wants(theHub, "Error", ""))
-	})
-	for _, r := range []*run{finished, running} {
-		r.delete(theHub)
-		r.waitUntilGone(cluster2)
-	}
 }
 
 func TestDeletingTheHubsCopyWhileItRunsEndsTheRunAndLeavesNothing(t *testing.T) {

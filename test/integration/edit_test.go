@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/env"
 )
 
 func TestEditOfTheHubsCopyReachesNeitherTheManifestWorkNorTheCluster(t *testing.T) {
@@ -38,5 +40,23 @@ func TestEditOfTheHubsCopyReachesNeitherTheManifestWorkNorTheCluster(t *testing.
 	assert.Len(t, s.seen[cluster1].open("edited"), 1)
 	assert.Empty(t, s.seen[cluster2].open("edited"))
 	assert.True(t, contract.IsOurs(r.must(theHub)))
+	r.isGone()
+}
+
+func TestLabelThatIsRemovedIsRestoredThoughTheWorkflowIsEditedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	r := s.create("withdrawn", cluster1)
+	r.starts()
+	r.runsOn()
+	restore := theManager.tap.Hold(t, func(request env.Request) bool {
+		return r.isAbout(request) && bytes.Contains(request.Body, []byte(contract.LabelEnable))
+	})
+	r.edit(theHub, `{"metadata":{"labels":{"workflows.argoproj.io/enable-ocm-multicluster":null}}}`)
+	restore.Await(t)
+	r.edit(theHub, `{"metadata":{"annotations":{"edited":"yes"}}}`) // without the label, no watch shows it to the manager
+	restore.Release()
+	eventually(t, func() error { return r.isAssignedTo("cluster1") })
+	r.succeeds()
 	r.isGone()
 }

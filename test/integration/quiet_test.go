@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -34,92 +37,91 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	deleted.workAgent.remove(deleted)
 	deleted.waitFor("Error", "")
 
-	taps := []*env.Tap{&theManager.tap, &agent1.hub, &agent1.managed, &agent2.hub, &agent2.managed}
-	resync := func(what string, controllers map[string]int, trigger func()) {
-		t.Helper()
-		waitUntilIdle(t, nil)
-		before := writes(taps)
-		for controller := range controllers {
-			controllers[controller] += int(gather(t, "controller_runtime_reconcile_total", "controller", controller))
-		}
-		trigger()
-		waitUntilIdle(t, controllers)
-		assert.Empty(t, writes(taps)[len(before):], what)
+	// What still is under way ends with the product.
+	for _, stop := range []func() error{theManager.stop, agent1.stop, agent2.stop} {
+		require.NoError(t, stop())
 	}
-	resync("a restart of everything, which lists and looks at everything anew",
+	t.Cleanup(func() { assert.NoError(t, errors.Join(theManager.start(), agent1.start(), agent2.start())) })
+	written := writesFromNowOn()
+	awaitReconciles := expectReconciles(t, map[string]int{
 		// The Workflows for each of the hub's controllers, and the RemoteWorkflows for the agents'.
-		map[string]int{"placement": 5, "dispatch": 5, "status": 5, "run": 4},
-		func() {
-			for _, stop := range []func(*testing.T){stopManager, func(t *testing.T) { t.Helper(); stopAgent(t, agent1); stopAgent(t, agent2) }} {
-				stop(t)
-			}
-			require.NoError(t, theManager.start())
-			require.NoError(t, agent1.start())
-			require.NoError(t, agent2.start())
-		})
-	resync("a change of what is none of ours, and OCM's feedback",
-		map[string]int{"dispatch": 2, "status": 1, "placement": 0},
-		func() {
-			label := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"changed":"yes"}}}`))
-			require.NoError(t, theHub.client.Patch(t.Context(), gen.ManagedCluster("cluster1"), label))
-			work := running.waitForManifestWork()
-			meta.SetStatusCondition(&work.Status.Conditions, metav1.Condition{
-				Type: workv1.WorkAvailable, Status: metav1.ConditionTrue, Reason: "ResourcesAvailable", ObservedGeneration: work.Generation,
-			})
-			require.NoError(t, theHub.client.Status().Update(t.Context(), work))
-		})
+		"placement": 5, "dispatch": 5, "status": 5, "run": 4,
+	})
+	require.NoError(t, errors.Join(theManager.start(), agent1.start(), agent2.start()))
+	awaitReconciles()
+	assert.Empty(t, written(), "though everything was looked at anew")
+
+	// What is none of ours, and OCM's feedback.
+	label := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"changed":"yes"}}}`))
+	require.NoError(t, theHub.client.Patch(t.Context(), gen.ManagedCluster("cluster1"), label))
+	work := running.waitForManifestWork()
+	meta.SetStatusCondition(&work.Status.Conditions, metav1.Condition{
+		Type: workv1.WorkAvailable, Status: metav1.ConditionTrue, Reason: "ResourcesAvailable", ObservedGeneration: work.Generation,
+	})
+	require.NoError(t, theHub.client.Status().Update(t.Context(), work))
+	marker := newSpace(t)
+	marker.create("marker", cluster1).runs()
+	assert.Empty(t, slices.DeleteFunc(written(), func(request env.Request) bool {
+		return request.Namespace == marker.name || strings.HasPrefix(request.Name, "marker-")
+	}))
+
 	running.succeeds()
 	for _, r := range []*run{sent, running, finished, deleted} {
 		r.isGone()
 	}
 }
 
-// writes returns what has been written through the taps, as text.
-func writes(taps []*env.Tap) []string {
-	var written []string
+// writesFromNowOn returns what lists the product's writes since.
+func writesFromNowOn() func() []env.Request {
+	taps := []*env.Tap{&theManager.tap, &agent1.hub, &agent1.managed, &agent2.hub, &agent2.managed}
+	before := map[*env.Tap]int{}
 	for _, tap := range taps {
-		for _, request := range tap.Writes() {
-			written = append(written, request.String())
-		}
+		before[tap] = len(tap.Writes())
 	}
-	return written
+	return func() []env.Request {
+		var written []env.Request
+		for _, tap := range taps {
+			written = append(written, tap.Writes()[before[tap]:]...)
+		}
+		return written
+	}
 }
 
-// waitUntilIdle waits until each controller has reconciled so often, and has nothing left to do.
-func waitUntilIdle(t *testing.T, atLeast map[string]int) {
+// expectReconciles returns what waits until each of the controllers has reconciled so often from now on.
+func expectReconciles(t *testing.T, count map[string]int) (await func()) {
 	t.Helper()
-	eventually(t, func() error {
-		for controller, count := range atLeast {
-			if got := gather(t, "controller_runtime_reconcile_total", "controller", controller); int(got) < count {
-				return fmt.Errorf("controller %s has reconciled %v times, not yet %d", controller, got, count)
+	before := reconciles(t)
+	return func() {
+		t.Helper()
+		eventually(t, func() error {
+			now := reconciles(t)
+			for controller, want := range count {
+				if got := now[controller] - before[controller]; got < want {
+					return fmt.Errorf("controller %s has reconciled %d times, not yet %d", controller, got, want)
+				}
 			}
-		}
-		if depth, active := gather(t, "workqueue_depth", "", ""), gather(t, "controller_runtime_active_workers", "", ""); depth+active > 0 {
-			return fmt.Errorf("%v requests wait and %v are worked on", depth, active)
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 }
 
-// gather returns the sum of a metric of this process, with this label if one is given.
-func gather(t *testing.T, name, label, value string) float64 {
+// reconciles returns how often each of the controllers in this process has reconciled.
+func reconciles(t *testing.T) map[string]int {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
 	require.NoError(t, err)
-	sum := 0.0
+	count := map[string]int{}
 	for _, family := range families {
-		if family.GetName() != name {
+		if family.GetName() != "controller_runtime_reconcile_total" {
 			continue
 		}
 		for _, metric := range family.GetMetric() {
-			matches := label == ""
-			for _, pair := range metric.GetLabel() {
-				matches = matches || (pair.GetName() == label && pair.GetValue() == value)
-			}
-			if matches {
-				sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+			for _, label := range metric.GetLabel() {
+				if label.GetName() == "controller" {
+					count[label.GetValue()] += int(metric.GetCounter().GetValue())
+				}
 			}
 		}
 	}
-	return sum
+	return count
 }

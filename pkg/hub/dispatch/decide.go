@@ -27,13 +27,6 @@ const (
 	ReasonCannotTravel     hubcopy.Reason = "CannotTravel"
 )
 
-// clusterClaimID is the well-known ClusterClaim that holds the UID of a cluster's kube-system namespace, and
-// localClusterLabel the label by which OCM marks the hub that is registered as its own managed cluster.
-const (
-	clusterClaimID    = "id.k8s.io"
-	localClusterLabel = "local-cluster"
-)
-
 // hold is why a Workflow is not dispatched for now; the zero value lets it go.
 type hold struct {
 	reason  hubcopy.Reason
@@ -98,21 +91,9 @@ func checkTarget(wf *unstructured.Unstructured, t target) hold {
 	case contract.RemoteNamespace(wf) != wf.GetNamespace():
 		return hold{ReasonNamespace, fmt.Sprintf("annotation %s: a Workflow runs in the namespace of the same name, %s, not in %s",
 			contract.AnnotationClusterNamespace, wf.GetNamespace(), contract.RemoteNamespace(wf))}
-	case isHub(t.cluster, t.hubID):
+	case hubcopy.IsHub(t.cluster, t.hubID):
 		return hold{ReasonHubItself, fmt.Sprintf("managed cluster %q is the hub itself, where this Workflow has the name %s/%s already",
 			t.name, wf.GetNamespace(), wf.GetName())}
 	}
 	return hold{}
-}
-
-func isHub(cluster *clusterv1.ManagedCluster, hubID string) bool {
-	if cluster.Labels[localClusterLabel] == "true" {
-		return true
-	}
-	for _, claim := range cluster.Status.ClusterClaims {
-		if claim.Name == clusterClaimID && claim.Value == hubID {
-			return true
-		}
-	}
-	return false
 }

@@ -26,19 +26,44 @@ func TestMayStillStart(t *testing.T) {
 		rw   []gen.Mod
 		want bool
 	}{
-		"nothing has been heard of it":        {nil, nil, true},
-		"it waits":                            {[]gen.Mod{gen.WithHubStatus("Pending")}, nil, true},
-		"it ran":                              {[]gen.Mod{gen.WithHubStatus("Running")}, nil, false},
-		"it ended":                            {[]gen.Mod{gen.WithHubStatus("Succeeded")}, nil, false},
-		"a copy has been recorded":            {nil, []gen.Mod{gen.WithRemoteUID("remote")}, false},
-		"its copy was deleted":                {nil, []gen.Mod{remoteDeleted(metav1.ConditionTrue)}, false},
-		"its copy was not deleted":            {nil, []gen.Mod{remoteDeleted(metav1.ConditionFalse)}, true},
-		"its RemoteWorkflow is being deleted": {nil, []gen.Mod{gen.Deleting()}, false},
+		"nothing has been heard of it": {nil, nil, true},
+		"it waits":                     {[]gen.Mod{gen.WithHubStatus("Pending")}, nil, true},
+		"it ran":                       {[]gen.Mod{gen.WithHubStatus("Running")}, nil, false},
+		"it ended":                     {[]gen.Mod{gen.WithHubStatus("Succeeded")}, nil, false},
+		"a copy has been recorded":     {nil, []gen.Mod{gen.WithRemoteUID("remote")}, false},
+		"its copy was deleted":         {nil, []gen.Mod{remoteDeleted(metav1.ConditionTrue)}, false},
+		"its copy was not deleted":     {nil, []gen.Mod{remoteDeleted(metav1.ConditionFalse)}, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			wf := gen.Workflow("hello", test.wf...)
 			assert.Equal(t, test.want, mayStillStart(wf, gen.RemoteWorkflow(wf, cluster, test.rw...)))
+		})
+	}
+}
+
+func TestARunWhoseRemoteWorkflowSomebodyDeletedEndsBeforeItIsLetGo(t *testing.T) {
+	tests := map[string]struct {
+		phase     string
+		remoteUID gen.Mod
+		gone      bool
+	}{
+		"it never started: it may start again":  {"", gen.WithRemoteUID(""), true},
+		"a copy was recorded: its end is first": {"", gen.WithRemoteUID("remote"), false},
+		"it runs: its end is first":             {"Running", gen.WithRemoteUID("remote"), false},
+		"its end is on the Workflow":            {"Error", gen.WithRemoteUID("remote"), true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			wf, rw, _ := dispatched()
+			if test.phase != "" {
+				gen.WithHubStatus(test.phase)(wf)
+			}
+			test.remoteUID(rw)
+			gen.Deleting()(rw)
+			r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
+			require.NoError(t, run(t, r, wf))
+			assert.Equal(t, test.gone, !hub.Show(rw), "the RemoteWorkflow is gone")
 		})
 	}
 }
@@ -97,6 +122,34 @@ func TestAManifestWorkThatIsOnItsWayOutIsNotDeletedAgain(t *testing.T) {
 	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
 	require.NoError(t, run(t, r, wf))
 	assert.Empty(t, hub.Writes())
+}
+
+func TestAConflictIsLeftToTheWatchUnlessItIsOfAWorkflowThatIsNotWatched(t *testing.T) {
+	for name, test := range map[string]struct {
+		labels  map[string]string
+		watched bool
+	}{
+		"with the label, changed":   {map[string]string{contract.LabelEnable: "false"}, true},
+		"with the label removed":    {nil, false},
+		"with other labels instead": {map[string]string{"team": "a"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf, rw, work := dispatched()
+			wf.SetLabels(test.labels)
+			r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+			hub.Fail("patch Workflow", fakehub.Conflict())
+			if !test.watched {
+				hub.Lag("get Workflow") // the cache has only those with the label
+			}
+			err := run(t, r, wf)
+			assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
+			if test.watched {
+				require.NoError(t, err)
+			} else {
+				require.True(t, apierrors.IsConflict(err), "nothing else brings the next try: %v", err)
+			}
+		})
+	}
 }
 
 func TestTheLabelOfADispatchedWorkflowIsRestored(t *testing.T) {

@@ -50,10 +50,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	switch {
 	case !wf.GetDeletionTimestamp().IsZero():
 		err = r.finalize(ctx, wf, current)
+	case current != nil && !current.DeletionTimestamp.IsZero():
+		err = r.giveUp(ctx, wf, current)
 	case current != nil:
 		err = r.keep(ctx, wf, current)
 	default:
 		err = r.dispatch(ctx, wf)
+	}
+	if _, watched := wf.GetLabels()[contract.LabelEnable]; !watched {
+		return ctrl.Result{}, err // the cache does not show it: no watch would bring the next try after a conflict
 	}
 	return ctrl.Result{}, hubcopy.IgnoreStale(err)
 }
@@ -133,6 +138,16 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 		return r.deleteManifestWork(ctx, work)
 	}
 	return nil
+}
+
+// giveUp lets a RemoteWorkflow go that somebody else has deleted, such as the namespace of a detached cluster. A run that may
+// have begun does not begin again: the status package first says on the Workflow how it ended, which brings us back.
+func (r *Reconciler) giveUp(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) error {
+	if hubcopy.HasStarted(wf, rw) && !contract.IsFinished(contract.Phase(wf)) {
+		return nil
+	}
+	_, err := r.remove(ctx, rw)
+	return err
 }
 
 // restore undoes edits that would detach a dispatched Workflow from its run.

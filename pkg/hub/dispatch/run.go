@@ -13,15 +13,13 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 )
 
 // mayStillStart reports whether the run's ManifestWork is missing because it has not been created yet, and not
 // because somebody removed it: once a copy has been recorded or has shown a phase, there is no other.
 func mayStillStart(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) bool {
-	if !rw.DeletionTimestamp.IsZero() || rw.Status.RemoteUID != "" || isRemoteDeleted(rw) {
-		return false
-	}
-	return contract.IsPending(contract.Phase(wf))
+	return !isRemoteDeleted(rw) && !hubcopy.HasStarted(wf, rw)
 }
 
 func isRemoteDeleted(rw *v1alpha1.RemoteWorkflow) bool {

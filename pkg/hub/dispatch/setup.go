@@ -42,7 +42,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("dispatch").
 		For(contract.NewWorkflow()).
-		Watches(&v1alpha1.RemoteWorkflow{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfRemoteWorkflow)).
+		Watches(&v1alpha1.RemoteWorkflow{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfRemoteWorkflow), builder.WithPredicates(notReports)).
 		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfManifestWork), builder.WithPredicates(onlyRemovals)).
 		Watches(&clusterv1.ManagedCluster{}, held, builder.WithPredicates(predicate.Or[client.Object](
 			predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
@@ -84,6 +84,19 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 }
 
 func remoteKey(remote v1alpha1.RemoteReference) string { return remote.Namespace + "/" + remote.Name }
+
+// notReports drops what a RemoteWorkflow's update says of the run's progress: that is none of this package's business,
+// and comes often.
+var notReports = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*v1alpha1.RemoteWorkflow)
+		after, ok2 := e.ObjectNew.(*v1alpha1.RemoteWorkflow)
+		return !ok || !ok2 ||
+			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+			before.Status.RemoteUID != after.Status.RemoteUID ||
+			isRemoteDeleted(before) != isRemoteDeleted(after)
+	},
+}
 
 // onlyRemovals passes what a ManifestWork's removal says; its status is none of this package's business.
 var onlyRemovals = predicate.Funcs{

@@ -5,10 +5,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -34,4 +36,22 @@ func TestOfManifestWorksOnlyRemovalsMatter(t *testing.T) {
 	assert.False(t, onlyRemovals.Create(event.CreateEvent{Object: work}))
 	assert.False(t, onlyRemovals.Update(event.UpdateEvent{ObjectOld: work, ObjectNew: work}))
 	assert.False(t, onlyRemovals.Generic(event.GenericEvent{Object: work}))
+}
+
+func TestOfRemoteWorkflowsTheProgressDoesNotMatter(t *testing.T) {
+	_, before, _ := dispatched()
+	passes := func(mods ...gen.Mod) bool {
+		after := before.DeepCopy()
+		for _, mod := range mods {
+			mod(after)
+		}
+		return notReports.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after})
+	}
+	assert.False(t, passes())
+	assert.False(t, passes(func(obj client.Object) { obj.(*v1alpha1.RemoteWorkflow).Status.Progress = "1/2" }))
+	assert.True(t, passes(gen.WithRemoteUID("remote")))
+	assert.True(t, passes(gen.Deleting()))
+	assert.True(t, passes(remoteDeleted(metav1.ConditionTrue)))
+	assert.True(t, notReports.Create(event.CreateEvent{Object: before}))
+	assert.True(t, notReports.Delete(event.DeleteEvent{Object: before}))
 }

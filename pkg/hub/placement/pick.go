@@ -17,6 +17,8 @@ type candidate struct {
 	// cluster and addon are nil where the hub has none.
 	cluster *clusterv1.ManagedCluster
 	addon   *addonv1beta1.ManagedClusterAddOn
+	// isHub is whether it is the hub itself.
+	isHub bool
 	// unfinished counts the Workflows that were given to the cluster and have not finished.
 	unfinished int
 }
@@ -28,6 +30,8 @@ func (c candidate) unusable() string {
 		return "no such ManagedCluster"
 	case !c.cluster.DeletionTimestamp.IsZero():
 		return "being detached"
+	case c.isHub:
+		return "the hub itself"
 	case c.addon == nil:
 		return "addon not enabled"
 	case !c.addon.DeletionTimestamp.IsZero():

@@ -25,6 +25,8 @@ func usable(name string, unfinished int, mods ...gen.Mod) candidate {
 
 func TestPick(t *testing.T) {
 	cpu := gen.WithAllocatableCPU
+	itself := usable("a", 0)
+	itself.isHub = true
 	tests := map[string]struct {
 		candidates []candidate
 		want       string
@@ -33,6 +35,7 @@ func TestPick(t *testing.T) {
 		"fewest unfinished wins":              {[]candidate{usable("a", 3), usable("b", 1), usable("c", 2)}, "b"},
 		"of equals the first by name":         {[]candidate{usable("c", 1), usable("a", 1), usable("b", 1)}, "a"},
 		"idle ones are equals":                {[]candidate{usable("b", 0), usable("a", 0)}, "a"},
+		"the hub itself does not count":       {[]candidate{itself, usable("b", 100)}, "b"},
 		"an unusable one does not count":      {[]candidate{{name: "a"}, usable("b", 100)}, "b"},
 		"twice the CPU bears twice as many":   {[]candidate{usable("a", 2, cpu("4")), usable("b", 4, cpu("8"))}, "b"},
 		"twice the CPU bears no more":         {[]candidate{usable("a", 2, cpu("4")), usable("b", 6, cpu("8"))}, "a"},

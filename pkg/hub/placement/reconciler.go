@@ -33,6 +33,8 @@ const (
 type Reconciler struct {
 	Client   client.Client
 	Recorder events.EventRecorder
+	// HubID is the UID of the hub's kube-system namespace.
+	HubID string
 
 	// choosing serialises the choice, so that Workflows that arrive together spread; chosen holds the choices that
 	// the cache does not show yet.
@@ -140,6 +142,8 @@ func (r *Reconciler) candidate(ctx context.Context, name string) (candidate, err
 		c.cluster = nil
 	case err != nil:
 		return c, fmt.Errorf("get ManagedCluster: %w", err)
+	default:
+		c.isHub = hubcopy.IsHub(c.cluster, r.HubID)
 	}
 	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: contract.AddonName}, c.addon); {
 	case apierrors.IsNotFound(err):

@@ -159,6 +159,14 @@ func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
 			[]client.Object{gen.Placement("gpu"), gen.PlacementDecision("gpu", 1, []string{"b", "a"}), gen.ManagedCluster("b")},
 			"NoUsableCluster", []string{`Placement "gpu"`, "a: no such ManagedCluster; b: addon not enabled"},
 		},
+		"the only cluster selected is the hub": {
+			gen.Workflow("hello", gen.WithPlacement("gpu")),
+			[]client.Object{
+				gen.Placement("gpu"), gen.PlacementDecision("gpu", 1, []string{"a"}),
+				gen.ManagedCluster("a", gen.WithLabels(map[string]string{"local-cluster": "true"})), gen.ManagedClusterAddOn("a"),
+			},
+			"NoUsableCluster", []string{"a: the hub itself"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

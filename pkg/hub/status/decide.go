@@ -36,13 +36,14 @@ type outcome struct {
 
 // decide returns what the hub's copy wf is to show, given its RemoteWorkflow and its ManifestWork, which may be nil.
 func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) outcome {
-	if rw.Spec.Reporting == v1alpha1.ReportingFeedback {
+	withdrawn := !rw.DeletionTimestamp.IsZero() && wf.GetDeletionTimestamp().IsZero()
+	if withdrawn && !hubcopy.HasStarted(wf, rw) {
+		return outcome{}
+	}
+	if rw.Spec.Reporting == v1alpha1.ReportingFeedback && !withdrawn {
 		return fromFeedback(wf, rw, work)
 	}
-	deleted := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
-	if deleted != nil && deleted.Status != metav1.ConditionTrue {
-		deleted = nil
-	}
+	deleted := remoteDeleted(rw, withdrawn)
 	if rw.Status.Report == nil && deleted == nil {
 		return beforeReport(wf, rw, work)
 	}
@@ -64,6 +65,23 @@ func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *wo
 		out.reason, out.message = ReasonIncomplete, problem
 	}
 	return out
+}
+
+// remoteDeleted returns why there is no copy any more, nil if there may be one: it was deleted on its cluster, or it goes
+// with its RemoteWorkflow, which somebody has deleted although the Workflow is still there.
+func remoteDeleted(rw *v1alpha1.RemoteWorkflow, withdrawn bool) *metav1.Condition {
+	if deleted := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted); deleted != nil &&
+		deleted.Status == metav1.ConditionTrue {
+		return deleted
+	}
+	if !withdrawn {
+		return nil
+	}
+	return &metav1.Condition{
+		Reason:             v1alpha1.ReasonVanishedUnfinished,
+		Message:            fmt.Sprintf("RemoteWorkflow %s was deleted on the hub, and the run with it", rw.Name),
+		LastTransitionTime: *rw.DeletionTimestamp,
+	}
 }
 
 // beforeReport shows what keeps a dispatched Workflow from starting.

@@ -218,3 +218,35 @@ func TestWhatIsMissingIsToldOfARunThatWasDeletedToo(t *testing.T) {
 	assert.Equal(t, "Error", out.status["phase"])
 	assert.Len(t, out.status["conditions"], 1)
 }
+
+func TestARunWhoseRemoteWorkflowSomebodyDeletedIsAnErrorUnlessItHadFinished(t *testing.T) {
+	const message = "cluster cluster1: RemoteWorkflow"
+	tests := map[string]struct {
+		hub       gen.Mod
+		rw        []gen.Mod
+		wantPhase any
+	}{
+		"it never started":                  {gen.WithHubStatus("Pending"), nil, nil},
+		"it was recorded and not heard of":  {gen.WithHubStatus("Pending"), []gen.Mod{gen.WithRemoteUID("remote")}, "Error"},
+		"it ran":                            {gen.WithHubStatus("Running"), []gen.Mod{gen.WithReport(running())}, "Error"},
+		"it ran, known from feedback alone": {gen.WithHubStatus("Running"), []gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)}, "Error"},
+		"it has finished, but for the hub":  {gen.WithHubStatus("Running"), []gen.Mod{gen.WithReport(map[string]any{"phase": "Failed"})}, "Failed"},
+		"it has finished":                   {gen.WithHubStatus("Succeeded"), []gen.Mod{gen.WithReport(map[string]any{"phase": "Succeeded"})}, "Succeeded"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned(test.hub)
+			out := decide(wf, gen.RemoteWorkflow(wf, cluster, append(test.rw, gen.Deleting())...), nil)
+			if test.wantPhase == nil {
+				assert.Nil(t, out.status)
+				return
+			}
+			assert.Equal(t, test.wantPhase, out.status["phase"])
+			if test.wantPhase == "Error" {
+				assert.Contains(t, out.status["message"], message)
+				assert.NotEmpty(t, out.status["finishedAt"])
+				assert.Equal(t, ReasonRemoteDeleted, out.reason)
+			}
+		})
+	}
+}

@@ -20,9 +20,29 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		Named("status").
 		For(contract.NewWorkflow(), builder.WithPredicates(notOurWrites)).
 		Watches(&v1alpha1.RemoteWorkflow{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfRemoteWorkflow)).
-		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfManifestWork)).
+		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfManifestWork), builder.WithPredicates(news)).
 		WithOptions(options).
 		Complete(r)
+}
+
+// news passes the updates of a ManifestWork that the hub's copy may show. Where there is an agent, what the work agent
+// feeds back is known already, and worth another decoding of the whole report.
+var news = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*workv1.ManifestWork)
+		after, ok2 := e.ObjectNew.(*workv1.ManifestWork)
+		return !ok || !ok2 || isFedBack(after) || applyProblem(before) != applyProblem(after)
+	},
+}
+
+// isFedBack reports whether the status comes back through the ManifestWork: then, and only then, it is watched.
+func isFedBack(work *workv1.ManifestWork) bool {
+	for _, config := range work.Spec.ManifestConfigs {
+		if config.FeedbackScrapeType == workv1.FeedbackWatchType {
+			return true
+		}
+	}
+	return false
 }
 
 // notOurWrites drops the echo of a status that this package wrote, which is worth a decoding of the whole report:

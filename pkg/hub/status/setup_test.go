@@ -4,9 +4,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -26,4 +29,24 @@ func TestTheEchoOfOurOwnWritesIsDropped(t *testing.T) {
 	assert.True(t, update(bare, bare), "a resync")
 	assert.True(t, notOurWrites.Create(event.CreateEvent{Object: before}), "the start of the manager")
 	assert.False(t, notOurWrites.Delete(event.DeleteEvent{Object: before}), "there is nothing left to write")
+}
+
+func TestOfAManifestWorkOnlyNewsMatters(t *testing.T) {
+	wf := gen.Workflow("hello")
+	passes := func(reporting v1alpha1.Reporting, mods ...gen.Mod) bool {
+		before := gen.ManifestWork(gen.RemoteWorkflow(wf, cluster, gen.WithReporting(reporting)))
+		if reporting == v1alpha1.ReportingFeedback {
+			before.Spec.ManifestConfigs = []workv1.ManifestConfigOption{{FeedbackScrapeType: workv1.FeedbackWatchType}}
+		}
+		after := before.DeepCopy()
+		for _, mod := range mods {
+			mod(after)
+		}
+		return news.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after})
+	}
+	notApplied := gen.WithManifestCondition(workv1.ManifestApplied, metav1.ConditionFalse, "no matches for kind Workflow")
+
+	assert.False(t, passes(v1alpha1.ReportingAgent), "what is fed back the agent has reported")
+	assert.True(t, passes(v1alpha1.ReportingAgent, notApplied), "it cannot be applied")
+	assert.True(t, passes(v1alpha1.ReportingFeedback), "nothing else is reported")
 }
