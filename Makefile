@@ -18,7 +18,7 @@ BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen-$(CONTROLLER_GEN_VERSION)
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 CRDS := charts/argo-workflow-multicluster/crds
-UNIT := ./cmd/... ./pkg/... ./test/gen/... ./test/lab/...
+UNIT := ./cmd/... ./pkg/... ./test/env/... ./test/gen/... ./test/lab/...
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

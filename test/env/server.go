@@ -48,12 +48,12 @@ func Start(ctx context.Context, dir, name string, crds []*apiextensionsv1.Custom
 	if err != nil {
 		return nil, err
 	}
-	root, err := moduleDir(ctx, "")
+	programs, err := findPrograms(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{Name: name, environment: &envtest.Environment{
-		BinaryAssetsDirectory:    filepath.Join(root, "bin", "lab"),
+		BinaryAssetsDirectory:    programs,
 		ControlPlaneStartTimeout: startTimeout,
 		ControlPlaneStopTimeout:  time.Minute,
 		CRDInstallOptions:        envtest.CRDInstallOptions{CRDs: copies(crds), MaxTime: startTimeout},
@@ -71,6 +71,24 @@ func Start(ctx context.Context, dir, name string, crds []*apiextensionsv1.Custom
 		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, s.Stop()))
 	}
 	return s, nil
+}
+
+// findPrograms returns the folder of the servers' programs.
+func findPrograms(ctx context.Context) (string, error) {
+	dir := os.Getenv("KUBEBUILDER_ASSETS")
+	if dir == "" {
+		root, err := moduleDir(ctx, "")
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Join(root, "bin", "lab")
+	}
+	for _, program := range []string{"etcd", "kube-apiserver"} {
+		if _, err := os.Stat(filepath.Join(dir, program)); err != nil {
+			return "", fmt.Errorf("%w: `make test-integration` builds it", err)
+		}
+	}
+	return dir, nil
 }
 
 func openLog(dir, name string) (*os.File, error) {

@@ -25,7 +25,8 @@ func Dir() string { return os.Getenv(envDir) }
 func Supervise(keepLogs string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may be gone: there is still something to clean up
+	// Whoever reads the output may be gone. There still is something to clean up, so this process goes on then.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	dir, err := os.MkdirTemp("", "test-env-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

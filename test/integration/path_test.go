@@ -172,17 +172,3 @@ func assertFinished(t *testing.T, r *run) {
 	assert.True(t, meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionReported))
 	assert.Nil(t, meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted))
 }
-
-func TestStatusThatIsFullOfWhatOnlyANewerArgoKnowsComesBackWhole(t *testing.T) {
-	t.Parallel()
-	s := newSpace(t)
-	r := s.create("newer", cluster1, gen.WithSpecField(map[string]any{
-		"s3": map[string]any{"bucket": "models", "endpoint": "s3.example.com"},
-	}, "archiveLocation"))
-	r.starts()
-	r.runsOn()
-	r.argo.write(r, statusIn(t, "succeeded.json"))
-	r.waitUntilMirrored()
-	r.waitUntilReleased()
-	r.isGone()
-}

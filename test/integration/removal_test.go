@@ -6,7 +6,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -208,4 +210,28 @@ func TestWorkflowThatIsDeletedOnItsClusterIsNotRunAgain(t *testing.T) {
 			r.isGone()
 		})
 	}
+}
+
+func TestRunWhoseRemoteWorkflowSomebodyDeletesEndsAndIsNotRunAgain(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	r := s.create("cut-off", cluster1)
+	r.starts()
+	r.runsOn()
+	require.NoError(t, theHub.client.Delete(t.Context(), r.mustRemoteWorkflow()))
+	r.waitFor("Error", "")
+	r.workAgent.remove(r)
+	eventually(t, func() error {
+		_, err := r.remoteWorkflow()
+		if err == nil {
+			return errors.New("the RemoteWorkflow is kept")
+		}
+		return client.IgnoreNotFound(err)
+	})
+	s.create("afterwards", cluster1).runs()
+	require.NoError(t, r.wants("Error", ""))
+	_, err := r.manifestWork()
+	assert.True(t, apierrors.IsNotFound(err), "sent again: %v", err)
+	assert.Len(t, s.seen[cluster1].open("cut-off"), 1)
+	r.isGone()
 }

@@ -29,13 +29,13 @@ func finishedBy(t *testing.T, version string) *unstructured.Unstructured {
 func TestTheStatusesOfArgoVersionsArriveAsTheyAre(t *testing.T) {
 	for _, version := range []string{"3.7.18", "4.0.7"} {
 		t.Run(version, func(t *testing.T) {
-			real := finishedBy(t, version)
+			reported := finishedBy(t, version)
 			wf := gen.Workflow("everything", gen.WithAssignment("cluster1"))
-			wf.Object["spec"] = real.Object["spec"]
+			wf.Object["spec"] = reported.Object["spec"]
 
-			out := decide(wf, gen.RemoteWorkflow(wf, "cluster1", gen.WithReport(contract.Status(real))), nil)
+			out := decide(wf, gen.RemoteWorkflow(wf, "cluster1", gen.WithReport(contract.Status(reported))), nil)
 
-			assertSameJSON(t, contract.Status(real), out.status)
+			assertSameJSON(t, contract.Status(reported), out.status)
 			assert.Empty(t, out.reason)
 		})
 	}
