@@ -24,7 +24,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -85,29 +84,12 @@ func supervise() int {
 		return 1
 	}
 	code := 1
-	if err := startProduct(ctx, l); err != nil {
+	if err := l.StartProduct(ctx, "cluster3"); err != nil {
 		fmt.Fprintln(os.Stderr, "start the product:", err)
 	} else {
 		code = runTests(ctx, l, time.Since(began))
 	}
 	return finish(l, code)
-}
-
-// startProduct builds the product, and starts the manager and the agents.
-func startProduct(ctx context.Context, l *lab.Lab) error {
-	if err := l.BuildProduct(ctx); err != nil {
-		return err
-	}
-	if err := l.StartManager(ctx); err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, c := range l.Managed() {
-		if c.Name != "cluster3" {
-			group.Go(func() error { return c.StartAgent(ctx) })
-		}
-	}
-	return group.Wait()
 }
 
 // runTests runs this program again, with the lab at hand, in the time that bringing it up has left.

@@ -103,7 +103,7 @@ type Hold struct {
 }
 
 // holdTimeout is how long a test waits for a request that is to come: long enough for a busy machine.
-const holdTimeout = 2 * time.Minute
+const holdTimeout = time.Minute
 
 // Await waits until a request is held back, and returns it. It has not reached the API server.
 func (h *Hold) Await(tb testing.TB) Request {

@@ -95,6 +95,28 @@ func TestWorkflowThatIsDeletedOnTheHubLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestWorkflowThatIsDeletedOnTheHubStaysUntilItsRunIsGoneFromTheCluster(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	r := s.create("unwanted", cluster2)
+	r.starts()
+	r.runsOn()
+	r.delete(theHub)
+	r.waitUntilReleased()
+	eventually(t, func() error {
+		work, err := r.manifestWork()
+		if err == nil && work.DeletionTimestamp.IsZero() {
+			err = errors.New("the ManifestWork is not deleted")
+		}
+		return err
+	})
+	s.create("afterwards", cluster2).runs()
+	assert.Equal(t, []string{contract.FinalizerDispatch}, r.mustRemoteWorkflow().Finalizers)
+	assert.Equal(t, []string{contract.FinalizerDispatch}, r.must(theHub).GetFinalizers())
+	assert.Nil(t, r.must(cluster2).GetDeletionTimestamp(), "it is for the work agent to delete it")
+	r.isGone()
+}
+
 func TestWorkflowThatIsDeletedOnItsClusterIsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	const othersFinalizer = "example.com/others"

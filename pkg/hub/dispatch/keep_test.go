@@ -102,6 +102,14 @@ func TestAManifestWorkThatIsMissingIsCreatedOnlyIfNothingHasRun(t *testing.T) {
 	})
 }
 
+func TestAManifestWorkThatTheCacheDoesNotShowYetIsNotCreatedAgain(t *testing.T) {
+	wf, rw, work := dispatched()
+	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+	hub.Lag("get ManifestWork")
+	require.NoError(t, run(t, r, wf))
+	assert.Empty(t, hub.Writes())
+}
+
 func TestTheManifestWorkOfACopyThatWasDeletedRemotelyIsRemovedForGood(t *testing.T) {
 	wf, rw, work := dispatched(gen.WithHubStatus("Pending"))
 	remoteDeleted(metav1.ConditionTrue)(rw)

@@ -126,6 +126,10 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 	}
 	work := &workv1.ManifestWork{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(rw), work)
+	if apierrors.IsNotFound(err) && mayStillStart(wf, rw) {
+		// Most likely the cache does not show yet what has just been created.
+		err = r.Live.Get(ctx, client.ObjectKeyFromObject(rw), work)
+	}
 	switch {
 	case apierrors.IsNotFound(err) && mayStillStart(wf, rw):
 		return r.createManifestWork(ctx, wf, rw)
