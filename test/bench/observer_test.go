@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/tools/cache"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
@@ -25,25 +27,31 @@ type observer struct {
 	phases                     map[string]string
 }
 
-// observe watches the default namespace of the cluster until the benchmark ends.
+// observe watches the default namespace of the cluster until the benchmark ends. With an informer, which lists again where
+// a watch has been closed: an API server does that to those who fall behind in a burst.
 func observe(b *testing.B, c *lab.Cluster) *observer {
 	b.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	b.Cleanup(cancel)
-	changes, err := workflows(b, c).Watch(ctx, metav1.ListOptions{})
-	require.NoError(b, err)
 	o := &observer{
 		changed: make(chan struct{}, 1),
 		existed: map[string]time.Time{}, started: map[string]time.Time{}, finished: map[string]time.Time{},
 		phases: map[string]string{},
 	}
-	go func() {
-		for change := range changes.ResultChan() {
-			if wf, ok := change.Object.(*unstructured.Unstructured); ok && wf.GetDeletionTimestamp() == nil {
-				o.note(wf, time.Now())
-			}
+	informers := dynamicinformer.NewFilteredDynamicSharedInformerFactory(dynamicClient(b, c), 0, metav1.NamespaceDefault, nil)
+	informer := informers.ForResource(contract.WorkflowGVR).Informer()
+	note := func(obj any) {
+		if wf, ok := obj.(*unstructured.Unstructured); ok && wf.GetDeletionTimestamp() == nil {
+			o.note(wf, time.Now())
 		}
-	}()
+	}
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, obj any) { note(obj) }})
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	b.Cleanup(func() {
+		cancel()
+		informers.Shutdown()
+	})
+	informers.Start(ctx.Done())
+	require.True(b, cache.WaitForCacheSync(ctx.Done(), informer.HasSynced))
 	return o
 }
 
@@ -103,11 +111,16 @@ func waitFinished(b *testing.B, n int, all ...*observer) time.Time {
 
 func workflows(b *testing.B, c *lab.Cluster) dynamic.ResourceInterface {
 	b.Helper()
+	return dynamicClient(b, c).Resource(contract.WorkflowGVR).Namespace(metav1.NamespaceDefault)
+}
+
+func dynamicClient(b *testing.B, c *lab.Cluster) dynamic.Interface {
+	b.Helper()
 	config, err := c.Config()
 	require.NoError(b, err)
 	client, err := dynamic.NewForConfig(config)
 	require.NoError(b, err)
-	return client.Resource(contract.WorkflowGVR).Namespace(metav1.NamespaceDefault)
+	return client
 }
 
 // small returns a Workflow of one short pod.
