@@ -1,4 +1,5 @@
-// Package hubcopy writes the hub's copy of a Workflow: nothing else on the hub writes its status.
+// Package hubcopy writes the hub's copy of a Workflow: nothing else on the hub writes its status. It is what the hub's
+// reconcilers share, and so also holds the few questions that more than one of them asks.
 package hubcopy
 
 import (
