@@ -57,6 +57,9 @@ const (
 	AnnotationStatusHash = internalPrefix + "status-hash"
 	// LabelWorkflowUID, on RemoteWorkflows and ManifestWorks, is the UID of the Workflow on the hub.
 	LabelWorkflowUID = internalPrefix + "workflow-uid"
+	// LabelApplyRetried, on a ManifestWork, is when the hub last asked the work agent to try again, in seconds since 1970.
+	// Any change of the ManifestWork makes it try at once.
+	LabelApplyRetried = internalPrefix + "apply-retried"
 	// FinalizerDispatch, on Workflows and RemoteWorkflows, keeps them until the run is gone from its cluster.
 	FinalizerDispatch = internalPrefix + "dispatch"
 )

@@ -20,6 +20,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
@@ -135,7 +136,7 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) e
 	return errors.Join(
 		(&placement.Reconciler{Client: mgr.GetClient(), Recorder: recorder, HubID: hubID}).
 			SetupWithManager(ctx, mgr, controllerOptions(options)),
-		(&dispatch.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, HubID: hubID}).
+		(&dispatch.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID}).
 			SetupWithManager(ctx, mgr, controllerOptions(options)),
 		(&status.Reconciler{Client: mgr.GetClient(), Recorder: recorder}).
 			SetupWithManager(mgr, controllerOptions(options)),

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	workv1 "open-cluster-management.io/api/work/v1"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,7 +30,7 @@ func surroundings() []client.Object {
 func newReconciler(t *testing.T, objects ...client.Object) (*Reconciler, *fakehub.Hub) {
 	t.Helper()
 	hub := fakehub.New(t, addIndexes, objects...)
-	return &Reconciler{Client: hub, Live: hub.Live, Recorder: hub.Recorder, HubID: gen.HubID}, hub
+	return &Reconciler{Client: hub, Live: hub.Live, Recorder: hub.Recorder, Clock: clock.RealClock{}, HubID: gen.HubID}, hub
 }
 
 func run(t *testing.T, r *Reconciler, wf *unstructured.Unstructured) error {

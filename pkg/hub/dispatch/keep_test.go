@@ -2,13 +2,19 @@ package dispatch
 
 import (
 	"errors"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clocktesting "k8s.io/utils/clock/testing"
+	workv1 "open-cluster-management.io/api/work/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -130,6 +136,55 @@ func TestAManifestWorkThatIsOnItsWayOutIsNotDeletedAgain(t *testing.T) {
 	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
 	require.NoError(t, run(t, r, wf))
 	assert.Empty(t, hub.Writes())
+}
+
+func TestACopyThatCannotBeCreatedIsTriedAgainAtGrowingIntervals(t *testing.T) {
+	wf, rw, work := dispatched(gen.WithHubStatus("Pending"))
+	since := time.Now().Truncate(time.Second)
+	applyFailed(since)(work)
+	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+	now := clocktesting.NewFakePassiveClock(since.Add(5 * time.Second))
+	r.Clock = now
+
+	var waits []time.Duration
+	for range 7 {
+		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(wf)})
+		require.NoError(t, err)
+		waits = append(waits, result.RequeueAfter)
+		now.SetTime(now.Now().Add(result.RequeueAfter))
+	}
+	assert.Equal(t, []time.Duration{
+		10 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 2 * time.Minute, 2 * time.Minute,
+	}, waits, "first until the failure is 15 s old, then for as long as it has lasted, and at most 2 minutes")
+	assert.Len(t, hub.Writes(), 6, "the first time it was too early")
+	assert.Equal(t, map[string]any{"metadata": map[string]any{"labels": map[string]any{
+		contract.LabelApplyRetried: strconv.FormatInt(since.Add(6*time.Minute).Unix(), 10),
+	}}}, hub.PatchOf("ManifestWork"))
+}
+
+func TestACopyThatWasCreatedIsNotTriedAgain(t *testing.T) {
+	wf, rw, work := dispatched(gen.WithHubStatus("Pending"))
+	work.Status.Conditions = []metav1.Condition{{Type: workv1.WorkApplied, Status: metav1.ConditionTrue}}
+	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+	require.NoError(t, run(t, r, wf))
+	assert.Empty(t, hub.Writes())
+}
+
+func TestARetryThatCannotBeAskedForIsAnError(t *testing.T) {
+	wf, rw, work := dispatched(gen.WithHubStatus("Pending"))
+	applyFailed(time.Now().Add(-time.Hour))(work)
+	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+	hub.Fail("patch ManifestWork", errors.New("down"))
+	require.ErrorContains(t, run(t, r, wf), "label ManifestWork: down")
+}
+
+// applyFailed makes a ManifestWork say that the work agent cannot create the copy.
+func applyFailed(since time.Time) gen.Mod {
+	return func(obj client.Object) {
+		obj.(*workv1.ManifestWork).Status.Conditions = []metav1.Condition{{
+			Type: workv1.WorkApplied, Status: metav1.ConditionFalse, Message: "no", LastTransitionTime: metav1.NewTime(since),
+		}}
+	}
 }
 
 func TestAConflictIsLeftToTheWatchUnlessItIsOfAWorkflowThatIsNotWatched(t *testing.T) {

@@ -4,12 +4,14 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,6 +34,7 @@ type Reconciler struct {
 	// Live reads from the API server: what is concluded from an absence must not come from a cache.
 	Live     client.Reader
 	Recorder events.EventRecorder
+	Clock    clock.PassiveClock
 	// HubID is the UID of the hub's kube-system namespace.
 	HubID string
 }
@@ -47,20 +50,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil || wf == nil {
 		return ctrl.Result{}, hubcopy.IgnoreStale(err)
 	}
+	var result ctrl.Result
 	switch {
 	case !wf.GetDeletionTimestamp().IsZero():
 		err = r.finalize(ctx, wf, current)
 	case current != nil && !current.DeletionTimestamp.IsZero():
 		err = r.giveUp(ctx, wf, current)
 	case current != nil:
-		err = r.keep(ctx, wf, current)
+		result.RequeueAfter, err = r.keep(ctx, wf, current)
 	default:
 		err = r.dispatch(ctx, wf)
 	}
 	if _, watched := wf.GetLabels()[contract.LabelEnable]; !watched {
-		return ctrl.Result{}, err // the cache does not show it: no watch would bring the next try after a conflict
+		return result, err // the cache does not show it: no watch would bring the next try after a conflict
 	}
-	return ctrl.Result{}, hubcopy.IgnoreStale(err)
+	return result, hubcopy.IgnoreStale(err)
 }
 
 // workflow returns the Workflow, or nil if there is none. The cache shows only those with our label; the API
@@ -119,10 +123,10 @@ func (r *Reconciler) isLive(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (b
 	return err == nil && wf.GetUID() == ref.UID, nil
 }
 
-// keep sees to a Workflow that has been dispatched.
-func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) error {
+// keep sees to a Workflow that has been dispatched, and returns when to look at it again; 0 leaves that to the watches.
+func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (time.Duration, error) {
 	if restored, err := r.restore(ctx, wf, rw); err != nil || restored {
-		return err
+		return 0, err
 	}
 	work := &workv1.ManifestWork{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(rw), work)
@@ -132,16 +136,18 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 	}
 	switch {
 	case apierrors.IsNotFound(err) && mayStillStart(wf, rw):
-		return r.createManifestWork(ctx, wf, rw)
+		return 0, r.createManifestWork(ctx, wf, rw)
 	case apierrors.IsNotFound(err):
-		return nil
+		return 0, nil
 	case err != nil:
-		return fmt.Errorf("get ManifestWork: %w", err)
-	case isRemoteDeleted(rw) && work.DeletionTimestamp.IsZero():
+		return 0, fmt.Errorf("get ManifestWork: %w", err)
+	case !work.DeletionTimestamp.IsZero():
+		return 0, nil
+	case isRemoteDeleted(rw):
 		// The work agent would re-create the copy at every resync. It could not start, but it is not wanted either.
-		return r.deleteManifestWork(ctx, work)
+		return 0, r.deleteManifestWork(ctx, work)
 	}
-	return nil
+	return r.retryApply(ctx, work)
 }
 
 // giveUp lets a RemoteWorkflow go that somebody else has deleted, such as the namespace of a detached cluster. A run that may

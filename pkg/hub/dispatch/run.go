@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,6 +17,12 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+)
+
+// Bounds of the delay after which a copy that could not be created is tried again.
+const (
+	minApplyRetry = 15 * time.Second
+	maxApplyRetry = 2 * time.Minute
 )
 
 // mayStillStart reports whether the run's ManifestWork is missing because it has not been created yet, and not
@@ -54,6 +63,35 @@ func (r *Reconciler) createManifestWork(ctx context.Context, wf *unstructured.Un
 		return fmt.Errorf("create ManifestWork: %w", err)
 	}
 	return nil
+}
+
+// retryApply sees to it that the work agent tries again to create a copy that it could not, and returns when to look at it
+// next. Left alone, OCM's agent doubles its delay with each failure, up to a quarter of an hour after the cause is gone.
+func (r *Reconciler) retryApply(ctx context.Context, work *workv1.ManifestWork) (time.Duration, error) {
+	problem := hubcopy.ApplyProblem(work)
+	if problem == nil {
+		return 0, nil
+	}
+	now := r.Clock.Now()
+	if wait := nextRetry(work, problem.LastTransitionTime.Time).Sub(now); wait > 0 {
+		return wait, nil
+	}
+	retried := work.DeepCopy()
+	metav1.SetMetaDataLabel(&retried.ObjectMeta, contract.LabelApplyRetried, strconv.FormatInt(now.Unix(), 10))
+	if err := r.Client.Patch(ctx, retried, client.MergeFrom(work)); client.IgnoreNotFound(err) != nil {
+		return 0, fmt.Errorf("label ManifestWork: %w", err)
+	}
+	return nextRetry(retried, problem.LastTransitionTime.Time).Sub(now), nil
+}
+
+// nextRetry returns when a copy that could not be created is to be tried again: after the time for which it has failed by
+// now, within bounds, so that a cause that stays costs little.
+func nextRetry(work *workv1.ManifestWork, failedSince time.Time) time.Time {
+	last := failedSince
+	if seconds, err := strconv.ParseInt(work.Labels[contract.LabelApplyRetried], 10, 64); err == nil && seconds > last.Unix() {
+		last = time.Unix(seconds, 0)
+	}
+	return last.Add(min(max(last.Sub(failedSince), minApplyRetry), maxApplyRetry))
 }
 
 // remove takes a run back, step by step, and reports whether it is gone. Each step is taken when the watch shows that

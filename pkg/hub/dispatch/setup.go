@@ -33,7 +33,7 @@ const (
 	indexHeld = "dispatch.held"
 )
 
-// SetupWithManager adds the reconciler to the manager. All that can end a wait is watched; nothing is polled.
+// SetupWithManager adds the reconciler to the manager. All that can end a wait is watched.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return fmt.Errorf("index: %w", err)
@@ -43,7 +43,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Named("dispatch").
 		For(contract.NewWorkflow()).
 		Watches(&v1alpha1.RemoteWorkflow{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfRemoteWorkflow), builder.WithPredicates(notReports)).
-		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfManifestWork), builder.WithPredicates(onlyRemovals)).
+		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfManifestWork), builder.WithPredicates(removalsAndFailures)).
 		Watches(&clusterv1.ManagedCluster{}, held, builder.WithPredicates(predicate.Or[client.Object](
 			predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
 		Watches(&clusterv1beta2.ManagedClusterSet{}, held, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -98,10 +98,15 @@ var notReports = predicate.Funcs{
 	},
 }
 
-// onlyRemovals passes what a ManifestWork's removal says; its status is none of this package's business.
-var onlyRemovals = predicate.Funcs{
-	CreateFunc:  func(event.CreateEvent) bool { return false },
-	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+// removalsAndFailures passes what a ManifestWork's removal says, and that the copy could not be created; the rest of its
+// status is none of this package's business.
+var removalsAndFailures = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*workv1.ManifestWork)
+		after, ok2 := e.ObjectNew.(*workv1.ManifestWork)
+		return ok && ok2 && hubcopy.ApplyProblem(before) == nil && hubcopy.ApplyProblem(after) != nil
+	},
 	GenericFunc: func(event.GenericEvent) bool { return false },
 }
 

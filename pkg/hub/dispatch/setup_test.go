@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,12 +31,17 @@ func TestAChangeOfTheSurroundingsWakesWhatHasNotBeenSeenToRun(t *testing.T) {
 	assert.Empty(t, r.held(t.Context(), gen.ManagedCluster(cluster)))
 }
 
-func TestOfManifestWorksOnlyRemovalsMatter(t *testing.T) {
+func TestOfManifestWorksOnlyRemovalsAndFailuresMatter(t *testing.T) {
 	_, _, work := dispatched()
-	assert.True(t, onlyRemovals.Delete(event.DeleteEvent{Object: work}))
-	assert.False(t, onlyRemovals.Create(event.CreateEvent{Object: work}))
-	assert.False(t, onlyRemovals.Update(event.UpdateEvent{ObjectOld: work, ObjectNew: work}))
-	assert.False(t, onlyRemovals.Generic(event.GenericEvent{Object: work}))
+	failed := work.DeepCopy()
+	applyFailed(time.Now())(failed)
+	assert.True(t, removalsAndFailures.Delete(event.DeleteEvent{Object: work}))
+	assert.False(t, removalsAndFailures.Create(event.CreateEvent{Object: work}))
+	assert.False(t, removalsAndFailures.Update(event.UpdateEvent{ObjectOld: work, ObjectNew: work}))
+	assert.True(t, removalsAndFailures.Update(event.UpdateEvent{ObjectOld: work, ObjectNew: failed}))
+	assert.False(t, removalsAndFailures.Update(event.UpdateEvent{ObjectOld: failed, ObjectNew: failed}))
+	assert.False(t, removalsAndFailures.Update(event.UpdateEvent{ObjectOld: failed, ObjectNew: work}))
+	assert.False(t, removalsAndFailures.Generic(event.GenericEvent{Object: work}))
 }
 
 func TestOfRemoteWorkflowsTheProgressDoesNotMatter(t *testing.T) {

@@ -1,7 +1,10 @@
 package hubcopy
 
 import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	workv1 "open-cluster-management.io/api/work/v1"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -11,4 +14,17 @@ import (
 // no other.
 func HasStarted(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) bool {
 	return rw.Status.RemoteUID != "" || !contract.IsPending(contract.Phase(wf))
+}
+
+// ApplyProblem returns the condition that says why the work agent could not create the copy; nil if it could or has not tried.
+func ApplyProblem(work *workv1.ManifestWork) *metav1.Condition {
+	for _, manifest := range work.Status.ResourceStatus.Manifests {
+		if meta.IsStatusConditionFalse(manifest.Conditions, workv1.ManifestApplied) {
+			return meta.FindStatusCondition(manifest.Conditions, workv1.ManifestApplied)
+		}
+	}
+	if meta.IsStatusConditionFalse(work.Status.Conditions, workv1.WorkApplied) {
+		return meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied)
+	}
+	return nil
 }

@@ -1,9 +1,11 @@
 package status
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -53,21 +55,39 @@ func accept(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (map[str
 	return status, refusal{}
 }
 
-// read decodes a report, or, where the agent could only send a summary, makes do with that.
+// read decodes a report, or, where there is no more than that, makes do with its summary.
 func read(rw *v1alpha1.RemoteWorkflow) (map[string]any, refusal) {
-	if len(rw.Status.Report.Data) > 0 {
-		status, err := contract.DecodeStatus(rw.Status.Report.Data)
-		if err != nil {
-			return nil, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)}
-		}
-		return status, refusal{}
+	if len(rw.Status.Report.Data) == 0 {
+		return onlySummary(rw, "the whole status is too large for the hub's API server"), refusal{}
 	}
+	status, err := contract.DecodeStatus(rw.Status.Report.Data)
+	if err != nil {
+		return nil, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)}
+	}
+	if err := checkForm(status, &wfv1.WorkflowStatus{}); err != nil {
+		return onlySummary(rw, fmt.Sprintf("Argo's clients could not read the whole status: %v", err)), refusal{}
+	}
+	return status, refusal{}
+}
+
+// checkForm returns an error if Argo's clients would fail to read the value as one of Argo's types. One such Workflow makes
+// them fail to list all others with it. Fields that the type does not know are no error, to them as to us.
+func checkForm(value any, as any) error {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, as)
+}
+
+// onlySummary returns what the RemoteWorkflow itself says of the status, and why that is all.
+func onlySummary(rw *v1alpha1.RemoteWorkflow, why string) map[string]any {
 	s := rw.Status
 	status := summary(map[string]string{
 		"phase": s.Phase, "progress": s.Progress, "message": s.Message, "startedAt": format(s.StartedAt), "finishedAt": format(s.FinishedAt),
 	})
-	addCondition(status, ConditionIncomplete, "the whole status is too large for the hub's API server: only a summary is shown; the rest is on cluster "+rw.Namespace)
-	return status, refusal{}
+	addCondition(status, ConditionIncomplete, why+": only a summary is shown; the rest is on cluster "+rw.Namespace)
+	return status
 }
 
 func format(t *metav1.Time) string {

@@ -115,15 +115,8 @@ func applyProblem(work *workv1.ManifestWork) string {
 	if work == nil {
 		return ""
 	}
-	for _, manifest := range work.Status.ResourceStatus.Manifests {
-		applied := meta.FindStatusCondition(manifest.Conditions, workv1.ManifestApplied)
-		if applied != nil && applied.Status == metav1.ConditionFalse {
-			return applied.Message
-		}
-	}
-	applied := meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied)
-	if applied != nil && applied.Status == metav1.ConditionFalse {
-		return applied.Message
+	if problem := hubcopy.ApplyProblem(work); problem != nil {
+		return problem.Message
 	}
 	return ""
 }

@@ -199,14 +199,15 @@ func TestWhatIsMissingInTheHubsCopyIsToldInACondition(t *testing.T) {
 	wf := assigned()
 	reported := running()
 	reported["offloadNodeStatusVersion"] = "fnv:1"
-	reported["conditions"] = []any{map[string]any{"type": ConditionIncomplete, "status": "True", "message": "from the cluster"}, "odd"}
+	other := map[string]any{"type": "Completed", "status": "True"}
+	reported["conditions"] = []any{map[string]any{"type": ConditionIncomplete, "status": "True", "message": "from the cluster"}, other}
 	out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(reported)), nil)
 
 	assert.NotContains(t, out.status, "offloadNodeStatusVersion")
 	assert.Equal(t, ReasonIncomplete, out.reason)
 	assert.Contains(t, out.message, "offloaded")
 	require.Equal(t, []any{
-		"odd", map[string]any{"type": ConditionIncomplete, "status": "True", "message": out.message},
+		other, map[string]any{"type": ConditionIncomplete, "status": "True", "message": out.message},
 	}, out.status["conditions"], "one condition of a type, and others' are kept")
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/json"
 	kjson "sigs.k8s.io/json"
@@ -72,6 +73,9 @@ func restrictPacked(packed string, known locations) (string, error) {
 	}
 	if len(duplicates) > 0 {
 		return "", errors.New("JSON: a field is there twice, of which Argo sees what the hub does not")
+	}
+	if err := checkForm(nodes, &wfv1.Nodes{}); err != nil {
+		return "", fmt.Errorf("JSON: %w", err)
 	}
 	before, err := json.Marshal(nodes)
 	if err != nil {
