@@ -59,8 +59,8 @@ test-integration: ## Run the tests on real API servers, without pods.
 test-e2e: ## Run the tests on a lab of their own: real pods as root on Linux, else simulated ones.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -v ./test/e2e/...
 
-bench: ## Measure the product on a lab of its own, against the same Workflows without it.
-	go test -count=1 -timeout=40m -v -run=NONE -bench=. -benchtime=1x ./test/bench/...
+bench: ## Measure the product on a lab of its own, against the same Workflows without it; PODS as for lab-up.
+	BENCH_PODS=$(PODS) go test -count=1 -timeout=2h -v -run=NONE -bench=. -benchtime=1x ./test/bench/...
 
 run: ## Run the hub manager against $KUBECONFIG.
 	go run ./cmd/argo-multicluster hub

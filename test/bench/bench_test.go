@@ -1,5 +1,5 @@
-// Package bench measures the product on a lab with simulated pods: against the same Workflows created on the managed
-// clusters directly, in the same run, so that the figures hold whatever the machine.
+// Package bench measures the product on a lab, against the same Workflows created on the managed clusters directly, in the
+// same run, so that the figures hold whatever the machine.
 package bench
 
 import (
@@ -14,6 +14,9 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 )
+
+// envPods says who runs the pods: auto, real or simulated.
+const envPods = "BENCH_PODS"
 
 // benchLab is the lab that all benchmarks share.
 var benchLab *lab.Lab
@@ -31,7 +34,7 @@ func TestMain(m *testing.M) {
 // run starts the lab with the product for the benchmarks, and takes it down after them.
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	benchLab, err = lab.Up(ctx, lab.Options{Name: "bench", Clusters: 2, Pods: lab.PodsSimulated, Progress: os.Stderr})
+	benchLab, err = lab.Up(ctx, lab.Options{Name: "bench", Clusters: 2, Pods: lab.PodMode(os.Getenv(envPods)), Progress: os.Stderr})
 	if err != nil {
 		return 1, err
 	}

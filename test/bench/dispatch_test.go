@@ -10,7 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
+	workv1 "open-cluster-management.io/api/work/v1"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
 const (
@@ -50,6 +54,48 @@ func directBurst(b *testing.B) time.Duration {
 	took := waitFinished(b, burst, observers...).Sub(began)
 	removeAll(b, managed...)
 	return took
+}
+
+// BenchmarkOCM sends the same burst with OCM alone, in a ManifestWork for each Workflow, until all have finished on the
+// managed clusters: the part of BenchmarkBurst that is not this project's.
+func BenchmarkOCM(b *testing.B) {
+	managed := benchLab.Managed()
+	client := dynamicClient(b, benchLab.Hub()).Resource(workv1.SchemeGroupVersion.WithResource("manifestworks"))
+	works := func(i int) dynamic.ResourceInterface { return client.Namespace(managed[i%len(managed)].Name) }
+	for b.Loop() {
+		var observers []*observer
+		for _, c := range managed {
+			observers = append(observers, observe(b, c))
+		}
+		began := time.Now()
+		create(b, func(ctx context.Context, i int) error {
+			_, err := works(i).Create(ctx, manifestWork(small(fmt.Sprintf("ocm-%03d", i))), metav1.CreateOptions{})
+			return err
+		})
+		b.ReportMetric(waitFinished(b, burst, observers...).Sub(began).Seconds(), "ocm-s")
+		create(b, func(ctx context.Context, i int) error {
+			return works(i).Delete(ctx, fmt.Sprintf("ocm-%03d", i), metav1.DeleteOptions{})
+		})
+		removeAll(b)
+	}
+}
+
+// manifestWork returns what creates the Workflow in the default namespace of a managed cluster, once.
+func manifestWork(wf *unstructured.Unstructured) *unstructured.Unstructured {
+	wf.SetNamespace(metav1.NamespaceDefault)
+	work := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+		"workload": map[string]any{"manifests": []any{wf.Object}},
+		"manifestConfigs": []any{map[string]any{
+			"resourceIdentifier": map[string]any{
+				"group": contract.WorkflowGVR.Group, "resource": contract.WorkflowGVR.Resource,
+				"namespace": wf.GetNamespace(), "name": wf.GetName(),
+			},
+			"updateStrategy": map[string]any{"type": string(workv1.UpdateStrategyTypeCreateOnly)},
+		}},
+	}}}
+	work.SetGroupVersionKind(workv1.SchemeGroupVersion.WithKind("ManifestWork"))
+	work.SetName(wf.GetName())
+	return work
 }
 
 func hubBurst(b *testing.B) time.Duration {

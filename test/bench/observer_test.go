@@ -18,6 +18,9 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 )
 
+// patience is how long a burst may take: with real pods each takes a second or two of all there is of this machine.
+const patience = 30 * time.Minute
+
 // observer notes when a cluster's Workflows came to exist, started and finished, as a watch shows it. All observers
 // of a benchmark share one clock: that of this process.
 type observer struct {
@@ -82,7 +85,7 @@ func (o *observer) note(wf *unstructured.Unstructured, now time.Time) {
 // the last one finished.
 func waitFinished(b *testing.B, n int, all ...*observer) time.Time {
 	b.Helper()
-	deadline := time.After(5 * time.Minute)
+	deadline := time.After(patience)
 	for {
 		var last time.Time
 		count := 0
@@ -162,6 +165,6 @@ func removeAll(b *testing.B, from ...*lab.Cluster) {
 		require.Eventually(b, func() bool {
 			list, err := workflows(b, c).List(context.Background(), metav1.ListOptions{})
 			return err == nil && len(list.Items) == 0
-		}, 3*time.Minute, 200*time.Millisecond, "Workflows on %s", c.Name)
+		}, patience, 200*time.Millisecond, "Workflows on %s", c.Name)
 	}
 }
