@@ -64,6 +64,9 @@ var workflows = []string{"hello-world", "dag"}
 const patience = 3 * time.Minute
 
 func run(ctx context.Context, options lab.Options) error {
+	if err := lab.Build(ctx, options, "kubectl"); err != nil {
+		return err
+	}
 	l, err := lab.Up(ctx, options)
 	if err != nil {
 		return err
