@@ -151,6 +151,7 @@ func TestUnifiedCgroupPassesOnItsControllers(t *testing.T) {
 	}
 	h := hierarchy{path: root, v2: true}
 
+	write("cgroup.subtree_control", "")
 	write("cgroup.controllers", "cpu cpuset io memory pids rdma\n")
 	require.NoError(t, h.make("/top", true))
 	control, err := os.ReadFile(filepath.Join(root, "cgroup.subtree_control"))
