@@ -64,7 +64,7 @@ func runHub(ctx context.Context, kubeconfig string, options hub.Options) error {
 	if err != nil {
 		return err
 	}
-	if err := addAddon(mgr, config); err != nil {
+	if err := addAddon(mgr, mgr.GetConfig()); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil {

@@ -113,13 +113,15 @@ func assignment(wf *unstructured.Unstructured) (attempt int32, cluster string) {
 }
 
 // ChosenCluster returns the managed cluster that the user chose directly, or "". A Placement's answer that was
-// copied from another Workflow is no choice: it comes with the other's assignment.
+// copied from another Workflow is no choice: the other's assignment comes with it, and names the same cluster.
 func ChosenCluster(wf *unstructured.Unstructured) string {
 	annotations := wf.GetAnnotations()
-	if annotations[AnnotationAssigned] != "" && annotations[AnnotationPlacement] != "" && AssignedCluster(wf) == "" {
+	chosen := annotations[AnnotationCluster]
+	copied := AssignedCluster(wf) == "" && strings.HasSuffix(annotations[AnnotationAssigned], "/"+chosen)
+	if copied && annotations[AnnotationPlacement] != "" {
 		return ""
 	}
-	return annotations[AnnotationCluster]
+	return chosen
 }
 
 // RemoteNamespace returns the namespace on the managed cluster that the Workflow is to run in.

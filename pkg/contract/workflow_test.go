@@ -64,6 +64,9 @@ func TestAssignedAndChosenCluster(t *testing.T) {
 		"the cluster is recorded":                  {mods: []gen.Mod{gen.WithAssignment("cluster1")}, wantAssigned: "cluster1", wantUsersWish: "cluster1"},
 		"the record is of another Workflow":        {mods: []gen.Mod{copied}, wantUsersWish: "cluster1"},
 		"a Placement's answer to another Workflow": {mods: []gen.Mod{copied, gen.WithPlacement("p")}},
+		"a choice beside a Placement's answer to another Workflow": {
+			mods: []gen.Mod{copied, gen.WithPlacement("p"), gen.WithCluster("cluster2")}, wantUsersWish: "cluster2",
+		},
 		"the record stays when the user changes the choice": {
 			mods:         []gen.Mod{gen.WithAssignment("cluster1"), gen.WithCluster("cluster2")},
 			wantAssigned: "cluster1", wantUsersWish: "cluster2",

@@ -62,6 +62,18 @@ type Options struct {
 	Concurrency int
 }
 
+// Validate returns an error that names the flags to correct.
+func (o Options) Validate() error {
+	var errs []error
+	if o.Concurrency < 1 {
+		errs = append(errs, errors.New("--concurrency must be at least 1"))
+	}
+	if o.QPS <= 0 || o.Burst < 1 {
+		errs = append(errs, errors.New("--kube-api-qps must be positive, and --kube-api-burst at least 1"))
+	}
+	return errors.Join(errs...)
+}
+
 // Scheme returns the types that the manager reads and writes. Workflows are not among them: they stay untyped.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
@@ -79,6 +91,9 @@ func Scheme() (*runtime.Scheme, error) {
 // NewManager returns a manager for the hub that config reaches, with all reconcilers. It returns an error that says
 // what to do when the hub lacks an API.
 func NewManager(ctx context.Context, config *rest.Config, options Options) (manager.Manager, error) {
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
 	scheme, err := Scheme()
 	if err != nil {
 		return nil, err
@@ -138,7 +153,7 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) e
 			SetupWithManager(ctx, mgr, controllerOptions(options)),
 		(&dispatch.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID}).
 			SetupWithManager(ctx, mgr, controllerOptions(options)),
-		(&status.Reconciler{Client: mgr.GetClient(), Recorder: recorder}).
+		(&status.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder}).
 			SetupWithManager(mgr, controllerOptions(options)),
 	)
 }

@@ -96,8 +96,24 @@ func TestNewManagerOnAHubThatServesNothing(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	_, err := NewManager(t.Context(), &rest.Config{Host: server.URL}, Options{MetricsBindAddress: "0", HealthProbeBindAddress: "0"})
+	_, err := NewManager(t.Context(), &rest.Config{Host: server.URL}, Options{MetricsBindAddress: "0", HealthProbeBindAddress: "0", QPS: 1, Burst: 1, Concurrency: 1})
 	require.ErrorContains(t, err, "install Argo's minimal CRDs")
+}
+
+func TestOptionsThatCannotWorkNameTheFlag(t *testing.T) {
+	valid := Options{QPS: 1, Burst: 1, Concurrency: 1}
+	require.NoError(t, valid.Validate())
+	for flag, change := range map[string]func(*Options){
+		"--concurrency":    func(o *Options) { o.Concurrency = 0 },
+		"--kube-api-qps":   func(o *Options) { o.QPS = -1 },
+		"--kube-api-burst": func(o *Options) { o.Burst = 0 },
+	} {
+		options := valid
+		change(&options)
+		require.ErrorContains(t, options.Validate(), flag)
+		_, err := NewManager(t.Context(), &rest.Config{}, options)
+		require.ErrorContains(t, err, flag)
+	}
 }
 
 func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {

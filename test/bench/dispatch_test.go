@@ -139,6 +139,7 @@ func BenchmarkLatency(b *testing.B) {
 			_, err := target.Create(context.Background(), dispatched(name), metav1.CreateOptions{})
 			require.NoError(b, err)
 			waitFinished(b, i+1, hub)
+			hub.mu.Lock()
 			for _, o := range managed {
 				o.mu.Lock()
 				if at, here := o.existed[name]; here {
@@ -148,6 +149,7 @@ func BenchmarkLatency(b *testing.B) {
 				}
 				o.mu.Unlock()
 			}
+			hub.mu.Unlock()
 			// Idle again: the work agent's own reports to the hub are done, too.
 			time.Sleep(300 * time.Millisecond) //nolint:forbidigo // what is measured is an idle system
 		}

@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -275,6 +277,27 @@ func (h *Hub) live() interceptor.Funcs {
 				return err
 			}
 			return c.Get(ctx, key, obj, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if err := h.call("live list " + strings.TrimSuffix(kindOf(c, list), "List")); err != nil {
+				return err
+			}
+			metadata, ok := list.(*metav1.PartialObjectMetadataList)
+			if !ok {
+				return c.List(ctx, list, opts...)
+			}
+			// The fake client does not reduce what it holds untyped.
+			full := &unstructured.UnstructuredList{}
+			full.SetGroupVersionKind(metadata.GroupVersionKind())
+			if err := c.List(ctx, full, opts...); err != nil {
+				return err
+			}
+			for i := range full.Items {
+				metadata.Items = append(metadata.Items, metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+					Namespace: full.Items[i].GetNamespace(), Name: full.Items[i].GetName(), Finalizers: full.Items[i].GetFinalizers(),
+				}})
+			}
+			return nil
 		},
 	}
 }

@@ -47,6 +47,7 @@ func WithAssignment(cluster string) Mod {
 	return on(func(wf *unstructured.Unstructured) {
 		WithCluster(cluster)(wf)
 		WithAnnotations(map[string]string{contract.AnnotationAssigned: contract.Assignment(wf, 1, cluster)})(wf)
+		WithFinalizers(contract.FinalizerDispatch)(wf)
 	})
 }
 

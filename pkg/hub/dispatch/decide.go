@@ -6,8 +6,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 )
@@ -23,6 +25,7 @@ const (
 	ReasonClusterNotBound  hubcopy.Reason = "ClusterNotBound"
 	ReasonNamespace        hubcopy.Reason = "NamespaceNotAllowed"
 	ReasonHubItself        hubcopy.Reason = "ClusterIsHub"
+	ReasonAgentLeaving     hubcopy.Reason = "AgentLeaving"
 	ReasonNameTaken        hubcopy.Reason = "NameTaken"
 	ReasonCannotTravel     hubcopy.Reason = "CannotTravel"
 )
@@ -72,8 +75,18 @@ type target struct {
 	cluster *clusterv1.ManagedCluster
 	// bound is whether a set that holds the cluster is bound to the Workflow's namespace.
 	bound bool
+	// addon is nil if the agent is not enabled there.
+	addon *addonv1beta1.ManagedClusterAddOn
 	// hubID is the UID of the hub's kube-system namespace.
 	hubID string
+}
+
+// reporting returns how the status will come back: through the agent wherever the addon is enabled.
+func (t target) reporting() v1alpha1.Reporting {
+	if t.addon == nil {
+		return v1alpha1.ReportingFeedback
+	}
+	return v1alpha1.ReportingAgent
 }
 
 // checkTarget holds back a Workflow that may not go to its cluster, or not yet.
@@ -91,6 +104,11 @@ func checkTarget(wf *unstructured.Unstructured, t target) hold {
 	case contract.RemoteNamespace(wf) != wf.GetNamespace():
 		return hold{ReasonNamespace, fmt.Sprintf("annotation %s: a Workflow runs in the namespace of the same name, %s, not in %s",
 			contract.AnnotationClusterNamespace, wf.GetNamespace(), contract.RemoteNamespace(wf))}
+	case t.addon != nil && !t.addon.DeletionTimestamp.IsZero():
+		return hold{ReasonAgentLeaving, fmt.Sprintf("waiting for managed cluster %q: its addon %s is being removed", t.name, contract.AddonName)}
+	case t.addon == nil && wf.GetAnnotations()[contract.AnnotationPlacement] != "" && contract.AssignedCluster(wf) != "":
+		return hold{ReasonAgentLeaving, fmt.Sprintf("waiting for managed cluster %q: a Placement chose it for its addon %s, which is not enabled any more",
+			t.name, contract.AddonName)}
 	case hubcopy.IsHub(t.cluster, t.hubID):
 		return hold{ReasonHubItself, fmt.Sprintf("managed cluster %q is the hub itself, where this Workflow has the name %s/%s already",
 			t.name, wf.GetNamespace(), wf.GetName())}

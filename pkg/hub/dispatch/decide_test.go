@@ -94,6 +94,18 @@ func TestAWorkflowIsHeldWhileItMayNotGoToItsCluster(t *testing.T) {
 		"the same namespace is asked for": {
 			change: func(*target) {}, mods: []gen.Mod{gen.WithAnnotations(map[string]string{contract.AnnotationClusterNamespace: "default"})},
 		},
+		"its agent is being removed": {
+			func(t *target) { t.addon = gen.ManagedClusterAddOn(cluster, gen.Deleting()) }, nil,
+			ReasonAgentLeaving, []string{`"cluster1"`, contract.AddonName, "being removed"},
+		},
+		"a Placement chose it for an agent that is gone": {
+			func(*target) {}, []gen.Mod{gen.WithPlacement("anywhere"), gen.WithAssignment(cluster)},
+			ReasonAgentLeaving, []string{`"cluster1"`, contract.AddonName, "not enabled any more"},
+		},
+		"a Placement chose it, and the agent is there": {
+			change: func(t *target) { t.addon = gen.ManagedClusterAddOn(cluster) },
+			mods:   []gen.Mod{gen.WithPlacement("anywhere"), gen.WithAssignment(cluster)},
+		},
 		"it is the hub, by its label": {
 			func(t *target) { t.cluster.Labels = map[string]string{"local-cluster": "true"} }, nil,
 			ReasonHubItself, []string{"the hub itself", "default/hello"},
@@ -158,12 +170,18 @@ func TestIsBound(t *testing.T) {
 	}
 }
 
-func TestASetThatCannotBeReadIsAnError(t *testing.T) {
+func TestASetThatCannotBeReadHoldsNothingAndKeepsNobody(t *testing.T) {
 	odd := gen.ManagedClusterSet("odd")
 	odd.Spec.ClusterSelector.SelectorType = "Astrology"
 	r, _ := newReconciler(t, odd, gen.ManagedClusterSetBinding("odd"))
-	_, err := r.isBound(t.Context(), gen.Namespace, gen.ManagedCluster(cluster))
-	require.ErrorContains(t, err, "ManagedClusterSet odd")
+	bound, err := r.isBound(t.Context(), gen.Namespace, gen.ManagedCluster(cluster))
+	require.NoError(t, err)
+	assert.False(t, bound)
+
+	r, _ = newReconciler(t, append(surroundings(), odd, gen.ManagedClusterSetBinding("odd"))...)
+	bound, err = r.isBound(t.Context(), gen.Namespace, gen.ManagedCluster(cluster))
+	require.NoError(t, err)
+	assert.True(t, bound)
 }
 
 func TestAHeldWorkflowIsPendingAndSaysWhy(t *testing.T) {
@@ -211,6 +229,7 @@ func TestAHeldWorkflowIsPendingAndSaysWhy(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			r, hub := newReconciler(t, append(test.objects, test.wf)...)
+			finalizers := test.wf.GetFinalizers()
 			require.NoError(t, run(t, r, test.wf))
 			require.True(t, hub.Show(test.wf))
 			message := contract.StatusString(contract.Status(test.wf), "message")
@@ -219,7 +238,7 @@ func TestAHeldWorkflowIsPendingAndSaysWhy(t *testing.T) {
 				assert.Contains(t, message, part)
 			}
 			assert.Equal(t, []string{"Warning " + string(test.wantReason) + " " + message}, hub.Events())
-			assert.Empty(t, test.wf.GetFinalizers(), "what was not sent anywhere may go at once")
+			assert.Equal(t, finalizers, test.wf.GetFinalizers(), "what was not sent anywhere is not kept")
 
 			writes := len(hub.Writes())
 			require.NoError(t, run(t, r, test.wf))

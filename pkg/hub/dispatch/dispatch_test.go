@@ -194,6 +194,39 @@ func TestAClusterWithoutItsNamespaceIsTriedAgain(t *testing.T) {
 	}
 }
 
+func TestWhatTheHubItselfRefusesIsSaidOnTheWorkflow(t *testing.T) {
+	resource := schema.GroupResource{Resource: "anything"}
+	for name, refusal := range map[string]error{
+		"forbidden": apierrors.NewForbidden(resource, "hello", errors.New("by a policy")),
+		"invalid":   apierrors.NewInvalid(schema.GroupKind{Kind: "Anything"}, "hello", nil),
+		"too large": apierrors.NewRequestEntityTooLargeError("no"),
+	} {
+		for _, kind := range []string{"RemoteWorkflow", "ManifestWork"} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				wf := gen.Workflow("hello", gen.WithAssignment(cluster))
+				r, hub := newReconciler(t, append(surroundings(), wf)...)
+				hub.Fail("create "+kind, refusal)
+				require.ErrorIs(t, run(t, r, wf), refusal, "it is tried again")
+				require.True(t, hub.Show(wf))
+				assert.Equal(t, "Pending", contract.Phase(wf))
+				assert.Contains(t, contract.Status(wf)["message"], "the hub refuses it: create "+kind)
+				assert.Len(t, hub.Events(), 1)
+
+				require.ErrorIs(t, run(t, r, wf), refusal)
+				assert.Empty(t, hub.Events(), "it is said once")
+			})
+		}
+	}
+}
+
+func TestARunThatIsThereAlreadyIsNotToldAgain(t *testing.T) {
+	wf, rw, work := dispatched()
+	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+	hub.Lag("list RemoteWorkflow")
+	require.NoError(t, run(t, r, wf))
+	assert.Empty(t, hub.Events())
+}
+
 func TestAnErrorOfTheAPIIsReturnedAndNothingIsCreated(t *testing.T) {
 	wf := gen.Workflow("hello", gen.WithCluster(cluster))
 	for _, call := range []string{

@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	workv1 "open-cluster-management.io/api/work/v1"
 	"k8s.io/utils/clock"
+	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -42,7 +42,7 @@ func run(t *testing.T, r *Reconciler, wf *unstructured.Unstructured) error {
 
 // dispatched is a Workflow that runs on the cluster, with all that belongs to it on the hub.
 func dispatched(mods ...gen.Mod) (*unstructured.Unstructured, *v1alpha1.RemoteWorkflow, *workv1.ManifestWork) {
-	wf := gen.Workflow("hello", append([]gen.Mod{gen.WithAssignment(cluster), gen.WithFinalizers(contract.FinalizerDispatch)}, mods...)...)
+	wf := gen.Workflow("hello", append([]gen.Mod{gen.WithAssignment(cluster)}, mods...)...)
 	rw := gen.RemoteWorkflow(wf, cluster, gen.WithFinalizers(contract.FinalizerDispatch))
 	return wf, rw, gen.ManifestWork(rw)
 }

@@ -14,6 +14,7 @@ import (
 	workv1 "open-cluster-management.io/api/work/v1"
 	clustersets "open-cluster-management.io/sdk-go/pkg/apis/cluster/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -38,11 +39,7 @@ func (r *Reconciler) plan(ctx context.Context, wf *unstructured.Unstructured, cl
 	if held := checkTarget(wf, t); held != (hold{}) {
 		return nil, nil, held, nil
 	}
-	reporting, err := r.reporting(ctx, cluster)
-	if err != nil {
-		return nil, nil, hold{}, err
-	}
-	rw = newRemoteWorkflow(wf, r.HubID, cluster, reporting)
+	rw = newRemoteWorkflow(wf, r.HubID, cluster, t.reporting())
 	if held, err := r.nameTaken(ctx, rw); err != nil || held != (hold{}) {
 		return nil, nil, held, err
 	}
@@ -63,6 +60,14 @@ func (r *Reconciler) target(ctx context.Context, namespace, name string) (target
 	}
 	if err != nil {
 		return t, fmt.Errorf("get ManagedCluster: %w", err)
+	}
+	addon := &addonv1beta1.ManagedClusterAddOn{}
+	err = r.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: contract.AddonName}, addon)
+	if client.IgnoreNotFound(err) != nil {
+		return t, fmt.Errorf("get ManagedClusterAddOn: %w", err)
+	}
+	if err == nil {
+		t.addon = addon
 	}
 	t.bound, err = r.isBound(ctx, namespace, t.cluster)
 	return t, err
@@ -88,25 +93,15 @@ func (r *Reconciler) isBound(ctx context.Context, namespace string, cluster *clu
 		}
 		selector, err := clustersets.BuildClusterSelector(set)
 		if err != nil {
-			return false, fmt.Errorf("ManagedClusterSet %s: %w", set.Name, err)
+			// It holds no cluster, and must not keep the Workflows from those of another set.
+			log.FromContext(ctx).Error(err, "passed over a ManagedClusterSet with an invalid selector", "set", set.Name)
+			continue
 		}
 		if selector.Matches(labels.Set(cluster.Labels)) {
 			return true, nil
 		}
 	}
 	return false, nil
-}
-
-// reporting returns how the status will come back: through the agent wherever the addon is enabled.
-func (r *Reconciler) reporting(ctx context.Context, cluster string) (v1alpha1.Reporting, error) {
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: cluster, Name: contract.AddonName}, &addonv1beta1.ManagedClusterAddOn{})
-	if apierrors.IsNotFound(err) {
-		return v1alpha1.ReportingFeedback, nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("get ManagedClusterAddOn: %w", err)
-	}
-	return v1alpha1.ReportingAgent, nil
 }
 
 // nameTaken holds back a Workflow while another run of ours has its name on the cluster: a copy that is only

@@ -3,7 +3,9 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,8 +48,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	current, err := r.retireOthers(ctx, req.NamespacedName, wf)
-	if err != nil || wf == nil {
+	current, outdated, err := r.retireOthers(ctx, req.NamespacedName, wf)
+	if err != nil || outdated || wf == nil {
 		return ctrl.Result{}, hubcopy.IgnoreStale(err)
 	}
 	var result ctrl.Result
@@ -84,15 +86,15 @@ func (r *Reconciler) workflow(ctx context.Context, key types.NamespacedName) (*u
 	return wf, nil
 }
 
-// retireOthers removes the runs of earlier Workflows of this name, and returns this one's RemoteWorkflow, if any.
+// retireOthers removes the runs of earlier Workflows of this name, and returns this one's RemoteWorkflow, if any. If it is
+// this one that is the earlier, the cache is outdated, and nothing is to be done before it has caught up.
 func (r *Reconciler) retireOthers(
 	ctx context.Context, key types.NamespacedName, wf *unstructured.Unstructured,
-) (*v1alpha1.RemoteWorkflow, error) {
+) (current *v1alpha1.RemoteWorkflow, outdated bool, err error) {
 	var list v1alpha1.RemoteWorkflowList
 	if err := r.Client.List(ctx, &list, client.MatchingFields{indexWorkflow: key.String()}); err != nil {
-		return nil, fmt.Errorf("list RemoteWorkflows: %w", err)
+		return nil, false, fmt.Errorf("list RemoteWorkflows: %w", err)
 	}
-	var current *v1alpha1.RemoteWorkflow
 	for i := range list.Items {
 		rw := &list.Items[i]
 		if wf != nil && rw.Spec.WorkflowRef.UID == wf.GetUID() {
@@ -100,13 +102,13 @@ func (r *Reconciler) retireOthers(
 			continue
 		}
 		if isLive, err := r.isLive(ctx, rw); err != nil || isLive {
-			return nil, err
+			return nil, isLive, err
 		}
 		if _, err := r.remove(ctx, rw); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return current, nil
+	return current, false, nil
 }
 
 // isLive reports whether the API server has the Workflow of a RemoteWorkflow that the cache shows none for: a cache
@@ -136,7 +138,7 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 	}
 	switch {
 	case apierrors.IsNotFound(err) && mayStillStart(wf, rw):
-		return 0, r.createManifestWork(ctx, wf, rw)
+		return 0, r.explain(ctx, wf, r.createManifestWork(ctx, wf, rw))
 	case apierrors.IsNotFound(err):
 		return 0, nil
 	case err != nil:
@@ -154,7 +156,9 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 // have begun does not begin again: the status package first says on the Workflow how it ended, which brings us back.
 func (r *Reconciler) giveUp(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) error {
 	if hubcopy.HasStarted(wf, rw) && !contract.IsFinished(contract.Phase(wf)) {
-		return nil
+		// Without the label, the status package would not see it.
+		_, err := r.restore(ctx, wf, rw)
+		return err
 	}
 	_, err := r.remove(ctx, rw)
 	return err
@@ -210,19 +214,46 @@ func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured
 	if rw == nil {
 		return nil
 	}
-	if contract.AssignedCluster(wf) == "" {
+	if contract.AssignedCluster(wf) == "" || !slices.Contains(wf.GetFinalizers(), contract.FinalizerDispatch) {
 		// Recorded before anything is created, with the resourceVersion as precondition: whatever the user changes
 		// from here on, there is no second cluster.
 		if err := hubcopy.Assign(ctx, r.Client, wf, cluster); err != nil {
 			return err
 		}
-	}
-	if err := r.create(ctx, rw, work); err != nil {
+	} else if current, err := r.isCurrent(ctx, wf); err != nil || !current {
 		return err
 	}
-	r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, reasonDispatched, "Dispatch", "sent to cluster %s as %s/%s",
-		cluster, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name)
+	created, err := r.create(ctx, rw, work)
+	if err != nil {
+		return r.explain(ctx, wf, err)
+	}
+	if created {
+		r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, reasonDispatched, "Dispatch", "sent to cluster %s as %s/%s",
+			cluster, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name)
+	}
 	return nil
+}
+
+// isCurrent reports whether the API server has the Workflow as the cache shows it, in all that its dispatch depends on. After a
+// change of leaders a cache may lag so far behind that the Workflow has long run and gone.
+func (r *Reconciler) isCurrent(ctx context.Context, wf *unstructured.Unstructured) (bool, error) {
+	live := contract.NewWorkflow()
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(wf), live)
+	if err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return live.GetUID() == wf.GetUID() && live.GetDeletionTimestamp().IsZero() && contract.IsPending(contract.Phase(live)) &&
+		contract.AssignedCluster(live) == contract.AssignedCluster(wf) && contract.Attempt(live) == contract.Attempt(wf), nil
+}
+
+// explain says on the Workflow that the hub itself does not let it go: an admission policy or a quota. The error is returned,
+// so that it is tried again.
+func (r *Reconciler) explain(ctx context.Context, wf *unstructured.Unstructured, err error) error {
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) {
+		held := hubcopy.Hold(ctx, r.Client, r.Recorder, wf, ReasonCannotTravel, fmt.Sprintf("not dispatched: the hub refuses it: %v", err))
+		return errors.Join(err, hubcopy.IgnoreStale(held))
+	}
+	return err
 }
 
 // finalize removes the run of a deleted Workflow, and then lets the Workflow go.

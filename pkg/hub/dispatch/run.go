@@ -35,22 +35,22 @@ func isRemoteDeleted(rw *v1alpha1.RemoteWorkflow) bool {
 	return meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
 }
 
-// create makes the RemoteWorkflow, the root of the run, and then the ManifestWork that it owns.
-func (r *Reconciler) create(ctx context.Context, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) error {
+// create makes the RemoteWorkflow, the root of the run, and then the ManifestWork that it owns, and reports whether it did.
+func (r *Reconciler) create(ctx context.Context, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) (bool, error) {
 	err := r.Client.Create(ctx, rw)
 	if apierrors.IsAlreadyExists(err) {
 		// The cache lags behind our own creation: the name is a hash of the Workflow's UID, so it is the same run. The
 		// watch brings it, as it was recorded, and with it whatever is still to be done.
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("create RemoteWorkflow: %w", err)
+		return false, fmt.Errorf("create RemoteWorkflow: %w", err)
 	}
 	work.OwnerReferences[0].UID = rw.UID
 	if err := r.Client.Create(ctx, work); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create ManifestWork: %w", err)
+		return false, fmt.Errorf("create ManifestWork: %w", err)
 	}
-	return nil
+	return true, nil
 }
 
 // createManifestWork makes good for a crash between the two creations.
@@ -73,7 +73,7 @@ func (r *Reconciler) retryApply(ctx context.Context, work *workv1.ManifestWork) 
 		return 0, nil
 	}
 	now := r.Clock.Now()
-	if wait := nextRetry(work, problem.LastTransitionTime.Time).Sub(now); wait > 0 {
+	if wait := nextRetry(work, problem.LastTransitionTime.Time, now).Sub(now); wait > 0 {
 		return wait, nil
 	}
 	retried := work.DeepCopy()
@@ -81,12 +81,15 @@ func (r *Reconciler) retryApply(ctx context.Context, work *workv1.ManifestWork) 
 	if err := r.Client.Patch(ctx, retried, client.MergeFrom(work)); client.IgnoreNotFound(err) != nil {
 		return 0, fmt.Errorf("label ManifestWork: %w", err)
 	}
-	return nextRetry(retried, problem.LastTransitionTime.Time).Sub(now), nil
+	return nextRetry(retried, problem.LastTransitionTime.Time, now).Sub(now), nil
 }
 
 // nextRetry returns when a copy that could not be created is to be tried again: after the time for which it has failed by
 // now, within bounds, so that a cause that stays costs little.
-func nextRetry(work *workv1.ManifestWork, failedSince time.Time) time.Time {
+func nextRetry(work *workv1.ManifestWork, failedSince, now time.Time) time.Time {
+	if failedSince.After(now) {
+		failedSince = now.Add(-minApplyRetry) // the cluster's clock is ahead
+	}
 	last := failedSince
 	if seconds, err := strconv.ParseInt(work.Labels[contract.LabelApplyRetried], 10, 64); err == nil && seconds > last.Unix() {
 		last = time.Unix(seconds, 0)

@@ -3,8 +3,13 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/util/workqueue"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
@@ -17,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -32,6 +38,9 @@ const (
 	// indexHeld finds the Workflows that have not been dispatched.
 	indexHeld = "dispatch.held"
 )
+
+// pageSize is the number of Workflows that one answer of the API server holds.
+const pageSize = 500
 
 // SetupWithManager adds the reconciler to the manager. All that can end a wait is watched.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
@@ -49,6 +58,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Watches(&clusterv1beta2.ManagedClusterSet{}, held, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, held).
 		Watches(&addonv1beta1.ManagedClusterAddOn{}, held, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(source.Func(r.abandoned)).
 		WithOptions(options).
 		Complete(r)
 }
@@ -108,6 +118,31 @@ var removalsAndFailures = predicate.Funcs{
 		return ok && ok2 && hubcopy.ApplyProblem(before) == nil && hubcopy.ApplyProblem(after) != nil
 	},
 	GenericFunc: func(event.GenericEvent) bool { return false },
+}
+
+// abandoned finds, when the reconciler starts, the Workflows that wait for it with its finalizer, and that the cache does not
+// show: they lost their label while no manager was running.
+func (r *Reconciler) abandoned(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	var list metav1.PartialObjectMetadataList
+	list.SetGroupVersionKind(contract.WorkflowGVK.GroupVersion().WithKind("WorkflowList"))
+	unlabelled, err := labels.NewRequirement(contract.LabelEnable, selection.DoesNotExist, nil)
+	if err != nil {
+		return fmt.Errorf("select Workflows: %w", err)
+	}
+	for {
+		if err := r.Live.List(ctx, &list, client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*unlabelled)},
+			client.Limit(pageSize), client.Continue(list.Continue)); err != nil {
+			return fmt.Errorf("list Workflows: %w", err)
+		}
+		for i := range list.Items {
+			if slices.Contains(list.Items[i].Finalizers, contract.FinalizerDispatch) {
+				queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+			}
+		}
+		if list.Continue == "" {
+			return nil
+		}
+	}
 }
 
 // held maps a change of the surroundings to the Workflows that it may set free.

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -60,4 +62,29 @@ func TestOfRemoteWorkflowsTheProgressDoesNotMatter(t *testing.T) {
 	assert.True(t, passes(remoteDeleted(metav1.ConditionTrue)))
 	assert.True(t, notReports.Create(event.CreateEvent{Object: before}))
 	assert.True(t, notReports.Delete(event.DeleteEvent{Object: before}))
+}
+
+func TestWorkflowsThatLostTheirLabelUnseenAreFound(t *testing.T) {
+	abandoned := gen.Workflow("abandoned", gen.WithAssignment(cluster))
+	abandoned.SetLabels(nil)
+	r, hub := newReconciler(t, abandoned, gen.Workflow("labelled", gen.WithAssignment(cluster)), unlabelled("another"))
+	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer queue.ShutDown()
+	require.NoError(t, r.abandoned(t.Context(), queue))
+	require.Equal(t, 1, queue.Len())
+	request, _ := queue.Get()
+	assert.Equal(t, "abandoned", request.Name)
+
+	require.NoError(t, run(t, r, abandoned))
+	require.True(t, hub.Show(abandoned))
+	assert.Empty(t, abandoned.GetFinalizers())
+
+	hub.Fail("live list Workflow", errors.New("down"))
+	require.ErrorContains(t, r.abandoned(t.Context(), queue), "list Workflows: down")
+}
+
+func unlabelled(name string) client.Object {
+	wf := gen.Workflow(name)
+	wf.SetLabels(nil)
+	return wf
 }

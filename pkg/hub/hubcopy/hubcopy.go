@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -25,11 +26,11 @@ import (
 // Reason is why a Workflow waits or is refused. It is the reason of the Event that tells the user.
 type Reason string
 
-// IgnoreStale drops the errors that say no more than that an object has changed, or the Workflow is gone, since it was
-// read: the watch brings the change, and with it the next try. That anything else is not found, such as the
-// namespace of a cluster, is an error like any other: no watch would bring the next try.
+// IgnoreStale drops the errors that say no more than that the Workflow has changed, or is gone, since it was read: the
+// watch brings the change, and with it the next try. The same of anything else, such as the namespace of a cluster,
+// is an error like any other: no watch would bring the next try.
 func IgnoreStale(err error) error {
-	if apierrors.IsConflict(err) || (apierrors.IsNotFound(err) && isOfWorkflow(err)) {
+	if (apierrors.IsConflict(err) || apierrors.IsNotFound(err)) && isOfWorkflow(err) {
 		return nil
 	}
 	return err
@@ -98,11 +99,11 @@ func Hold(
 	case foreign && contract.StatusString(contract.Status(wf), "message") == message:
 		return nil
 	case foreign:
-		if err := patch(ctx, c, wf, []operation{{"add", "/status/message", message}}); err != nil {
+		if _, err := patch(ctx, c, wf, []operation{{"add", "/status/message", message}}); err != nil {
 			return err
 		}
 	default:
-		if written, err := Write(ctx, c, wf, status); err != nil || !written {
+		if written, err := Write(ctx, c, wf, status); err != nil || written == "" {
 			return err
 		}
 	}
@@ -112,15 +113,16 @@ func Hold(
 
 // Write makes status the whole status of the hub's copy, together with the labels that Argo's clients filter by
 // and the hash that marks the status as the hub's, in one patch that fails with a conflict if the Workflow has
-// changed since it was read. It reports whether it wrote: an equal status is not written again.
-func Write(ctx context.Context, c client.Client, wf *unstructured.Unstructured, status map[string]any) (bool, error) {
+// changed since it was read. It returns the resourceVersion of what it wrote, "" if it did not: an equal status is not
+// written again.
+func Write(ctx context.Context, c client.Client, wf *unstructured.Unstructured, status map[string]any) (string, error) {
 	hash, err := contract.StatusHash(wf.GetUID(), status)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if wf.GetAnnotations()[contract.AnnotationStatusHash] == hash &&
 		equality.Semantic.DeepEqual(contract.Status(wf), status) {
-		return false, nil
+		return "", nil
 	}
 	phase := contract.StatusString(status, "phase")
 	var ops []operation
@@ -135,7 +137,7 @@ func Write(ctx context.Context, c client.Client, wf *unstructured.Unstructured, 
 		operation{"add", "/metadata/labels/" + escape(contract.LabelCompleted), strconv.FormatBool(contract.IsFinished(phase))},
 		operation{"add", "/metadata/annotations/" + escape(contract.AnnotationStatusHash), hash},
 	)
-	return true, patch(ctx, c, wf, ops)
+	return patch(ctx, c, wf, ops)
 }
 
 // operation is one operation of a JSON patch (RFC 6902).
@@ -145,20 +147,26 @@ type operation struct {
 	Value any    `json:"value"`
 }
 
-func patch(ctx context.Context, c client.Client, wf *unstructured.Unstructured, ops []operation) error {
+// patch returns the resourceVersion of the result.
+func patch(ctx context.Context, c client.Client, wf *unstructured.Unstructured, ops []operation) (string, error) {
 	// Setting the resourceVersion that was read makes the API server refuse the patch with a conflict when it is stale.
 	ops = append(ops, operation{"add", "/metadata/resourceVersion", wf.GetResourceVersion()})
 	data, err := json.Marshal(ops)
 	if err != nil {
-		return fmt.Errorf("encode patch: %w", err)
+		return "", fmt.Errorf("encode patch: %w", err)
 	}
-	target := contract.NewWorkflow()
-	target.SetNamespace(wf.GetNamespace())
-	target.SetName(wf.GetName())
+	target := metadataOf(wf)
 	if err := c.Patch(ctx, target, client.RawPatch(types.JSONPatchType, data)); err != nil {
-		return fmt.Errorf("patch status of Workflow %s: %w", client.ObjectKeyFromObject(wf), err)
+		return "", fmt.Errorf("patch status of Workflow %s: %w", client.ObjectKeyFromObject(wf), err)
 	}
-	return nil
+	return target.ResourceVersion, nil
+}
+
+// metadataOf returns the target of a patch whose answer is metadata only: a Workflow can have a megabyte.
+func metadataOf(wf *unstructured.Unstructured) *metav1.PartialObjectMetadata {
+	target := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: wf.GetNamespace(), Name: wf.GetName()}}
+	target.SetGroupVersionKind(contract.WorkflowGVK)
+	return target
 }
 
 // escape makes a key a part of a JSON pointer (RFC 6901).

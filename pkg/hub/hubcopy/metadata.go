@@ -44,10 +44,7 @@ func PatchMetadata(ctx context.Context, c client.Client, wf *unstructured.Unstru
 	if err != nil {
 		return fmt.Errorf("encode patch: %w", err)
 	}
-	target := contract.NewWorkflow()
-	target.SetNamespace(wf.GetNamespace())
-	target.SetName(wf.GetName())
-	if err := c.Patch(ctx, target, client.RawPatch(types.MergePatchType, data)); err != nil {
+	if err := c.Patch(ctx, metadataOf(wf), client.RawPatch(types.MergePatchType, data)); err != nil {
 		return fmt.Errorf("patch metadata of Workflow %s: %w", client.ObjectKeyFromObject(wf), err)
 	}
 	return nil

@@ -17,11 +17,12 @@ import (
 
 // Reasons of the Events on a Workflow whose run needs the user's attention.
 const (
-	ReasonNotStarted    hubcopy.Reason = "NotStarted"
-	ReasonApplyFailed   hubcopy.Reason = "ApplyFailed"
-	ReasonRemoteDeleted hubcopy.Reason = "RemoteDeleted"
-	ReasonLost          hubcopy.Reason = "Lost"
-	ReasonIncomplete    hubcopy.Reason = "StatusIncomplete"
+	ReasonNotStarted       hubcopy.Reason = "NotStarted"
+	ReasonAgentUnavailable hubcopy.Reason = "AgentUnavailable"
+	ReasonApplyFailed      hubcopy.Reason = "ApplyFailed"
+	ReasonRemoteDeleted    hubcopy.Reason = "RemoteDeleted"
+	ReasonLost             hubcopy.Reason = "Lost"
+	ReasonIncomplete       hubcopy.Reason = "StatusIncomplete"
 )
 
 // outcome is what the hub's copy is to show; the zero value leaves it as it is.
@@ -34,25 +35,26 @@ type outcome struct {
 	refused refusal
 }
 
-// decide returns what the hub's copy wf is to show, given its RemoteWorkflow and its ManifestWork, which may be nil.
-func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) outcome {
-	withdrawn := !rw.DeletionTimestamp.IsZero() && wf.GetDeletionTimestamp().IsZero()
+// decide returns what the hub's copy wf is to show, given its RemoteWorkflow and its ManifestWork, which may be nil, and
+// why there is no agent to start it, if it waits for one.
+func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, noAgent string) outcome {
+	withdrawn := isWithdrawn(wf, rw)
 	if withdrawn && !hubcopy.HasStarted(wf, rw) {
 		return outcome{}
 	}
 	if rw.Spec.Reporting == v1alpha1.ReportingFeedback && !withdrawn {
 		return fromFeedback(wf, rw, work)
 	}
-	deleted := remoteDeleted(rw, withdrawn)
+	deleted := remoteDeleted(wf, rw)
 	if rw.Status.Report == nil && deleted == nil {
-		return beforeReport(wf, rw, work)
+		return beforeReport(wf, rw, work, noAgent)
 	}
 	// Without a report, what the hub shows already is all that is known of the run.
 	status := copyOf(contract.Status(wf))
 	if rw.Status.Report != nil {
 		accepted, refused := accept(wf, rw)
 		if refused.reason != "" {
-			return refuse(wf, refused)
+			return refuse(wf, rw, refused)
 		}
 		status = accepted
 	}
@@ -62,19 +64,25 @@ func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *wo
 	}
 	if problem := restrict(out.status, wf); problem != "" {
 		addCondition(out.status, ConditionIncomplete, problem)
-		out.reason, out.message = ReasonIncomplete, problem
+		if out.reason == "" {
+			out.reason, out.message = ReasonIncomplete, problem
+		}
 	}
 	return out
 }
 
+// isWithdrawn reports whether somebody has deleted the RemoteWorkflow although the Workflow is still there.
+func isWithdrawn(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) bool {
+	return !rw.DeletionTimestamp.IsZero() && wf.GetDeletionTimestamp().IsZero()
+}
+
 // remoteDeleted returns why there is no copy any more, nil if there may be one: it was deleted on its cluster, or it goes
-// with its RemoteWorkflow, which somebody has deleted although the Workflow is still there.
-func remoteDeleted(rw *v1alpha1.RemoteWorkflow, withdrawn bool) *metav1.Condition {
-	if deleted := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted); deleted != nil &&
-		deleted.Status == metav1.ConditionTrue {
-		return deleted
+// with its withdrawn RemoteWorkflow.
+func remoteDeleted(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) *metav1.Condition {
+	if meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted) {
+		return meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
 	}
-	if !withdrawn {
+	if !isWithdrawn(wf, rw) {
 		return nil
 	}
 	return &metav1.Condition{
@@ -85,7 +93,7 @@ func remoteDeleted(rw *v1alpha1.RemoteWorkflow, withdrawn bool) *metav1.Conditio
 }
 
 // beforeReport shows what keeps a dispatched Workflow from starting.
-func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) outcome {
+func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, noAgent string) outcome {
 	if !contract.IsPending(contract.Phase(wf)) {
 		return outcome{}
 	}
@@ -96,7 +104,10 @@ func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 	if problem := applyProblem(work); problem != "" {
 		return pending(ReasonApplyFailed, fmt.Sprintf("cluster %s: cannot create the Workflow: %s", rw.Namespace, problem))
 	}
-	if contract.StatusString(contract.Status(wf), "message") != "" {
+	if noAgent != "" {
+		return pending(ReasonAgentUnavailable, fmt.Sprintf("cluster %s: waiting for the agent that starts the Workflow: %s", rw.Namespace, noAgent))
+	}
+	if work != nil && contract.StatusString(contract.Status(wf), "message") != "" {
 		// It waited for something and waits no more.
 		return outcome{status: map[string]any{"phase": contract.PhasePending, "message": "sent to cluster " + rw.Namespace}}
 	}
@@ -136,14 +147,20 @@ func markDeleted(status map[string]any, cluster string, deleted *metav1.Conditio
 	return outcome{status: status, reason: ReasonRemoteDeleted, message: message}
 }
 
-// refuse shows on the hub's copy that its cluster sent something unacceptable, and leaves the rest as it is.
-func refuse(wf *unstructured.Unstructured, refused refusal) outcome {
+// refuse shows on the hub's copy that its cluster sent something unacceptable, and leaves the rest as it is; except that a
+// run whose copy is gone ends, whatever its cluster says.
+func refuse(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, refused refusal) outcome {
 	status := copyOf(contract.Status(wf))
 	if contract.StatusString(status, "phase") == "" {
 		status = map[string]any{"phase": contract.PhasePending, "message": refused.message}
 	}
 	addCondition(status, ConditionRefused, refused.message)
-	return outcome{status: status, reason: hubcopy.Reason(refused.reason), message: refused.message, refused: refused}
+	out := outcome{status: status, reason: hubcopy.Reason(refused.reason), message: refused.message}
+	if deleted := remoteDeleted(wf, rw); deleted != nil {
+		out = markDeleted(status, rw.Namespace, deleted)
+	}
+	out.refused = refused
+	return out
 }
 
 // copyOf returns a copy that may be changed: what the cache holds may not.

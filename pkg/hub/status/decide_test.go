@@ -74,7 +74,7 @@ func TestBeforeAReportTheHubShowsWhatKeepsTheWorkflowFromStarting(t *testing.T) 
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(test.wf...)
 			rw := gen.RemoteWorkflow(wf, cluster, test.rw...)
-			out := decide(wf, rw, gen.ManifestWork(rw, test.work...))
+			out := decide(wf, rw, gen.ManifestWork(rw, test.work...), "")
 			assert.Equal(t, test.want, out.status)
 			assert.Equal(t, test.wantReason, out.reason)
 			if test.wantReason != "" {
@@ -86,7 +86,7 @@ func TestBeforeAReportTheHubShowsWhatKeepsTheWorkflowFromStarting(t *testing.T) 
 
 func TestWithoutAManifestWorkThereIsNothingToShow(t *testing.T) {
 	wf := assigned()
-	assert.Zero(t, decide(wf, gen.RemoteWorkflow(wf, cluster), nil))
+	assert.Zero(t, decide(wf, gen.RemoteWorkflow(wf, cluster), nil, ""))
 }
 
 func TestAReportIsShownAsItIs(t *testing.T) {
@@ -97,7 +97,7 @@ func TestAReportIsShownAsItIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(before)
-			out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()), started(metav1.ConditionTrue, "")), nil)
+			out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()), started(metav1.ConditionTrue, "")), nil, "")
 			assert.Equal(t, outcome{status: running()}, out)
 		})
 	}
@@ -113,7 +113,7 @@ func TestARefusedReportIsShownBesideWhatTheHubKnows(t *testing.T) {
 			wf := assigned(gen.WithHubStatus(phase, known))
 			before := runtime.DeepCopyJSON(wf.Object)
 			rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{}))
-			out := decide(wf, rw, nil)
+			out := decide(wf, rw, nil, "")
 			want := runtime.DeepCopyJSON(contract.Status(wf))
 			want["conditions"] = append(want["conditions"].([]any), refused(out.message))
 			assert.Equal(t, want, out.status)
@@ -122,12 +122,12 @@ func TestARefusedReportIsShownBesideWhatTheHubKnows(t *testing.T) {
 			assert.Equal(t, before, wf.Object, "what the cache holds must not change")
 
 			gen.WithHubStatus(phase, out.status)(wf)
-			assert.Equal(t, out.status, decide(wf, rw, nil).status, "the same refusal must not grow the status")
+			assert.Equal(t, out.status, decide(wf, rw, nil, "").status, "the same refusal must not grow the status")
 		})
 	}
 	t.Run("it has not started", func(t *testing.T) {
 		wf := assigned()
-		out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{})), nil)
+		out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{})), nil, "")
 		want := pendingWith(out.message)
 		want["conditions"] = []any{refused(out.message)}
 		assert.Equal(t, want, out.status)
@@ -180,7 +180,7 @@ func TestARunThatWasDeletedOnItsCluster(t *testing.T) {
 			if test.report != nil {
 				gen.WithReport(test.report)(rw)
 			}
-			out := decide(wf, rw, nil)
+			out := decide(wf, rw, nil, "")
 			assert.Equal(t, test.want, out.status)
 			assert.Equal(t, map[bool]hubcopy.Reason{true: ReasonRemoteDeleted}[test.event], out.reason)
 			assert.Equal(t, before, wf.Object, "what the cache holds must not change")
@@ -188,11 +188,29 @@ func TestARunThatWasDeletedOnItsCluster(t *testing.T) {
 	}
 }
 
-func TestADeletionDoesNotMakeUpForAReportThatIsRefused(t *testing.T) {
-	wf := assigned(gen.WithHubStatus("Running"))
-	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()), deletedAs(v1alpha1.ReasonDeletedUnfinished))
-	rw.Status.Report.WorkflowUID = "another"
-	assert.Equal(t, RefusedWrongWorkflow, decide(wf, rw, nil).refused.reason)
+func TestARunThatIsGoneEndsEvenIfItsReportIsRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		mod  gen.Mod
+		want string
+	}{
+		"it was deleted on its cluster":   {deletedAs(v1alpha1.ReasonDeletedUnfinished), "cluster cluster1: Workflow default/hello was deleted"},
+		"its RemoteWorkflow is withdrawn": {gen.Deleting(), "was deleted on the hub, and the run with it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned(gen.WithHubStatus("Running", map[string]any{"progress": "0/1"}))
+			rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Succeeded", "progress": "1/1"}), test.mod)
+			rw.Status.Report.WorkflowUID = "another"
+			out := decide(wf, rw, nil, "")
+			assert.Equal(t, RefusedWrongWorkflow, out.refused.reason)
+			assert.Equal(t, ReasonRemoteDeleted, out.reason)
+			assert.Equal(t, "Error", out.status["phase"])
+			assert.Contains(t, out.status["message"], test.want)
+			assert.Equal(t, "0/1", out.status["progress"], "nothing of the report is taken over")
+			conditions, _ := out.status["conditions"].([]any)
+			require.Len(t, conditions, 1)
+			assert.Equal(t, ConditionRefused, conditions[0].(map[string]any)["type"])
+		})
+	}
 }
 
 func TestWhatIsMissingInTheHubsCopyIsToldInACondition(t *testing.T) {
@@ -201,7 +219,7 @@ func TestWhatIsMissingInTheHubsCopyIsToldInACondition(t *testing.T) {
 	reported["offloadNodeStatusVersion"] = "fnv:1"
 	other := map[string]any{"type": "Completed", "status": "True"}
 	reported["conditions"] = []any{map[string]any{"type": ConditionIncomplete, "status": "True", "message": "from the cluster"}, other}
-	out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(reported)), nil)
+	out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(reported)), nil, "")
 
 	assert.NotContains(t, out.status, "offloadNodeStatusVersion")
 	assert.Equal(t, ReasonIncomplete, out.reason)
@@ -215,7 +233,7 @@ func TestWhatIsMissingIsToldOfARunThatWasDeletedToo(t *testing.T) {
 	wf := assigned()
 	reported := running()
 	reported["offloadNodeStatusVersion"] = "fnv:1"
-	out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(reported), deletedAs(v1alpha1.ReasonDeletedUnfinished)), nil)
+	out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(reported), deletedAs(v1alpha1.ReasonDeletedUnfinished)), nil, "")
 	assert.Equal(t, "Error", out.status["phase"])
 	assert.Len(t, out.status["conditions"], 1)
 }
@@ -237,7 +255,7 @@ func TestARunWhoseRemoteWorkflowSomebodyDeletedIsAnErrorUnlessItHadFinished(t *t
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(test.hub)
-			out := decide(wf, gen.RemoteWorkflow(wf, cluster, append(test.rw, gen.Deleting())...), nil)
+			out := decide(wf, gen.RemoteWorkflow(wf, cluster, append(test.rw, gen.Deleting())...), nil, "")
 			if test.wantPhase == nil {
 				assert.Nil(t, out.status)
 				return

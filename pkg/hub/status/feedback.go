@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -28,8 +29,8 @@ func fromFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 			mark += ": " + message
 		}
 		values["message"] = mark
-		return outcome{status: summary(onlyStatus(values))}
-	case isLost(work):
+		return outcome{status: wellFormed(summary(onlyStatus(values)))}
+	case wf.GetDeletionTimestamp().IsZero() && (isLost(work) || work == nil && !contract.IsPending(current)):
 		message := mark + ": the Workflow is gone from the cluster, or was never seen there"
 		status := map[string]any{"phase": contract.PhasePending, "message": message}
 		if current != "" {
@@ -60,6 +61,15 @@ func feedback(work *workv1.ManifestWork) map[string]string {
 		}
 	}
 	return values
+}
+
+// wellFormed drops the times if Argo's clients could not read them.
+func wellFormed(status map[string]any) map[string]any {
+	if checkForm(status, &wfv1.WorkflowStatus{}) != nil {
+		delete(status, "startedAt")
+		delete(status, "finishedAt")
+	}
+	return status
 }
 
 func onlyStatus(values map[string]string) map[string]string {

@@ -93,7 +93,7 @@ func TestFeedback(t *testing.T) {
 				test.hub(wf)
 			}
 			rw := gen.RemoteWorkflow(wf, cluster, gen.WithReporting(v1alpha1.ReportingFeedback))
-			out := decide(wf, rw, gen.ManifestWork(rw, test.work...))
+			out := decide(wf, rw, gen.ManifestWork(rw, test.work...), "")
 			assert.Equal(t, test.want, out.status)
 			assert.Equal(t, test.wantReason, out.reason)
 		})
@@ -101,14 +101,31 @@ func TestFeedback(t *testing.T) {
 }
 
 func TestFeedbackWithoutAManifestWork(t *testing.T) {
+	reporting := gen.WithReporting(v1alpha1.ReportingFeedback)
 	wf := assigned(gen.WithHubStatus("Running"))
-	assert.Zero(t, decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReporting(v1alpha1.ReportingFeedback)), nil))
+	out := decide(wf, gen.RemoteWorkflow(wf, cluster, reporting), nil, "")
+	assert.Equal(t, ReasonLost, out.reason, "nothing will be fed back any more")
+	assert.Equal(t, "Running", out.status["phase"])
+
+	wf = assigned()
+	assert.Empty(t, decide(wf, gen.RemoteWorkflow(wf, cluster, reporting), nil, "").reason, "it is yet to be created")
+	wf = assigned(gen.WithHubStatus("Running"), gen.Deleting())
+	assert.Zero(t, decide(wf, gen.RemoteWorkflow(wf, cluster, reporting), nil, ""), "it is meant to go")
 }
 
 func TestAReportDoesNotCountOnAClusterThatRunsNoAgent(t *testing.T) {
 	wf := assigned(gen.WithHubStatus("Running"))
 	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReporting(v1alpha1.ReportingFeedback), gen.WithReport(map[string]any{"phase": "Succeeded"}))
-	assert.Zero(t, decide(wf, rw, nil))
+	assert.Zero(t, decide(wf, rw, gen.ManifestWork(rw), ""))
+}
+
+func TestTimesThatAreNoneAreNotFedBack(t *testing.T) {
+	wf := assigned()
+	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReporting(v1alpha1.ReportingFeedback))
+	values := map[string]string{"hubUID": string(wf.GetUID()), "phase": "Running", "progress": "0/1", "startedAt": "yesterday"}
+	out := decide(wf, rw, gen.ManifestWork(rw, gen.WithFeedback(values)), "")
+	assert.Equal(t, "0/1", out.status["progress"])
+	assert.NotContains(t, out.status, "startedAt")
 }
 
 func TestFeedbackOfOtherTypesIsPassedOver(t *testing.T) {

@@ -4,11 +4,15 @@ package status
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/events"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,8 +27,13 @@ const staleDelay = 10 * time.Millisecond
 
 // Reconciler mirrors statuses.
 type Reconciler struct {
-	Client   client.Client
+	Client client.Client
+	// Live reads from the API server: that a run is lost is not concluded from a cache.
+	Live     client.Reader
 	Recorder events.EventRecorder
+
+	// written holds, by Workflow, the resourceVersion of the last write, whose echo needs no look.
+	written sync.Map
 }
 
 // Reconcile shows on the hub's copy what its cluster reports, in at most one write.
@@ -34,17 +43,24 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	rw, work, err := r.run(ctx, wf)
-	if err != nil || rw == nil {
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	out := decide(wf, rw, work)
+	if rw == nil {
+		return ctrl.Result{}, client.IgnoreNotFound(r.lost(ctx, wf))
+	}
+	noAgent, err := r.noAgent(ctx, rw)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	out := decide(wf, rw, work, noAgent)
 	if out.status == nil {
 		return ctrl.Result{}, nil
 	}
 	written, err := r.write(ctx, wf, out.status)
 	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || isTooLarge(err) {
 		// The API server will never take it: that is the cluster's fault, and trying again would not mend it.
-		out = refuse(wf, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)})
+		out = refuse(wf, rw, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)})
 		written, err = r.write(ctx, wf, out.status)
 	}
 	if apierrors.IsConflict(err) {
@@ -60,14 +76,42 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
+// lost ends a Workflow that was seen to run and whose RemoteWorkflow is gone, though it holds a finalizer of ours: somebody
+// removed it by force. Nothing will ever be reported of that run, and it is not made again.
+func (r *Reconciler) lost(ctx context.Context, wf *unstructured.Unstructured) error {
+	key, phase := runKey(wf), contract.Phase(wf)
+	if key.Namespace == "" || contract.IsPending(phase) || contract.IsFinished(phase) || !wf.GetDeletionTimestamp().IsZero() || hubcopy.IsForeign(wf) {
+		return nil
+	}
+	if err := r.Live.Get(ctx, key, &v1alpha1.RemoteWorkflow{}); !apierrors.IsNotFound(err) {
+		return err
+	}
+	status := copyOf(contract.Status(wf))
+	out := markDeleted(status, key.Namespace, &metav1.Condition{
+		Reason:             v1alpha1.ReasonVanishedUnfinished,
+		Message:            fmt.Sprintf("RemoteWorkflow %s is gone from the hub, so that no end can be reported any more", key.Name),
+		LastTransitionTime: metav1.Now(),
+	})
+	written, err := r.write(ctx, wf, out.status)
+	if err == nil && written {
+		r.tell(ctx, wf, out)
+	}
+	return hubcopy.IgnoreStale(err)
+}
+
+// runKey names the RemoteWorkflow and the ManifestWork of the Workflow's run; without namespace if it has none.
+func runKey(wf *unstructured.Unstructured) client.ObjectKey {
+	return client.ObjectKey{
+		Namespace: contract.AssignedCluster(wf),
+		Name:      contract.RemoteWorkflowName(wf.GetName(), wf.GetUID(), contract.Attempt(wf)),
+	}
+}
+
 // run returns the Workflow's RemoteWorkflow, nil if it has none, and its ManifestWork, nil if it has none.
 func (r *Reconciler) run(
 	ctx context.Context, wf *unstructured.Unstructured,
 ) (*v1alpha1.RemoteWorkflow, *workv1.ManifestWork, error) {
-	key := client.ObjectKey{
-		Namespace: contract.AssignedCluster(wf),
-		Name:      contract.RemoteWorkflowName(wf.GetName(), wf.GetUID(), contract.Attempt(wf)),
-	}
+	key := runKey(wf)
 	if key.Namespace == "" {
 		return nil, nil, nil
 	}
@@ -86,6 +130,34 @@ func (r *Reconciler) run(
 	return rw, work, nil
 }
 
+// noAgent returns why nobody starts the copy, "" if somebody does or has.
+func (r *Reconciler) noAgent(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (string, error) {
+	if rw.Spec.Reporting != v1alpha1.ReportingAgent || rw.Status.RemoteUID != "" {
+		return "", nil
+	}
+	addon := &addonv1beta1.ManagedClusterAddOn{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: rw.Namespace, Name: contract.AddonName}, addon)
+	if apierrors.IsNotFound(err) {
+		return fmt.Sprintf("the addon %s is not enabled there any more", contract.AddonName), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("get ManagedClusterAddOn: %w", err)
+	}
+	return unavailable(addon), nil
+}
+
+// unavailable returns why OCM does not hold the addon for available, "" if it does.
+func unavailable(addon *addonv1beta1.ManagedClusterAddOn) string {
+	available := meta.FindStatusCondition(addon.Status.Conditions, addonv1beta1.ManagedClusterAddOnConditionAvailable)
+	switch {
+	case available == nil:
+		return fmt.Sprintf("the addon %s has not been available yet", contract.AddonName)
+	case available.Status != metav1.ConditionTrue:
+		return fmt.Sprintf("the addon %s is not available: %s", contract.AddonName, available.Message)
+	}
+	return ""
+}
+
 // write writes the status, smaller by as many steps as it takes for the API server to accept it.
 func (r *Reconciler) write(ctx context.Context, wf *unstructured.Unstructured, status map[string]any) (bool, error) {
 	for steps := 0; ; {
@@ -94,8 +166,11 @@ func (r *Reconciler) write(ctx context.Context, wf *unstructured.Unstructured, s
 			return false, err
 		}
 		written, err := hubcopy.Write(ctx, r.Client, wf, status)
+		if written != "" {
+			r.written.Store(client.ObjectKeyFromObject(wf), written)
+		}
 		if !isTooLarge(err) || taken == len(shrinkSteps) {
-			return written, err
+			return written != "", err
 		}
 		steps = taken + 1
 	}

@@ -9,7 +9,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -22,7 +24,7 @@ import (
 func newReconciler(t *testing.T, objects ...client.Object) (*Reconciler, *fakehub.Hub) {
 	t.Helper()
 	hub := fakehub.New(t, nil, objects...)
-	return &Reconciler{Client: hub, Recorder: hub.Recorder}, hub
+	return &Reconciler{Client: hub, Live: hub.Live, Recorder: hub.Recorder}, hub
 }
 
 func run(t *testing.T, r *Reconciler, wf *unstructured.Unstructured) (ctrl.Result, error) {
@@ -220,4 +222,80 @@ func TestAWorkflowThatGoesWhileItIsWrittenIsNoError(t *testing.T) {
 	r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(running())))
 	hub.Fail("patch Workflow", apierrors.NewNotFound(contract.WorkflowGVR.GroupResource(), "hello"))
 	mustRun(t, r, wf)
+}
+
+func TestARunWhoseRemoteWorkflowWasRemovedByForceEnds(t *testing.T) {
+	running := assigned(gen.WithHubStatus("Running", map[string]any{"progress": "1/2"}))
+	t.Run("it ran", func(t *testing.T) {
+		wf := running.DeepCopy()
+		r, hub := newReconciler(t, wf)
+		mustRun(t, r, wf)
+		require.True(t, hub.Show(wf))
+		assert.Equal(t, "Error", contract.Phase(wf))
+		assert.Equal(t, "1/2", contract.Status(wf)["progress"])
+		assert.Contains(t, contract.Status(wf)["message"], "cluster cluster1: RemoteWorkflow "+runKey(wf).Name+" is gone from the hub")
+		assert.NotEmpty(t, contract.Status(wf)["finishedAt"])
+		assert.Len(t, hub.Events(), 1)
+	})
+	rw := gen.RemoteWorkflow(running, cluster)
+	for name, test := range map[string]struct {
+		wf   *unstructured.Unstructured
+		prep func(*fakehub.Hub)
+	}{
+		"only the cache does not show it": {running, func(hub *fakehub.Hub) { hub.Lag("get RemoteWorkflow") }},
+		"it has not been seen to run":     {assigned(gen.WithHubStatus("Pending")), nil},
+		"it has finished":                 {assigned(gen.WithHubStatus("Failed")), nil},
+		"it is being deleted":             {assigned(gen.WithHubStatus("Running"), gen.Deleting()), nil},
+		"somebody else wrote its status":  {assigned(gen.WithStatus("Running")), nil},
+		"it was never given to a cluster": {gen.Workflow("hello", gen.WithHubStatus("Running")), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := []client.Object{test.wf}
+			if test.prep != nil {
+				objects = append(objects, rw)
+			}
+			r, hub := newReconciler(t, objects...)
+			if test.prep != nil {
+				test.prep(hub)
+			}
+			mustRun(t, r, test.wf)
+			assert.Empty(t, hub.Writes())
+		})
+	}
+}
+
+func TestAWorkflowWaitsForTheAgentThatStartsIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		addon []client.Object
+		want  string
+	}{
+		"it is not enabled any more": {nil, "the addon argo-workflow-multicluster is not enabled there any more"},
+		"it has never been there": {[]client.Object{gen.ManagedClusterAddOn(cluster, func(obj client.Object) {
+			obj.(*addonv1beta1.ManagedClusterAddOn).Status.Conditions = nil
+		})}, "the addon argo-workflow-multicluster has not been available yet"},
+		"it is not available": {[]client.Object{gen.ManagedClusterAddOn(cluster,
+			gen.WithCondition(addonv1beta1.ManagedClusterAddOnConditionAvailable, metav1.ConditionFalse, "Lost", "no lease"))},
+			"the addon argo-workflow-multicluster is not available: no lease"},
+		"it is there": {[]client.Object{gen.ManagedClusterAddOn(cluster)}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned()
+			rw := gen.RemoteWorkflow(wf, cluster)
+			r, hub := newReconciler(t, append(test.addon, wf, rw, gen.ManifestWork(rw))...)
+			mustRun(t, r, wf)
+			require.True(t, hub.Show(wf))
+			if test.want == "" {
+				assert.Empty(t, hub.Writes())
+				return
+			}
+			message := "cluster cluster1: waiting for the agent that starts the Workflow: " + test.want
+			assert.Equal(t, map[string]any{"phase": "Pending", "message": message}, contract.Status(wf))
+			assert.Equal(t, []string{"Warning AgentUnavailable " + message}, hub.Events())
+
+			rw.Status.RemoteUID = "remote"
+			why, err := r.noAgent(t.Context(), rw)
+			require.NoError(t, err)
+			assert.Empty(t, why, "what has been started needs nobody to start it")
+		})
+	}
 }

@@ -1,34 +1,62 @@
 package status
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
 func TestTheEchoOfOurOwnWritesIsDropped(t *testing.T) {
-	before := gen.Workflow("hello", gen.WithHubStatus("Running"))
-	edited := before.DeepCopy()
-	edited.SetLabels(map[string]string{"edited": "by the user"})
-	ours := gen.Workflow("hello", gen.WithHubStatus("Succeeded"))
-	bare := gen.Workflow("hello")
-
-	update := func(from, to *unstructured.Unstructured) bool {
-		return notOurWrites.Update(event.UpdateEvent{ObjectOld: from, ObjectNew: to})
+	wf := assigned(gen.WithHubStatus("Pending"))
+	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
+	r, hub := newReconciler(t, wf, rw, gen.ManifestWork(rw))
+	passes := func(before, after *unstructured.Unstructured) bool {
+		return r.notOurWrites().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after})
 	}
-	assert.False(t, update(before, ours), "our write")
-	assert.False(t, update(bare, before), "our first write")
-	assert.True(t, update(before, edited), "a user's edit")
-	assert.True(t, update(bare, bare), "a resync")
-	assert.True(t, notOurWrites.Create(event.CreateEvent{Object: before}), "the start of the manager")
-	assert.False(t, notOurWrites.Delete(event.DeleteEvent{Object: before}), "there is nothing left to write")
+	mustRun(t, r, wf)
+	echo := wf.DeepCopy()
+	require.True(t, hub.Show(echo))
+	require.Equal(t, "Running", contract.Phase(echo))
+	assert.False(t, passes(wf, echo))
+	assert.True(t, passes(wf, wf), "a resync")
+
+	// Somebody replaces the Workflow with an export of it, in which hash and status agree.
+	replaced := wf.DeepCopy()
+	replaced.SetResourceVersion(echo.GetResourceVersion() + "1")
+	assert.True(t, passes(echo, replaced))
+
+	assert.True(t, r.notOurWrites().Create(event.CreateEvent{Object: wf}), "the start of the manager")
+	assert.False(t, r.notOurWrites().Delete(event.DeleteEvent{Object: wf}), "there is nothing left to write")
+	assert.True(t, passes(wf, echo), "of what is gone nothing is remembered")
+}
+
+func TestAnAddonThatComesOrGoesWakesWhatItsAgentHasNotStarted(t *testing.T) {
+	waiting, started := gen.Workflow("waiting"), gen.Workflow("started")
+	r, hub := newReconciler(t, gen.RemoteWorkflow(waiting, cluster), gen.RemoteWorkflow(started, cluster, gen.WithRemoteUID("remote")),
+		gen.RemoteWorkflow(gen.Workflow("elsewhere"), "cluster2"))
+	before := gen.ManagedClusterAddOn(cluster)
+	assert.Equal(t, []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(waiting)}}, r.unstarted(t.Context(), before))
+	hub.Fail("list RemoteWorkflow", errors.New("down"))
+	assert.Empty(t, r.unstarted(t.Context(), before))
+
+	after := before.DeepCopy()
+	after.Annotations = map[string]string{"any": "thing"}
+	assert.False(t, availability.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}))
+	after.Status.Conditions = nil
+	assert.True(t, availability.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}))
+	assert.True(t, availability.Delete(event.DeleteEvent{Object: before}))
 }
 
 func TestOfAManifestWorkOnlyNewsMatters(t *testing.T) {

@@ -33,7 +33,7 @@ func TestTheStatusesOfArgoVersionsArriveAsTheyAre(t *testing.T) {
 			wf := gen.Workflow("everything", gen.WithAssignment("cluster1"))
 			wf.Object["spec"] = reported.Object["spec"]
 
-			out := decide(wf, gen.RemoteWorkflow(wf, "cluster1", gen.WithReport(contract.Status(reported))), nil)
+			out := decide(wf, gen.RemoteWorkflow(wf, "cluster1", gen.WithReport(contract.Status(reported))), nil, "")
 
 			assertSameJSON(t, contract.Status(reported), out.status)
 			assert.Empty(t, out.reason)
@@ -49,7 +49,7 @@ func TestFieldsThatNoVersionOfArgoHasYetArriveAsTheyAre(t *testing.T) {
 	}
 	wf := gen.Workflow("everything", gen.WithAssignment("cluster1"))
 
-	out := decide(wf, gen.RemoteWorkflow(wf, "cluster1", gen.WithReport(status)), nil)
+	out := decide(wf, gen.RemoteWorkflow(wf, "cluster1", gen.WithReport(status)), nil, "")
 
 	// The raw artifact of the real Workflow's arguments is data, not a location.
 	assertSameJSON(t, status, out.status)
