@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
 // Options configure the agent.
@@ -58,6 +60,9 @@ func (o Options) Validate() error {
 	}
 	if problems := validation.IsValidLabelValue(o.InstanceID); len(problems) > 0 {
 		errs = append(errs, fmt.Errorf("--argo-instance-id %q is not a label value: %s", o.InstanceID, problems[0]))
+	}
+	if o.InstanceID == contract.InstanceIDGate {
+		errs = append(errs, fmt.Errorf("--argo-instance-id must not be %s: that keeps Workflows from starting", contract.InstanceIDGate))
 	}
 	if o.Concurrency < 1 {
 		errs = append(errs, errors.New("--concurrency must be at least 1"))

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/rest"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
 func validOptions() Options {
@@ -31,6 +33,12 @@ func TestOptionsNameTheFlagsToCorrect(t *testing.T) {
 	} {
 		assert.ErrorContains(t, err, flag)
 	}
+}
+
+func TestTheGateIsNoInstanceIDOfAController(t *testing.T) {
+	options := validOptions()
+	options.InstanceID = contract.InstanceIDGate
+	require.ErrorContains(t, options.Validate(), "--argo-instance-id")
 }
 
 // asked is an API server that answers every request with the status, and says when it was first asked for the path.

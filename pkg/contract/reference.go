@@ -38,6 +38,11 @@ func ReferenceTo(rw *v1alpha1.RemoteWorkflow) Reference {
 	}
 }
 
+// AnnotationsTo returns the annotations of ReferenceTo.
+func AnnotationsTo(rw *v1alpha1.RemoteWorkflow) map[string]string {
+	return ReferenceTo(rw).annotations()
+}
+
 // ReferenceOf returns the reference that a copy carries; fields that it lacks or that do not parse are zero.
 func ReferenceOf(wf *unstructured.Unstructured) Reference {
 	annotations := wf.GetAnnotations()

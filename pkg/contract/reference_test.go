@@ -24,7 +24,13 @@ func TestACopyCarriesTheReferenceToItsRemoteWorkflow(t *testing.T) {
 		Attempt:        3,
 	}
 	assert.Equal(t, want, contract.ReferenceTo(rw))
-	assert.Equal(t, want, contract.ReferenceOf(gen.Copy(wf, rw)))
+	copied := gen.Copy(wf, rw)
+	assert.Equal(t, want, contract.ReferenceOf(copied))
+	assert.Subset(t, copied.GetAnnotations(), contract.AnnotationsTo(rw))
+
+	bare := gen.Workflow("hello", gen.WithLabels(map[string]string{contract.LabelCluster: "cluster1"}))
+	bare.SetAnnotations(contract.AnnotationsTo(rw))
+	assert.Equal(t, want, contract.ReferenceOf(bare))
 }
 
 func TestReferenceOfAWorkflowThatIsNotACopyIsZero(t *testing.T) {

@@ -16,22 +16,41 @@ import (
 // maxReasonLength is how many characters of the hub's refusal a condition takes over.
 const maxReasonLength = 512
 
+// extent is how much of a status is reported, from all to nothing.
+type extent int
+
+const (
+	// whole is the status with its summary.
+	whole extent = iota
+	// summaryOnly is the summary.
+	summaryOnly
+	// outlineOnly is no more of the summary than the end of a run takes: the phase and the times.
+	outlineOnly
+	// conditionsOnly leaves the status on the hub as it is.
+	conditionsOnly
+)
+
 // refusal is a report that the hub did not take. It keeps the agent from sending the like again and again.
 type refusal struct {
 	reason, message string
 	// size is that of the refused report, encoded, and version the copy's it was made from.
 	size    int
 	version string
+	// left is what is reported instead.
+	left extent
 }
 
-// refusalOf returns the refusal that an answer of the hub's API server amounts to, or nil.
-func refusalOf(err error, size int, version string) *refusal {
+// refusalOf returns the refusal that an answer of the hub's API server to a report of this extent amounts to, or nil:
+// conditions alone cannot be made less.
+func refusalOf(err error, sent extent, size int, version string) *refusal {
 	r := &refusal{message: cut(fmt.Sprint(err), maxReasonLength), size: size, version: version}
 	switch {
+	case sent == conditionsOnly:
+		return nil
 	case isTooLarge(err):
-		r.reason = v1alpha1.ReasonReportTooLarge
+		r.reason, r.left = v1alpha1.ReasonReportTooLarge, max(sent+1, summaryOnly)
 	case apierrors.IsInvalid(err):
-		r.reason = v1alpha1.ReasonReportRejected
+		r.reason, r.left = v1alpha1.ReasonReportRejected, max(sent+1, outlineOnly)
 	default:
 		return nil
 	}
@@ -46,34 +65,46 @@ func isTooLarge(err error) bool {
 		strings.Contains(err.Error(), "message larger than max"))
 }
 
-// covers reports whether a report of this size, made from this version of the copy, would be refused again.
-func (r *refusal) covers(size int, version string) bool {
+// of returns the refusal if a report of this size, made from this version of the copy, would meet it again, else nil.
+func (r *refusal) of(size int, version string) *refusal {
 	switch {
-	case r == nil:
-		return false
-	case r.reason == v1alpha1.ReasonReportTooLarge:
-		return size >= r.size
+	case r == nil,
+		r.reason == v1alpha1.ReasonReportTooLarge && size < r.size,
+		r.reason == v1alpha1.ReasonReportRejected && version != r.version:
+		return nil
 	}
-	return version == r.version
+	return r
 }
 
-// compose returns what the RemoteWorkflow's status becomes with a report of the copy. What the report claims to speak
-// of comes from the copy itself: it is for the hub to compare. The times of the conditions are still to be set.
+// extent returns how much of a status is reported in the face of the refusal, which may be nil.
+func (r *refusal) extent() extent {
+	if r == nil {
+		return whole
+	}
+	return r.left
+}
+
+// compose returns what the RemoteWorkflow's status becomes with a report of the copy. The report speaks of the run that
+// the RemoteWorkflow stands for: the copy is that run by its UID, whatever has become of its annotations. The times of
+// the conditions are still to be set.
 //
-// Without a status there are only the conditions. A status that is too large leaves the summary; where even that was
-// rejected, the conditions say so and the rest stays as it is.
+// Without a status there are only the conditions.
 func compose(
 	rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, data []byte, refused *refusal,
 ) v1alpha1.RemoteWorkflowStatus {
 	into := *rw.Status.DeepCopy()
 	status := contract.Status(wf)
-	if len(status) == 0 || (refused != nil && refused.reason == v1alpha1.ReasonReportRejected) {
+	if len(status) == 0 || refused.extent() == conditionsOnly {
 		return into
 	}
+	if refused.extent() == outlineOnly {
+		status = map[string]any{"phase": status["phase"], "startedAt": status["startedAt"], "finishedAt": status["finishedAt"]}
+	}
 	summarize(&into, status)
-	ref := contract.ReferenceOf(wf)
-	into.Report = &v1alpha1.Report{WorkflowUID: ref.UID, Attempt: ref.Attempt, RemoteUID: wf.GetUID(), Data: data}
-	if refused != nil {
+	into.Report = &v1alpha1.Report{
+		WorkflowUID: rw.Spec.WorkflowRef.UID, Attempt: rw.Spec.Attempt, RemoteUID: wf.GetUID(), Data: data,
+	}
+	if refused.extent() != whole {
 		into.Report.Data = []byte{}
 	}
 	return into
@@ -87,12 +118,19 @@ func reported(refused *refusal) metav1.Condition {
 			Message: "the whole status is reported",
 		}
 	}
-	message := "the hub rejects the status: " + refused.message
+	message := "the hub rejects the status"
 	if refused.reason == v1alpha1.ReasonReportTooLarge {
-		message = "the status is too large for the hub, only a summary is reported: " + refused.message
+		message = "the status is too large for the hub"
+	}
+	switch refused.left {
+	case summaryOnly:
+		message += ", only a summary is reported"
+	case outlineOnly:
+		message += ", only its phase and times are reported"
 	}
 	return metav1.Condition{
-		Type: v1alpha1.ConditionReported, Status: metav1.ConditionFalse, Reason: refused.reason, Message: message,
+		Type: v1alpha1.ConditionReported, Status: metav1.ConditionFalse, Reason: refused.reason,
+		Message: message + ": " + refused.message,
 	}
 }
 

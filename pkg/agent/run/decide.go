@@ -55,7 +55,7 @@ type decision struct {
 func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
 	switch {
 	case !rw.DeletionTimestamp.IsZero():
-		if isRun(rw, wf) {
+		if isRun(rw, wf) || wasRun(rw, wf) {
 			return decision{action: release}
 		}
 		return decision{action: wait}
@@ -76,7 +76,7 @@ func decideUnclaimed(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured)
 		return decision{action: wait}
 	case contract.ReferenceOf(wf) != contract.ReferenceTo(rw):
 		return notOurs(rw)
-	case isDeleted(wf):
+	case isDeleted(wf) && !wasRun(rw, wf):
 		return decision{action: wait}
 	}
 	return decision{action: claim}
@@ -123,9 +123,15 @@ func decideRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now t
 }
 
 // isRun reports whether wf is the copy that the RemoteWorkflow records. The UID alone says so: it was recorded when
-// the reference matched, and a label that somebody removed since does not make it another Workflow.
+// the reference matched, and a label or annotation that somebody changed since does not make it another Workflow.
 func isRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
 	return wf != nil && rw.Status.RemoteUID != "" && wf.GetUID() == rw.Status.RemoteUID
+}
+
+// wasRun reports whether wf is a copy that the agent guarded for a RemoteWorkflow which has been lost since, by force or with a
+// restored hub, and made again: the run is none but this one, whatever is being done with it.
+func wasRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
+	return wf != nil && rw.Status.RemoteUID == "" && hasFinalizer(wf) && contract.ReferenceOf(wf) == contract.ReferenceTo(rw)
 }
 
 func isGated(wf *unstructured.Unstructured) bool {
@@ -133,9 +139,9 @@ func isGated(wf *unstructured.Unstructured) bool {
 }
 
 // isGuarded reports whether the run can neither vanish unreported nor drop out of the agent's sight, which is
-// restricted by label.
+// restricted by label and follows an annotation. The rest of the reference is for whoever else reads it.
 func isGuarded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
-	return hasFinalizer(wf) && wf.GetLabels()[contract.LabelCluster] == rw.Namespace
+	return hasFinalizer(wf) && contract.ReferenceOf(wf) == contract.ReferenceTo(rw)
 }
 
 func hasFinalizer(wf *unstructured.Unstructured) bool {

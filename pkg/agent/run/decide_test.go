@@ -60,6 +60,13 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed), wf: newCopy(t, ungated, inPhase("Running")), want: start},
 		"a run that lost its label is brought back into sight": {
 			rw: newRemote(claimed), wf: newCopy(t, opened, unlabeled, inPhase("Running")), want: start},
+		"a run that lost an annotation is brought back into sight": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, unannotated(contract.AnnotationRemoteWorkflow), inPhase("Running")), want: start},
+		"a run whose reference was changed gets it back": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, annotated(contract.AnnotationAttempt, otherAttempt)), want: start},
+		"a finished run is let go whatever its annotations": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, annotated(contract.AnnotationHubUID, otherUID), inPhase("Succeeded")), want: report,
+			conditions: []string{startedTrue}, release: true},
 		"a re-created copy never starts, and the hub is told that the run is gone": {
 			rw: newRemote(claimedFor(otherUID), showing("Running")), wf: newCopy(t), want: tell, conditions: []string{vanished}},
 		"a re-created copy of a finished run never starts": {
@@ -109,6 +116,12 @@ func TestDecide(t *testing.T) {
 		"nothing is claimed for a RemoteWorkflow that goes": {rw: newRemote(remoteGoing), wf: newCopy(t), want: wait},
 		"nothing foreign is touched for a RemoteWorkflow that goes": {
 			rw: newRemote(claimedFor(otherUID), remoteGoing), wf: newCopy(t, opened), want: wait},
+		"a copy that was started for a lost RemoteWorkflow is the run, even if it is going": {
+			rw: newRemote(), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: claim},
+		"a copy that was started for a lost RemoteWorkflow is let go with the next": {
+			rw: newRemote(remoteGoing), wf: newCopy(t, opened, deletedAt(justNow)), want: release},
+		"a copy of another Workflow is not let go": {
+			rw: newRemote(remoteGoing), wf: newCopy(t, opened, annotated(contract.AnnotationHubUID, otherUID)), want: wait},
 		"nothing is told about a RemoteWorkflow that goes": {rw: newRemote(claimed, remoteGoing), want: wait},
 	}
 	for name, test := range tests {

@@ -12,10 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllertest"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -153,6 +156,21 @@ func (e *env) tryReconcile() (reconcile.Result, error) {
 	return e.Reconcile(e.t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(newRemote())})
 }
 
+// reconcileAfter reconciles what a change of the copy, seen on the managed cluster, leads to.
+func (e *env) reconcileAfter(before, after *unstructured.Unstructured) {
+	e.t.Helper()
+	queue := &controllertest.Queue{TypedInterface: workqueue.NewTyped[reconcile.Request]()}
+	defer queue.ShutDown()
+	workflowHandler(testCluster).Update(e.t.Context(),
+		event.TypedUpdateEvent[*unstructured.Unstructured]{ObjectOld: before, ObjectNew: after}, queue)
+	for queue.Len() > 0 {
+		request, _ := queue.Get()
+		_, err := e.Reconcile(e.t.Context(), request)
+		require.NoError(e.t, err)
+		queue.Done(request)
+	}
+}
+
 // remote returns the RemoteWorkflow as the hub has it.
 func (e *env) remote() *v1alpha1.RemoteWorkflow {
 	e.t.Helper()
@@ -201,6 +219,16 @@ func (e *env) requireReported() {
 	require.NoError(e.t, err)
 	assert.Equal(e.t, contract.Status(wf), status)
 	assert.Equal(e.t, contract.Phase(wf), rw.Status.Phase)
+}
+
+// requireReportOfTheRun requires that the report says to be of the run that the RemoteWorkflow stands for.
+func (e *env) requireReportOfTheRun() {
+	e.t.Helper()
+	rw := e.remote()
+	require.NotNil(e.t, rw.Status.Report)
+	assert.Equal(e.t, rw.Spec.WorkflowRef.UID, rw.Status.Report.WorkflowUID)
+	assert.Equal(e.t, rw.Spec.Attempt, rw.Status.Report.Attempt)
+	assert.Equal(e.t, testUID, rw.Status.Report.RemoteUID)
 }
 
 // count returns the value of a counter, with this label if it has one; 0 if it has not counted yet.

@@ -116,6 +116,24 @@ func annotated(key, value string) workflowMod {
 	}
 }
 
+func unannotated(key string) workflowMod {
+	return func(wf *unstructured.Unstructured) {
+		unstructured.RemoveNestedField(wf.Object, "metadata", "annotations", key)
+	}
+}
+
+// referenceEdits are edits of a copy's annotations, each of which breaks its reference.
+func referenceEdits() map[string]workflowMod {
+	edits := map[string]workflowMod{
+		"all are removed": func(wf *unstructured.Unstructured) { wf.SetAnnotations(nil) },
+	}
+	for key := range contract.AnnotationsTo(newRemote()) {
+		edits[key+" is removed"] = unannotated(key)
+		edits[key+" is changed"] = annotated(key, "7")
+	}
+	return edits
+}
+
 func deletedAt(at time.Time) workflowMod {
 	return func(wf *unstructured.Unstructured) {
 		wf.SetDeletionTimestamp(&metav1.Time{Time: at})

@@ -97,7 +97,7 @@ func precondition(wf *unstructured.Unstructured) map[string]any {
 }
 
 // startPatch adds the finalizer beside those of others, removes the gate or replaces it by the instance id of the
-// cluster's own Argo controller, and restores the label by which the agent finds the copy.
+// cluster's own Argo controller, and restores the reference by which the agent finds the copy.
 func startPatch(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, instanceID string) map[string]any {
 	metadata := precondition(wf)
 	if !hasFinalizer(wf) {
@@ -110,7 +110,7 @@ func startPatch(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, inst
 			labels[contract.LabelInstanceID] = instanceID
 		}
 	}
-	metadata["labels"] = labels
+	metadata["labels"], metadata["annotations"] = labels, contract.AnnotationsTo(rw)
 	return map[string]any{"metadata": metadata}
 }
 

@@ -37,6 +37,10 @@ func TestAGatedCopyIsClaimedAndThenStarted(t *testing.T) {
 		"uid": string(testUID), "resourceVersion": "1",
 		"finalizers": []any{"example.com/of-another", contract.FinalizerReport},
 		"labels":     map[string]any{contract.LabelInstanceID: nil, contract.LabelCluster: testCluster},
+		"annotations": map[string]any{
+			contract.AnnotationRemoteWorkflow: "demo-0123", contract.AnnotationHubID: "hub-id", contract.AnnotationAttempt: "1",
+			contract.AnnotationHubNamespace: "default", contract.AnnotationHubName: "demo", contract.AnnotationHubUID: "hub-uid",
+		},
 	}}}, e.managedWrites)
 	assert.Equal(t, testUID, e.remote().Status.RemoteUID)
 	assert.NotContains(t, e.workflow().GetLabels(), contract.LabelInstanceID)
@@ -150,15 +154,17 @@ func TestWhatIsNotUrgentIsReportedWhenItsTurnComes(t *testing.T) {
 	assert.NotContains(t, e.hubWrites[1]["status"], "conditions", "what has not changed is not sent")
 }
 
-func TestAReportSpeaksOfTheCopyThatItWasMadeFrom(t *testing.T) {
-	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running"),
-		annotated(contract.AnnotationHubUID, "claimed-by-the-copy"), annotated(contract.AnnotationAttempt, "9")))
-	e.reconcile()
-	report := e.remote().Status.Report
-	require.NotNil(t, report)
-	assert.EqualValues(t, "claimed-by-the-copy", report.WorkflowUID)
-	assert.EqualValues(t, 9, report.Attempt)
-	assert.Equal(t, testUID, report.RemoteUID)
+func TestAReportSpeaksOfTheRunWhateverBecameOfTheCopysAnnotations(t *testing.T) {
+	for name, edit := range referenceEdits() {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, edit, inPhase("Succeeded")))
+			e.reconcile()
+			e.requireReported()
+			e.requireReportOfTheRun()
+			e.reconcile()
+			assert.NotContains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+		})
+	}
 }
 
 func TestACacheThatShowsWhatTheAgentHasReplacedIsNotActedOn(t *testing.T) {
@@ -224,6 +230,64 @@ func TestARunThatLostItsLabelIsFoundAndBroughtBack(t *testing.T) {
 	assert.Empty(t, e.hubWrites)
 	assert.Equal(t, testCluster, e.workflow().GetLabels()[contract.LabelCluster])
 	assert.Zero(t, e.count("gates_opened_total"), "it ran all the time")
+}
+
+func TestARunWhoseAnnotationsWereEditedIsBroughtBack(t *testing.T) {
+	for name, edit := range referenceEdits() {
+		t.Run(name, func(t *testing.T) {
+			// As after a restart: nothing but the RemoteWorkflow leads to the run.
+			e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, edit, inPhase("Running")))
+			e.reconcile()
+			assert.Empty(t, e.hubWrites)
+			assert.Equal(t, contract.ReferenceTo(e.remote()), contract.ReferenceOf(e.workflow()))
+			assert.Len(t, e.managedWrites, 1)
+			assert.Zero(t, e.count("gates_opened_total"), "it ran all the time")
+			assert.Empty(t, e.said())
+
+			e.reconcile()
+			e.requireReportOfTheRun()
+			assert.Len(t, e.managedWrites, 1)
+		})
+	}
+}
+
+func TestTheEndOfARunIsSeenThoughItsAnnotationsWereEdited(t *testing.T) {
+	for name, edit := range referenceEdits() {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running")))
+			e.reconcile()
+			seen := e.workflow()
+			watch := func() {
+				before := seen
+				seen = e.workflow()
+				e.reconcileAfter(before, seen)
+			}
+			e.change(edit)
+			watch()
+			watch() // what the agent has made of it
+			e.change(inPhase("Succeeded"))
+			watch()
+			e.requireReported()
+			e.requireReportOfTheRun()
+			e.reconcile() // the echo of the report from the hub
+			assert.NotContains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+		})
+	}
+}
+
+func TestAGatedCopyWhoseAnnotationsWereEditedIsLeftAlone(t *testing.T) {
+	for name, edit := range referenceEdits() {
+		t.Run(name, func(t *testing.T) {
+			for _, rw := range []*v1alpha1.RemoteWorkflow{newRemote(), newRemote(claimed)} {
+				e := newEnv(t, rw, newCopy(t, edit))
+				e.reconcile()
+				assert.Empty(t, e.managedWrites)
+				started := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted)
+				require.NotNil(t, started)
+				assert.Equal(t, v1alpha1.ReasonNotOurs, started.Reason)
+			}
+		})
+	}
 }
 
 func TestACopyThatRunsWithoutTheAgentBecomesTheRun(t *testing.T) {
@@ -398,22 +462,105 @@ func TestAStatusThatFitsAgainIsReportedInFull(t *testing.T) {
 	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionReported))
 }
 
-func TestARejectedStatusIsToldAndNotTriedAgain(t *testing.T) {
-	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Succeeded")))
-	e.hubFails = func(patch []byte) error {
-		if strings.Contains(string(patch), `"phase"`) {
+// invalidWith answers a patch that has the text as the hub's API server does when the RemoteWorkflow's schema forbids it.
+func invalidWith(text string) func([]byte) error {
+	return func(patch []byte) error {
+		if strings.Contains(string(patch), text) {
 			return apierrors.NewInvalid(v1alpha1.GroupVersion.WithKind("RemoteWorkflow").GroupKind(), "demo", nil)
 		}
 		return nil
 	}
+}
+
+func TestARejectedStatusLeavesItsPhaseAndTimes(t *testing.T) {
+	running := map[string]any{
+		"phase": "Running", "progress": "1/2", "message": "half", "startedAt": "2030-05-01T11:59:00Z",
+		"nodes": map[string]any{"a": map[string]any{"phase": "Running"}},
+	}
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, withStatus(running)))
 	e.reconcile()
-	assert.Len(t, e.hubWrites, 2)
+	e.requireReported()
+	e.hubFails = invalidWith(`"progress":"`)
+	e.change(withStatus(map[string]any{
+		"phase": "Succeeded", "progress": "no end of it", "message": "done", "startedAt": "2030-05-01T11:59:00Z", "finishedAt": "2030-05-01T12:00:00Z",
+		"nodes": map[string]any{"a": map[string]any{"phase": "Succeeded"}},
+	}))
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 3, "one report, one refused, one without what may be refused")
+	rw := e.remote()
+	assert.Equal(t, "Succeeded", rw.Status.Phase)
+	assert.True(t, testNow.Add(-time.Minute).Equal(rw.Status.StartedAt.Time))
+	assert.True(t, testNow.Equal(rw.Status.FinishedAt.Time))
+	assert.Empty(t, rw.Status.Progress)
+	assert.Empty(t, rw.Status.Message)
+	assert.Empty(t, rw.Status.Nodes)
+	e.requireReportOfTheRun()
+	assert.NotNil(t, rw.Status.Report.Data, "the CRD requires the field")
+	assert.Empty(t, rw.Status.Report.Data)
+	reported := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionReported)
+	require.NotNil(t, reported)
+	assert.Equal(t, metav1.ConditionFalse, reported.Status)
+	assert.Equal(t, v1alpha1.ReasonReportRejected, reported.Reason)
+	assert.Contains(t, reported.Message, "the hub rejects the status, only its phase and times are reported: ")
+	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport, "until the hub is seen to hold it")
+
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 3, "it is not tried again and again")
+	assert.NotContains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+	assert.Equal(t, 1, e.count("reports_total", "rejected"))
+	assert.Len(t, e.said(), 1)
+}
+
+func TestAStatusThatIsTooLargeAndWhoseSummaryIsRejectedLeavesItsPhaseAndTimes(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, withStatus(map[string]any{"phase": "Failed", "message": "long"})))
+	e.hubFails = func(patch []byte) error {
+		if strings.Contains(string(patch), `"data":"H4sI`) {
+			return apierrors.NewRequestEntityTooLargeError("limit")
+		}
+		return invalidWith(`"message":"long"`)(patch)
+	}
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 3)
+	assert.Equal(t, "Failed", e.remote().Status.Phase)
+	e.requireReportOfTheRun()
+	e.reconcile()
+	assert.NotContains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+	assert.Len(t, e.said(), 2)
+}
+
+func TestAStatusThatIsAcceptedAgainIsReportedInFull(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, withStatus(map[string]any{"phase": "Running", "progress": "no end of it"})))
+	e.hubFails = invalidWith("no end of it")
+	e.reconcile()
+	assert.Equal(t, "Running", e.remote().Status.Phase)
+	e.change(withStatus(map[string]any{"phase": "Succeeded", "progress": "1/1"}))
+	e.reconcile()
+	e.requireReported()
+	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionReported))
+}
+
+func TestAStatusWhoseVeryPhaseIsRejectedIsToldAndNotTriedAgain(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Succeeded")))
+	e.hubFails = invalidWith(`"phase"`)
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 3)
+	assert.Nil(t, e.remote().Status.Report)
 	reported := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionReported)
 	require.NotNil(t, reported)
 	assert.Equal(t, v1alpha1.ReasonReportRejected, reported.Reason)
+	assert.Contains(t, reported.Message, "the hub rejects the status: ")
 	e.reconcile()
-	assert.Len(t, e.hubWrites, 2)
+	assert.Len(t, e.hubWrites, 3)
 	assert.NotContains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+}
+
+func TestConditionsThatAreRejectedAreAnError(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Succeeded")))
+	e.hubFails = invalidWith(`{`)
+	_, err := e.tryReconcile()
+	require.ErrorContains(t, err, "report")
+	assert.Len(t, e.hubWrites, 3)
+	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
 }
 
 func TestErrorsOfTheAPIServersAreReturnedWithWhatWasTried(t *testing.T) {

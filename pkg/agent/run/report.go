@@ -37,10 +37,7 @@ func (r *Reconciler) report(
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	refused := known.refusal
-	if !refused.covers(len(data), wf.GetResourceVersion()) {
-		refused = nil
-	}
+	refused := known.refusal.of(len(data), wf.GetResourceVersion())
 	status := compose(rw, wf, data, refused)
 	setConditions(&status, conditionsWith(next, wf, refused), metav1.NewTime(now))
 	if equality.Semantic.DeepEqual(status, rw.Status) {
@@ -56,7 +53,7 @@ func (r *Reconciler) report(
 	return r.send(ctx, rw, wf, next, status, len(data))
 }
 
-// send writes a report. What the hub refuses is sent once more, without that part.
+// send writes a report. What the hub refuses is sent once more, without what it may have been refused for.
 func (r *Reconciler) send(
 	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
 	status v1alpha1.RemoteWorkflowStatus, encoded int,
@@ -73,7 +70,8 @@ func (r *Reconciler) send(
 		known.reported = version
 		return reconcile.Result{}, nil
 	}
-	if refused := refusalOf(err, encoded, version); refused != nil && !known.refusal.covers(encoded, version) {
+	sent := known.refusal.of(encoded, version).extent()
+	if refused := refusalOf(err, sent, encoded, version); refused != nil {
 		known.refusal = refused
 		log.FromContext(ctx).Info("the hub refuses the report", "reason", refused.reason, "bytes", encoded, "answer", refused.message)
 		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "ReportRefused", "Report", "%s", reported(refused).Message)

@@ -24,13 +24,6 @@ const patience = 10 * 365 * 24 * time.Hour
 // SetupWithManager adds the reconciler to the manager of the managed cluster with this name. RemoteWorkflows come from
 // the hub's cache. Both sides are watched; nothing is polled.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, hub cache.Cache, cluster string, options controller.Options) error {
-	ofWorkflow := func(_ context.Context, wf *unstructured.Unstructured) []reconcile.Request {
-		name := wf.GetAnnotations()[contract.AnnotationRemoteWorkflow]
-		if name == "" {
-			return nil
-		}
-		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: cluster, Name: name}}}
-	}
 	options.CacheSyncTimeout = patience
 	// The agent sets itself up again in the same process when its credentials for the hub are rotated.
 	options.SkipNameValidation = ptr.To(true)
@@ -38,8 +31,20 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, hub cache.Cache, cluster
 		Named("run").
 		WatchesRawSource(source.Kind(hub, &v1alpha1.RemoteWorkflow{},
 			&handler.TypedEnqueueRequestForObject[*v1alpha1.RemoteWorkflow]{})).
-		WatchesRawSource(source.Kind(mgr.GetCache(), contract.NewWorkflow(),
-			handler.TypedEnqueueRequestsFromMapFunc(ofWorkflow))).
+		WatchesRawSource(source.Kind(mgr.GetCache(), contract.NewWorkflow(), workflowHandler(cluster))).
 		WithOptions(options).
 		Complete(r)
+}
+
+// workflowHandler maps a copy to its RemoteWorkflow by annotation. It maps what the copy was before as well, so that the
+// agent learns of an edit of that very annotation, and restores it. One that the agent has not seen does no harm
+// either: when it starts, it looks after every RemoteWorkflow, and finds the run by its name and UID.
+func workflowHandler(cluster string) handler.TypedEventHandler[*unstructured.Unstructured, reconcile.Request] {
+	return handler.TypedEnqueueRequestsFromMapFunc(func(_ context.Context, wf *unstructured.Unstructured) []reconcile.Request {
+		name := wf.GetAnnotations()[contract.AnnotationRemoteWorkflow]
+		if name == "" {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: cluster, Name: name}}}
+	})
 }

@@ -43,10 +43,11 @@ func countNodes(status map[string]any) map[string]int32 {
 	return counts
 }
 
-// parseTime returns the time at the precision that the API keeps, or nil.
+// parseTime returns the time at the precision that the API keeps, or nil. The zero time is none either: the API does not
+// keep it, and would seem to lack it for ever.
 func parseTime(value string) *metav1.Time {
 	parsed, err := time.Parse(time.RFC3339, value)
-	if err != nil {
+	if err != nil || parsed.IsZero() {
 		return nil
 	}
 	at := metav1.NewTime(parsed).Rfc3339Copy()

@@ -43,7 +43,7 @@ func TestSummarize(t *testing.T) {
 			want:   v1alpha1.RemoteWorkflowStatus{Phase: "Running"},
 		},
 		"what is not as Argo defines it is left out": {
-			status: map[string]any{"phase": 3, "startedAt": "yesterday", "nodes": map[string]any{"a": "odd"}},
+			status: map[string]any{"phase": 3, "startedAt": "yesterday", "finishedAt": "0001-01-01T00:00:00Z", "nodes": map[string]any{"a": "odd"}},
 			want:   v1alpha1.RemoteWorkflowStatus{Nodes: map[string]int32{"Pending": 1}},
 		},
 	}

@@ -1,11 +1,15 @@
 package status
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -57,27 +61,79 @@ func accept(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (map[str
 
 // read decodes a report, or, where there is no more than that, makes do with its summary.
 func read(rw *v1alpha1.RemoteWorkflow) (map[string]any, refusal) {
+	why := unreported(rw)
 	if len(rw.Status.Report.Data) == 0 {
-		return onlySummary(rw, "the whole status is too large for the hub's API server"), refusal{}
+		return onlySummary(rw, cmp.Or(why, "the whole status is too large for the hub's API server")), refusal{}
 	}
-	status, err := contract.DecodeStatus(rw.Status.Report.Data)
+	var malformed error
+	status, err := contract.DecodeStatus(rw.Status.Report.Data, func(status map[string]any) {
+		malformed = checkForm(status, &wfv1.WorkflowStatus{})
+	})
 	if err != nil {
-		return nil, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)}
+		return nil, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %.256s", rw.Namespace, err)}
 	}
-	if err := checkForm(status, &wfv1.WorkflowStatus{}); err != nil {
-		return onlySummary(rw, fmt.Sprintf("Argo's clients could not read the whole status: %v", err)), refusal{}
+	if malformed != nil {
+		return onlySummary(rw, fmt.Sprintf("Argo's clients could not read the whole status: %.256s", malformed)), refusal{}
+	}
+	if why != "" {
+		addCondition(status, ConditionIncomplete, why+": an older status is shown; the newer one is on cluster "+rw.Namespace)
 	}
 	return status, refusal{}
 }
 
-// checkForm returns an error if Argo's clients would fail to read the value as one of Argo's types. One such Workflow makes
-// them fail to list all others with it. Fields that the type does not know are no error, to them as to us.
+// unreported returns why the agent could not report the whole status, in its own words, cut short; "" if it could.
+func unreported(rw *v1alpha1.RemoteWorkflow) string {
+	reported := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionReported)
+	if reported == nil || reported.Status != metav1.ConditionFalse {
+		return ""
+	}
+	return fmt.Sprintf("%.1024s", reported.Message)
+}
+
+// checkForm returns an error if Argo's clients would fail to read the value as one of Argo's types, or what Argo's server
+// passes on of it. One such Workflow makes them fail to list all others with it. Fields that the type does not know are no
+// error, to them as to us.
 func checkForm(value any, as any) error {
-	raw, err := json.Marshal(value)
-	if err != nil {
+	if err := checkQuantities(value); err != nil {
 		return err
 	}
-	return json.Unmarshal(raw, as)
+	for range 2 {
+		raw, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(raw, as); err != nil {
+			return err
+		}
+		value = as
+	}
+	return nil
+}
+
+// quantityFields are the fields that hold a quantity of a resource, or several by name.
+var quantityFields = []string{"allocatedResources", "capacity", "divisor", "limits", "requests", "sizeLimit"}
+
+// absurdQuantity matches numbers of more digits, or with a larger exponent, than any quantity has.
+var absurdQuantity = regexp.MustCompile(`^[+-]?[0-9.]*([0-9.]{64}|[eE][+-]?[0-9]{4})`)
+
+// checkQuantities returns an error if a value holds a quantity with which a reader would be busy for hours: Kubernetes
+// works with all the digits of 1e-2000000000.
+func checkQuantities(value any) error {
+	var err error
+	check := func(quantity any) {
+		if text, ok := quantity.(string); ok && absurdQuantity.MatchString(strings.TrimSpace(text)) {
+			err = fmt.Errorf("absurd quantity %.64q", text)
+		}
+	}
+	walkFields(value, quantityFields, func(field any) {
+		check(field)
+		if resources, ok := field.(map[string]any); ok {
+			for _, quantity := range resources {
+				check(quantity)
+			}
+		}
+	})
+	return err
 }
 
 // onlySummary returns what the RemoteWorkflow itself says of the status, and why that is all.
@@ -90,9 +146,14 @@ func onlySummary(rw *v1alpha1.RemoteWorkflow, why string) map[string]any {
 	return status
 }
 
+// format returns a time as Argo's clients read it; "" for one that they could not read: in UTC, a year can have five digits.
 func format(t *metav1.Time) string {
 	if t == nil {
 		return ""
 	}
-	return t.UTC().Format(time.RFC3339)
+	text := t.UTC().Format(time.RFC3339)
+	if _, err := time.Parse(time.RFC3339, text); err != nil {
+		return ""
+	}
+	return text
 }

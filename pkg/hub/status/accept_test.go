@@ -111,6 +111,38 @@ func TestAReportThatWasTooLargeIsASummaryAndSaysSo(t *testing.T) {
 		"message": "the whole status is too large for the hub's API server: only a summary is shown; the rest is on cluster cluster1"}}, conditions)
 }
 
+func notReported(message string) gen.Mod {
+	return gen.WithCondition(v1alpha1.ConditionReported, metav1.ConditionFalse, v1alpha1.ReasonReportRejected, message)
+}
+
+func TestASummarySaysInTheAgentsWordsWhyItIsAll(t *testing.T) {
+	for message, want := range map[string]string{
+		"rejected: too long":       "rejected: too long",
+		"":                         "the whole status is too large for the hub's API server",
+		strings.Repeat("x", 5_000): strings.Repeat("x", 1024),
+	} {
+		wf := assigned()
+		rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Failed"}), notReported(message))
+		rw.Status.Report.Data = []byte{}
+		status, refused := accept(wf, rw)
+		assert.Zero(t, refused)
+		assert.Equal(t, map[string]any{"phase": "Failed", "conditions": []any{map[string]any{
+			"type": ConditionIncomplete, "status": "True",
+			"message": want + ": only a summary is shown; the rest is on cluster cluster1",
+		}}}, status)
+	}
+}
+
+func TestAReportThatIsOlderThanWhatTheHubRejectedSaysSo(t *testing.T) {
+	wf := assigned()
+	status, refused := accept(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()), notReported("rejected: too long")))
+	assert.Zero(t, refused)
+	want := running()
+	want["conditions"] = []any{map[string]any{"type": ConditionIncomplete, "status": "True",
+		"message": "rejected: too long: an older status is shown; the newer one is on cluster cluster1"}}
+	assert.Equal(t, want, status)
+}
+
 func TestAStatusThatWouldBreakArgosClientsIsASummaryAndSaysSo(t *testing.T) {
 	for name, broken := range map[string]map[string]any{
 		"nodes are text":            {"nodes": "all"},

@@ -200,10 +200,10 @@ type RemoteWorkflowStatus struct {
 // Report is a Workflow's whole status and what it was read from. The hub accepts it only for the run that
 // it was made for.
 type Report struct {
-	// workflowUID is the UID of the hub Workflow that the reported copy carries.
+	// workflowUID is the UID of the hub Workflow that was run.
 	// +required
 	WorkflowUID types.UID `json:"workflowUID"`
-	// attempt is the attempt that the reported copy carries.
+	// attempt is the attempt to run it.
 	// +required
 	Attempt int32 `json:"attempt"`
 	// remoteUID is the UID of the reported copy.
