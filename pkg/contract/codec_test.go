@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -107,15 +111,99 @@ func TestAGzipBombIsRefusedBeforeItExpands(t *testing.T) {
 	}
 }
 
+// expensive builds what takes the most memory for its size: as many elements as have the given number of values.
+func expensive(element string, values int) string {
+	count := values/(1+strings.Count(element, "{")) - 2
+	return `{"a":[` + strings.Repeat(element+",", count) + element + `]}`
+}
+
+var expensiveElements = map[string]string{
+	"empty objects":      "{}",
+	"numbers":            "0",
+	"objects in objects": strings.Repeat(`{"":`, 200) + "0" + strings.Repeat("}", 200),
+}
+
 func TestTheMostExpensiveStatusWithinTheLimitIsBounded(t *testing.T) {
-	for name, element := range map[string]string{"empty objects": "{}", "numbers": "0"} {
+	for name, element := range expensiveElements {
 		t.Run(name, func(t *testing.T) {
-			count := contract.MaxStatusBytes/(len(element)+1) - 10
-			data := zip(t, strings.NewReader(`{"a":[`+strings.Repeat(element+",", count)+element+`]}`))
+			data := zip(t, strings.NewReader(expensive(element, contract.MaxStatusValues)))
 			var err error
 			allocated := allocatedBy(func() { _, err = contract.DecodeStatus(data) })
 			require.NoError(t, err)
-			assert.Less(t, allocated, uint64(320<<20))
+			assert.Less(t, allocated, uint64(128<<20))
+		})
+		t.Run("too many "+name, func(t *testing.T) {
+			data := zip(t, strings.NewReader(expensive(element, contract.MaxStatusValues*5/4)))
+			var err error
+			allocated := allocatedBy(func() { _, err = contract.DecodeStatus(data) })
+			require.ErrorIs(t, err, contract.ErrStatusTooLarge)
+			assert.Less(t, allocated, uint64(16<<20))
+		})
+	}
+}
+
+func TestAStatusOfManyNodesIsTaken(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "test", "testdata", "workflow-argo-3.7.18.json"))
+	require.NoError(t, err)
+	var wf struct{ Status map[string]any }
+	require.NoError(t, json.Unmarshal(raw, &wf))
+	once, err := json.Marshal(wf.Status["nodes"])
+	require.NoError(t, err)
+	nodes := map[string]any{}
+	for i, size := 0, 0; size+len(once)*5/4 < contract.MaxStatusBytes; i++ {
+		more := strings.ReplaceAll(string(once), "everything", fmt.Sprintf("everything-%04d", i))
+		require.NoError(t, json.Unmarshal([]byte(more), &nodes))
+		size += len(more)
+	}
+	require.Greater(t, len(nodes), 5000)
+	wf.Status["nodes"] = nodes
+	raw, err = json.Marshal(wf.Status)
+	require.NoError(t, err)
+	require.Greater(t, len(raw), contract.MaxStatusBytes*99/100)
+
+	status, err := contract.DecodeStatus(zip(t, bytes.NewReader(raw)))
+	require.NoError(t, err)
+	got, err := json.Marshal(status)
+	require.NoError(t, err)
+	assert.JSONEq(t, string(raw), string(got))
+}
+
+func TestTheDepthOfAStatusIsBounded(t *testing.T) {
+	nested := func(depth int) []byte {
+		return zip(t, strings.NewReader(strings.Repeat(`{"a":[`, depth/2)+strings.Repeat("]}", depth/2)))
+	}
+	_, err := contract.DecodeStatus(nested(256))
+	require.NoError(t, err)
+	_, err = contract.DecodeStatus(nested(258))
+	require.ErrorContains(t, err, "levels deep")
+}
+
+func TestOnlyLargeStatusesTakeTurns(t *testing.T) {
+	small := zip(t, strings.NewReader(`{"phase":"Running"}`))
+	for name, raw := range map[string]string{
+		"many bytes":  `{"message":"` + strings.Repeat("x", 1<<20) + `"}`,
+		"many values": expensive("0", 1<<15),
+	} {
+		t.Run(name, func(t *testing.T) {
+			large := zip(t, strings.NewReader(raw))
+			var second error
+			done := make(chan struct{})
+			_, err := contract.DecodeStatus(large, func(map[string]any) {
+				_, err := contract.DecodeStatus(small)
+				require.NoError(t, err, "a small one does not wait")
+				go func() {
+					_, second = contract.DecodeStatus(large)
+					close(done)
+				}()
+				select {
+				case <-done:
+					assert.Fail(t, "a large one does")
+				case <-time.After(200 * time.Millisecond):
+				}
+			})
+			require.NoError(t, err)
+			<-done
+			require.NoError(t, second)
 		})
 	}
 }
@@ -141,6 +229,7 @@ func FuzzDecodeStatus(f *testing.F) {
 	f.Add([]byte(`{"phase":"Running","nodes":{"a":{"progress":"1/2","n":1.0,"m":-0.0,"o":1e21}}}`))
 	f.Add([]byte(`{"a":"\ud800","b":18446744073709551616,"a":null}`))
 	f.Add([]byte("null"))
+	f.Add([]byte(strings.Repeat(`{"a":`, 300) + "0" + strings.Repeat("}", 300)))
 	f.Add([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if status, err := contract.DecodeStatus(raw); err == nil {
@@ -153,7 +242,10 @@ func FuzzDecodeStatus(f *testing.F) {
 		if json.Unmarshal(raw, &plain) != nil {
 			return
 		}
-		require.NoError(t, err)
+		if err != nil {
+			require.ErrorContains(t, err, "levels deep")
+			return
+		}
 		requireStable(t, status)
 	})
 }

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -98,7 +99,7 @@ func checkForm(value any, as any) error {
 		return err
 	}
 	for range 2 {
-		raw, err := json.Marshal(value)
+		raw, err := encode(value)
 		if err != nil {
 			return err
 		}
@@ -108,6 +109,15 @@ func checkForm(value any, as any) error {
 		value = as
 	}
 	return nil
+}
+
+// encode returns a value as JSON, without the escapes for HTML: they would make six bytes of one.
+func encode(value any) ([]byte, error) {
+	var raw bytes.Buffer
+	encoder := json.NewEncoder(&raw)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return raw.Bytes(), err
 }
 
 // quantityFields are the fields that hold a quantity of a resource, or several by name.

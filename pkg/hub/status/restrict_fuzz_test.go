@@ -3,6 +3,7 @@ package status
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	kjson "k8s.io/apimachinery/pkg/util/json"
+	kubejson "sigs.k8s.io/json"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
@@ -82,6 +84,8 @@ func FuzzRestrictLeavesNoSecretThatTheSpecDoesNotName(f *testing.F) {
 		`{"nodes":{"a":{"outputs":{"artifacts":[{"name":"x","s3":` + forged + `}]},"inputs":{"artifacts":[{"s3":` + known + `}]}}}}`,
 		`{"storedTemplates":{"t":{"archiveLocation":{"gcs":{"serviceAccountKeySecret":{"name":"loot","key":"k"}}}}}}`,
 		`{"artifactRepositoryRef":{"artifactRepository":{"oss":` + forged + `,"archiveLogs":true}}}`,
+		`{"artifactRepositoryRef":{"namespace":"evil","configMap":"evil","key":"evil"}}`,
+		`{"artifactRepositoryRef":{"artifactRepository":{"s3":{}},"default":true},"ARTIFACTrepositoryRef":{"Namespace":"evil"}}`,
 		`{"outputs":{"artifacts":[{"http":{"auth":{"oauth2":{"clientIDSecret":{"name":"loot","key":"k"}}}}}]}}`,
 		`{"outputs":{"artifacts":[{"git":{"repo":"x","usernameSecret":{"name":"loot","key":"k"}}}]}}`,
 		`{"storedWorkflowTemplateSpec":{"templates":[{"resource":{"manifestFrom":{"artifact":{"s3":` + forged + `}}}}]}}`,
@@ -120,7 +124,23 @@ func FuzzRestrictLeavesNoSecretThatTheSpecDoesNotName(f *testing.F) {
 		for _, secret := range found {
 			require.Contains(t, allowed, secret, "the hub would send this secret wherever the managed cluster says")
 		}
+		requireOwnRepository(t, decodedSpec, decoded, wf.GetNamespace())
 	})
+}
+
+// requireOwnRepository checks that argo-server would read no ConfigMap but those that the Workflow itself could name.
+func requireOwnRepository(t *testing.T, spec, status map[string]any, namespace string) {
+	t.Helper()
+	raw, err := json.Marshal(status)
+	require.NoError(t, err)
+	ref := asArgoReads[wfv1.WorkflowStatus](raw).Interface().(*wfv1.WorkflowStatus).ArtifactRepositoryRef
+	if ref == nil {
+		return
+	}
+	own, _ := spec["artifactRepositoryRef"].(map[string]any)
+	require.Contains(t, []string{"", namespace}, ref.Namespace)
+	require.Contains(t, []string{"", contract.StatusString(own, "configMap")}, ref.ConfigMap)
+	require.Contains(t, []string{"", contract.StatusString(own, "key")}, ref.Key)
 }
 
 func secretsOf[T any](t *testing.T, object map[string]any) []string {
@@ -130,13 +150,93 @@ func secretsOf[T any](t *testing.T, object map[string]any) []string {
 	return secretsIn(asArgoReads[T](raw), false)
 }
 
+// FuzzArgosClientsReadWhatTheHubShows feeds a report and packed nodes, as a managed cluster may make them up.
+func FuzzArgosClientsReadWhatTheHubShows(f *testing.F) {
+	for _, status := range []string{
+		`{"phase":"Running","progress":"0/1","startedAt":"2026-01-02T15:04:05Z","nodes":{"a":{"phase":"Running","finishedAt":null}}}`,
+		`{"phase":"Running","startedAt":"9999-12-31T23:59:59-14:00"}`,
+		`{"phase":"Running","finishedAt":"0000-01-01T00:00:00+14:00"}`,
+		`{"phase":"Running","resourcesDuration":{"cpu":1e3,"memory":9223372036854775808}}`,
+		`{"phase":"Running","Phase":1,"NODES":[],"compressednodes":{}}`,
+		`{"phase":"Running","storedTemplates":{"t":{"retryStrategy":{"limit":4294967296},"metrics":{"prometheus":[{"histogram":{"buckets":[null,{}]}}]}}}}`,
+		`{"phase":"Running","storedTemplates":{"t":{"plugin":{"a":{},"b":{}},"steps":[[{"withItems":[{},null]}],null,{"name":"x"}]}}}`,
+		`{"phase":"Running","storedTemplates":{"t":{"container":{"resources":{"limits":{"cpu":"1e-100000","memory":1e300}}}}}}`,
+		`{"phase":"Running","conditions":null,"offloadNodeStatusVersion":1}`,
+	} {
+		f.Add([]byte(status), []byte(nil))
+	}
+	for _, nodes := range []string{
+		`{"a":{"startedAt":"yesterday"}}`,
+		`{"a":{"finishedAt":"9999-12-31T23:59:59-14:00"},"b":null}`,
+		`{"a":{"resourcesDuration":{"cpu":0.5},"Outputs":{"ExitCode":1}}}`,
+		`{"a":{"inputs":{"parameters":[{"name":"x","value":{}}]}}}`,
+	} {
+		f.Add([]byte(`{"phase":"Running"}`), []byte(nodes))
+	}
+	f.Fuzz(func(t *testing.T, raw, nodes []byte) {
+		var reported map[string]any
+		if len(nodes) > 0 && kjson.Unmarshal(raw, &reported) == nil && reported != nil {
+			reported["compressedNodes"] = packed(t, string(nodes))
+			var err error
+			raw, err = json.Marshal(reported)
+			require.NoError(t, err)
+		}
+		data, err := contract.Compress(raw)
+		require.NoError(t, err)
+		wf := assigned()
+		rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
+		rw.Status.Report.Data = data
+		status, refused := accept(wf, rw)
+		if refused.reason != "" {
+			return
+		}
+		restrict(status, wf)
+
+		read := requireReadable[wfv1.WorkflowStatus](t, status)
+		if read.CompressedNodes == "" {
+			return
+		}
+		compressed, err := base64.StdEncoding.DecodeString(read.CompressedNodes)
+		require.NoError(t, err)
+		unpacked, err := contract.Decompress(compressed, maxNodesBytes)
+		require.NoError(t, err)
+		requireReadable[wfv1.Nodes](t, json.RawMessage(unpacked))
+	})
+}
+
+// requireReadable checks that Argo's clients read the value as one of Argo's types, and what they then make of it too.
+func requireReadable[T any](t *testing.T, value any) *T {
+	t.Helper()
+	raw, err := json.Marshal(value)
+	require.NoError(t, err)
+	strict := new(T)
+	require.NoError(t, kubejson.UnmarshalCaseSensitivePreserveInts(raw, strict), "a client of Kubernetes")
+	read := new(T)
+	require.NoError(t, json.Unmarshal(raw, read), "a client with Go's decoder")
+	for _, read := range []*T{strict, read} {
+		raw, err = json.Marshal(read)
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(raw, new(T)), "a client of Argo's server")
+	}
+	return strict
+}
+
 // If this fails after an update of Argo, it says in one more place where artifacts lie: artifactFields needs it.
 func TestEveryFieldByWhichArgoLocatesArtifactsIsKnown(t *testing.T) {
+	found := fieldsOf(reflect.TypeFor[wfv1.WorkflowStatus](), locationTypes...)
+	maps.Copy(found, fieldsOf(reflect.TypeFor[wfv1.WorkflowSpec](), locationTypes...))
+	assert.ElementsMatch(t, artifactFields, slices.Collect(maps.Keys(found)))
+}
+
+// fieldsOf returns the names of the fields, at any depth of a type, that hold one of the wanted types, or a list or a map
+// of them.
+func fieldsOf(typ reflect.Type, wanted ...reflect.Type) map[string]bool {
+	containers := []reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Map, reflect.Array}
 	found := map[string]bool{}
 	seen := map[reflect.Type]bool{}
 	var visit func(reflect.Type)
 	visit = func(typ reflect.Type) {
-		for slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Map, reflect.Array}, typ.Kind()) {
+		for slices.Contains(containers, typ.Kind()) {
 			typ = typ.Elem()
 		}
 		if typ.Kind() != reflect.Struct || seen[typ] {
@@ -147,21 +247,15 @@ func TestEveryFieldByWhichArgoLocatesArtifactsIsKnown(t *testing.T) {
 			field := typ.Field(i)
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			inner := field.Type
-			for slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Map}, inner.Kind()) {
+			for slices.Contains(containers, inner.Kind()) {
 				inner = inner.Elem()
 			}
-			if slices.Contains(locationTypes, inner) && name != "" {
+			if slices.Contains(wanted, inner) && name != "" {
 				found[name] = true
 			}
 			visit(field.Type)
 		}
 	}
-	visit(reflect.TypeFor[wfv1.WorkflowStatus]())
-	visit(reflect.TypeFor[wfv1.WorkflowSpec]())
-	for name := range found {
-		assert.Contains(t, artifactFields, name)
-	}
-	for _, name := range artifactFields {
-		assert.True(t, found[name], "%s is none of Argo's fields", name)
-	}
+	visit(typ)
+	return found
 }

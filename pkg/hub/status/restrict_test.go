@@ -81,9 +81,6 @@ func TestAnArtifactKeepsItsKeyAndALocationOnlyIfTheSpecNamesIt(t *testing.T) {
 		"a stored spec": func(a any) map[string]any {
 			return map[string]any{"storedWorkflowTemplateSpec": map[string]any{"arguments": artifacts(a), "templates": []any{map[string]any{"outputs": artifacts(a)}}}}
 		},
-		"the repository": func(a any) map[string]any {
-			return map[string]any{"artifactRepositoryRef": map[string]any{"artifactRepository": a, "default": true}}
-		},
 	}
 	for place, in := range places {
 		for name, test := range tests {
@@ -96,6 +93,72 @@ func TestAnArtifactKeepsItsKeyAndALocationOnlyIfTheSpecNamesIt(t *testing.T) {
 				status := map[string]any{"compressedNodes": packed(t, in(test.reported))}
 				assert.Empty(t, restrict(status, reader()))
 				assert.Equal(t, in(test.want), unpacked(t, status))
+			})
+		}
+	}
+}
+
+func TestArtifactsAreLookedUpOnlyWhereTheHubsPeopleSay(t *testing.T) {
+	own := map[string]any{"configMap": "repositories", "key": "mine"}
+	namespace := reader().GetNamespace()
+	tests := map[string]struct{ own, reported, want any }{
+		"as in the spec": {
+			own, map[string]any{"namespace": namespace, "configMap": "repositories", "key": "mine"},
+			map[string]any{"namespace": namespace, "configMap": "repositories", "key": "mine"},
+		},
+		"another namespace": {
+			own, map[string]any{"namespace": "evil", "configMap": "repositories", "key": "mine"},
+			map[string]any{"configMap": "repositories", "key": "mine"},
+		},
+		"another ConfigMap": {
+			own, map[string]any{"namespace": namespace, "configMap": "evil", "key": "mine"}, map[string]any{"namespace": namespace, "key": "mine"},
+		},
+		"another key": {
+			own, map[string]any{"namespace": namespace, "configMap": "repositories", "key": "evil"},
+			map[string]any{"namespace": namespace, "configMap": "repositories"},
+		},
+		"a ConfigMap, and none in the spec": {
+			nil, map[string]any{"namespace": namespace, "configMap": "artifact-repositories", "key": "evil"}, map[string]any{"namespace": namespace},
+		},
+		"a ConfigMap, and nonsense in the spec": {"x", map[string]any{"configMap": "evil"}, map[string]any{}},
+		"nonsense in both": {
+			map[string]any{"configMap": []any{}, "key": map[string]any{}},
+			map[string]any{"configMap": []any{}, "key": map[string]any{}, "namespace": []any{"evil"}}, map[string]any{},
+		},
+		"the default":             {own, map[string]any{"default": true}, map[string]any{"default": true}},
+		"a field in another case": {own, map[string]any{"Namespace": "evil", "CONFIGMAP": "evil", "default": true}, map[string]any{"default": true}},
+		"a field of the future":   {own, map[string]any{"url": "https://evil.example.com"}, map[string]any{}},
+		"a store of the spec": {
+			own, map[string]any{"artifactRepository": map[string]any{"s3": bucket("k")}}, map[string]any{"artifactRepository": map[string]any{"s3": bucket("k")}},
+		},
+		"a store of the spec and a foreign one": {
+			own, map[string]any{"artifactRepository": map[string]any{"s3": bucket("k"), "oss": forged("k")}},
+			map[string]any{"artifactRepository": map[string]any{"s3": bucket("k"), "oss": map[string]any{"key": "k"}}},
+		},
+		// What is left would hide the rest of the reference from argo-server.
+		"a foreign store": {
+			own, map[string]any{"default": true, "artifactRepository": map[string]any{"archiveLogs": true, "s3": forged("k")}}, map[string]any{"default": true},
+		},
+		"a store of no place": {
+			own, map[string]any{"default": true, "artifactRepository": map[string]any{"gcs": map[string]any{}}}, map[string]any{"default": true},
+		},
+		"no store": {
+			own, map[string]any{"default": true, "artifactRepository": map[string]any{"archiveLogs": true}},
+			map[string]any{"default": true, "artifactRepository": map[string]any{"archiveLogs": true}},
+		},
+		"no object":    {own, "x", "x"},
+		"no reference": {own, nil, nil},
+	}
+	for name, test := range tests {
+		for _, field := range []string{"artifactRepositoryRef", "ArtifactRepositoryRef"} {
+			t.Run(field+": "+name, func(t *testing.T) {
+				wf := reader()
+				gen.WithSpecField(test.own, "artifactRepositoryRef")(wf)
+				status := map[string]any{field: runtime.DeepCopyJSONValue(test.reported)}
+				assert.Empty(t, restrict(status, wf))
+				assert.Equal(t, map[string]any{field: test.want}, status)
+				assert.Empty(t, restrict(status, wf))
+				assert.Equal(t, map[string]any{field: test.want}, status, "twice is once")
 			})
 		}
 	}
@@ -170,13 +233,16 @@ func TestPackedNodesWithNothingToRemoveStayByteForByte(t *testing.T) {
 func TestPackedNodesThatTheHubCannotCheckAreLeftOut(t *testing.T) {
 	evil := `{"endpoint":"evil.example.com","accessKeySecret":{"name":"mine","key":"token"}}`
 	tests := map[string]struct{ packed, want string }{
-		"not base64":          {"!", "base64"},
-		"not gzip":            {base64.StdEncoding.EncodeToString([]byte("zstd, say")), "gzip"},
-		"cut off":             {packed(t, `{"a":{}}`)[:20], "gzip"},
-		"not JSON":            {packed(t, `{`), "JSON"},
-		"not an object":       {packed(t, `[]`), "JSON"},
-		"a bomb":              {packed(t, strings.Repeat(" ", maxNodesBytes+1)), "beyond the limit"},
-		"a bomb of objects":   {packed(t, `{"a":[`+strings.Repeat("{},", maxNodesValues)+`{}]}`), "beyond the limit"},
+		"not base64":        {"!", "base64"},
+		"not gzip":          {base64.StdEncoding.EncodeToString([]byte("zstd, say")), "gzip"},
+		"cut off":           {packed(t, `{"a":{}}`)[:20], "gzip"},
+		"not JSON":          {packed(t, `{`), "JSON"},
+		"not an object":     {packed(t, `[]`), "JSON"},
+		"a bomb":            {packed(t, strings.Repeat(" ", maxNodesBytes+1)), "beyond the limit"},
+		"a bomb of objects": {packed(t, `{"a":[`+strings.Repeat("{},", maxNodesValues/2)+`{}]}`), "beyond the limit"},
+		"a time that fills a page": {
+			packed(t, `{"a":{"startedAt":"`+strings.Repeat("x", 10_000)+`"}}`), "parsing time",
+		},
 		"the same node twice": {packed(t, `{"a":{},"a":{}}`), "there twice"},
 		// The later one hides the first from us, and Argo merges both.
 		"a location twice": {packed(t, `{"a":{"outputs":{"artifacts":[{"s3":`+evil+`,"s3":{"key":"k"}}]}}}`), "there twice"},
