@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	workv1 "open-cluster-management.io/api/work/v1"
 
@@ -60,7 +61,7 @@ func directBurst(b *testing.B) time.Duration {
 // managed clusters: the part of BenchmarkBurst that is not this project's.
 func BenchmarkOCM(b *testing.B) {
 	managed := benchLab.Managed()
-	client := dynamicClient(b, benchLab.Hub()).Resource(workv1.SchemeGroupVersion.WithResource("manifestworks"))
+	client := dynamicClient(b, benchLab.Hub()).Resource(schema.GroupVersion(workv1.GroupVersion).WithResource("manifestworks"))
 	works := func(i int) dynamic.ResourceInterface { return client.Namespace(managed[i%len(managed)].Name) }
 	for b.Loop() {
 		var observers []*observer
@@ -93,7 +94,7 @@ func manifestWork(wf *unstructured.Unstructured) *unstructured.Unstructured {
 			"updateStrategy": map[string]any{"type": string(workv1.UpdateStrategyTypeCreateOnly)},
 		}},
 	}}}
-	work.SetGroupVersionKind(workv1.SchemeGroupVersion.WithKind("ManifestWork"))
+	work.SetGroupVersionKind(schema.GroupVersion(workv1.GroupVersion).WithKind("ManifestWork"))
 	work.SetName(wf.GetName())
 	return work
 }

@@ -2,7 +2,6 @@ package status
 
 import (
 	"fmt"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -141,8 +140,8 @@ func markDeleted(status map[string]any, cluster string, deleted *metav1.Conditio
 	message := fmt.Sprintf("cluster %s: %s", cluster, deleted.Message)
 	status["phase"] = contract.PhaseError
 	status["message"] = message
-	if contract.StatusString(status, "finishedAt") == "" {
-		status["finishedAt"] = deleted.LastTransitionTime.UTC().Format(time.RFC3339)
+	if at := format(&deleted.LastTransitionTime); at != "" && contract.StatusString(status, "finishedAt") == "" {
+		status["finishedAt"] = at
 	}
 	return outcome{status: status, reason: ReasonRemoteDeleted, message: message}
 }
