@@ -66,6 +66,7 @@ run: ## Run the hub manager against $KUBECONFIG.
 	go run ./cmd/argo-multicluster hub
 
 lab-up: ## Start a hub and CLUSTERS=2 managed clusters with PODS=auto|real|simulated, named NAME=default.
+	@echo "compiling the lab's own program: some minutes the first time"
 	$(LAB) up --clusters $(CLUSTERS) --pods $(PODS) --name $(NAME)
 
 lab-status: ## Say what of the lab NAME=default runs, and where its files are.
@@ -75,6 +76,7 @@ lab-down: ## Stop the lab NAME=default and leave nothing of it behind.
 	$(LAB) down --name $(NAME)
 
 demo: ## Start a lab with the product and run the Workflows in example/ on it; PODS as for lab-up.
+	@echo "compiling the demo itself: some minutes the first time"
 	go run ./test/lab/cmd/demo --pods $(PODS)
 
 demo-down: ## Stop what demo left running.
