@@ -57,24 +57,41 @@ func (c candidate) milliCPU() int64 {
 	return 0
 }
 
+// maxNamed is how many of the clusters with the same problem are named.
+const maxNamed = 5
+
+// describe returns, in one order, which clusters have which problem.
+func describe(problems map[string][]string) string {
+	var parts []string
+	for why, names := range problems {
+		slices.Sort(names)
+		named := strings.Join(names[:min(len(names), maxNamed)], ", ")
+		if more := len(names) - maxNamed; more > 0 {
+			named += fmt.Sprintf(" and %d more", more)
+		}
+		parts = append(parts, named+": "+why)
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "; ")
+}
+
 // pick returns the usable candidate with the fewest unfinished Workflows for its CPU capacity, and of equals the
 // first by name. Where a cluster reports no capacity, all count as equally large. Without a usable candidate
-// it returns "", and why each is not usable.
+// it returns "", and why none is.
 func pick(candidates []candidate) (cluster, problem string) {
 	var usable []candidate
-	var problems []string
+	problems := map[string][]string{}
 	weigh := true
 	for _, c := range candidates {
 		if why := c.unusable(); why != "" {
-			problems = append(problems, c.name+": "+why)
+			problems[why] = append(problems[why], c.name)
 			continue
 		}
 		usable = append(usable, c)
 		weigh = weigh && c.milliCPU() > 0
 	}
 	if len(usable) == 0 {
-		slices.Sort(problems)
-		return "", strings.Join(problems, "; ")
+		return "", describe(problems)
 	}
 	load := func(c, other candidate) int64 {
 		if !weigh {

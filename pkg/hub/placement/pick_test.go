@@ -107,3 +107,12 @@ func TestMilliCPUPrefersWhatPodsCanHave(t *testing.T) {
 	c.cluster.Status.Allocatable = list("7500m")
 	assert.EqualValues(t, 7500, c.milliCPU())
 }
+
+func TestOfManyClustersWithTheSameProblemSomeAreNamed(t *testing.T) {
+	var candidates []candidate
+	for _, name := range []string{"g", "f", "e", "d", "c", "b", "a"} {
+		candidates = append(candidates, candidate{name: name, cluster: gen.ManagedCluster(name)})
+	}
+	_, problem := pick(append(candidates, candidate{name: "z"}))
+	assert.Equal(t, "a, b, c, d, e and 2 more: addon not enabled; z: no such ManagedCluster", problem)
+}
