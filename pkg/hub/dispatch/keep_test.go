@@ -170,6 +170,14 @@ func TestACopyThatWasCreatedIsNotTriedAgain(t *testing.T) {
 	assert.Empty(t, hub.Writes())
 }
 
+func TestACopyThatHasRunIsNotTriedAgain(t *testing.T) {
+	wf, rw, work := dispatched(gen.WithHubStatus("Succeeded"))
+	applyFailed(time.Now().Add(-time.Hour))(work)
+	r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+	require.NoError(t, run(t, r, wf))
+	assert.Empty(t, hub.Writes())
+}
+
 func TestARetryThatCannotBeAskedForIsAnError(t *testing.T) {
 	wf, rw, work := dispatched(gen.WithHubStatus("Pending"))
 	applyFailed(time.Now().Add(-time.Hour))(work)

@@ -148,6 +148,8 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 	case isRemoteDeleted(rw):
 		// The work agent would re-create the copy at every resync. It could not start, but it is not wanted either.
 		return 0, r.deleteManifestWork(ctx, work)
+	case !mayStillStart(wf, rw):
+		return 0, nil
 	}
 	return r.retryApply(ctx, work)
 }
