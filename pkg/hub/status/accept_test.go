@@ -200,7 +200,7 @@ func TestTheMostExpensiveReportIsBounded(t *testing.T) {
 		rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
 		rw.Status.Report.Data = compressed(t, `{"phase":"Running","storedWorkflowTemplateSpec":{"templates":`+many("{}", contract.MaxStatusValues)+`}}`)
 		var status map[string]any
-		assert.Less(t, allocatedBy(func() { status, _ = accept(wf, rw) }), uint64(512<<20))
+		assert.Less(t, allocatedBy(func() { status, _ = accept(wf, rw) }), uint64(memoryFactor*512<<20))
 		assert.Contains(t, status, "storedWorkflowTemplateSpec")
 	})
 	for name, nodes := range map[string]string{
@@ -213,7 +213,7 @@ func TestTheMostExpensiveReportIsBounded(t *testing.T) {
 			assert.Less(t, allocatedBy(func() {
 				_, err := restrictPacked(nodes, locations{})
 				assert.NoError(t, err)
-			}), uint64(512<<20))
+			}), uint64(memoryFactor*512<<20))
 		})
 	}
 }
