@@ -1,6 +1,8 @@
 # Versions of the tools that go.mod does not pin.
 CONTROLLER_GEN_VERSION := v0.20.0
 GOLANGCI_LINT_VERSION := v2.6.0
+HELM_DOCS_VERSION := v1.14.2
+CYCLONEDX_GOMOD_VERSION := v1.10.0
 
 # One set of flags for every build: each combination fills a build cache of its own, of some gigabytes.
 # The tag is Argo's: its protobuf messages need it with this version of Kubernetes.
@@ -14,16 +16,36 @@ PODS := auto
 NAME := default
 LAB := go run ./test/lab/cmd/lab
 
+# What is released, of which commit. The version is the tag's without its v; a commit without a tag adds its own name to
+# the last one, or to the chart's.
+CHART := charts/argo-workflow-multicluster
+VERSION ?= $(shell git describe --tags --match='v*' --dirty 2>/dev/null | sed 's/^v//' | grep . || \
+	echo "$$(awk '/^appVersion:/ {gsub(/"/, ""); print $$2}' $(CHART)/Chart.yaml)-g$$(git describe --always --dirty)")
+VERSION := $(VERSION)
+REVISION ?= $(shell git rev-parse HEAD)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+IMAGE ?= quay.io/open-cluster-management/argo-multicluster
+TARGETOS ?= linux
+TARGETARCH ?= $(shell go env GOARCH)
+PLATFORMS ?= $(if $(PUSH),linux/amd64$(COMMA)linux/arm64,linux/$(TARGETARCH))
+COMMA := ,
+BINARY := _output/argo-multicluster-$(VERSION)
+CHART_ARCHIVE := _output/argo-workflow-multicluster-$(VERSION).tgz
+RELEASE := $(foreach arch,amd64 arm64,$(addprefix $(BINARY)-,linux-$(arch) linux-$(arch).tar linux-$(arch).cdx.json darwin-$(arch))) \
+	$(CHART_ARCHIVE)
+
 BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen-$(CONTROLLER_GEN_VERSION)
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
-CRDS := charts/argo-workflow-multicluster/crds
-UNIT := ./cmd/... ./pkg/... ./test/env/... ./test/gen/... ./test/lab/...
+HELM_DOCS := $(BIN)/helm-docs-$(HELM_DOCS_VERSION)
+CYCLONEDX_GOMOD := $(BIN)/cyclonedx-gomod-$(CYCLONEDX_GOMOD_VERSION)
+CRDS := $(CHART)/crds
+UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/gen/... ./test/lab/...
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build generate verify lint fmt test test-unit test-integration test-e2e bench run \
-	lab-up lab-status lab-down demo demo-down clean
+	lab-up lab-status lab-down demo demo-down binary image image-archive sbom release clean FORCE
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,14 +53,17 @@ help: ## List the targets.
 build: ## Build bin/argo-multicluster.
 	go build -o bin/argo-multicluster ./cmd/argo-multicluster
 
-generate: $(CONTROLLER_GEN) ## Generate the deep copies and the CRD from pkg/apis.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate the deep copies and the CRD from pkg/apis, and the chart's README from its values.
 	$(CONTROLLER_GEN) object paths=./pkg/apis/...
 	$(CONTROLLER_GEN) crd paths=./pkg/apis/... output:crd:dir=$(CRDS)
+	$(HELM_DOCS) --chart-search-root=$(CHART) --log-level=warning
 
 verify: generate lint ## Check that generated files are up to date, and lint.
-	git diff --exit-code -- $(CRDS) ':(glob)**/zz_generated*'
+	git diff --exit-code -- $(CRDS) $(CHART)/README.md ':(glob)**/zz_generated*'
 
-lint: $(GOLANGCI_LINT) ## Lint both Go modules.
+lint: $(GOLANGCI_LINT) ## Lint both Go modules and the chart.
+	$(LAB) build helm
+	$(BIN)/lab/helm lint --strict --quiet $(CHART)
 	$(GOLANGCI_LINT) run
 	cd test/lab/tools && $(GOLANGCI_LINT) run
 
@@ -82,14 +107,69 @@ demo: ## Start a lab with the product and run the Workflows in example/ on it; P
 demo-down: ## Stop what demo left running.
 	go run ./test/lab/cmd/demo --down
 
+binary: $(BINARY)-$(TARGETOS)-$(TARGETARCH) ## Build the program as it is released, for TARGETOS=linux TARGETARCH=<this machine's>.
+
+image: ## Build the image with Docker, for TARGETARCH; with PUSH=1 push IMAGE:VERSION for all PLATFORMS, with SBOM and provenance.
+	@docker buildx version >/dev/null 2>&1 || \
+		{ echo "make image needs Docker with buildx; make image-archive does without" >&2; exit 1; }
+	docker buildx build --platform=$(PLATFORMS) --tag=$(IMAGE):$(VERSION) --build-arg=SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
+		--build-arg=VERSION=$(VERSION) --build-arg=REVISION=$(REVISION) \
+		$(if $(PUSH),--output=type=image$(COMMA)push=true$(COMMA)rewrite-timestamp=true --sbom=true --provenance=mode=max,--load) .
+
+image-archive: $(BINARY)-linux-$(TARGETARCH).tar ## Build the image without Docker, as a file for docker load, ctr images import, kind load image-archive.
+
+sbom: $(BINARY)-linux-$(TARGETARCH).cdx.json ## List the modules and licenses in the program for TARGETARCH (CycloneDX).
+
+release: $(RELEASE) ## Build what a release consists of into _output/release: programs, images, SBOMs, chart, checksums.
+	rm -rf _output/release
+	mkdir _output/release
+	cp $(RELEASE) _output/release
+	cd _output/release && sha256sum -- argo-* >SHA256SUMS
+	ls -l _output/release
+
 clean: ## Remove what was built. Stop labs first.
 	rm -rf bin _output
+
+# The same commit makes the same files, byte for byte. go itself knows what it has to build again.
+$(BINARY)-%: FORCE
+	GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(word 2,$(subst -, ,$*)) \
+		go build -buildvcs=false -ldflags='-s -w -X main.version=$(VERSION)' -o $@ ./cmd/argo-multicluster
+
+$(BINARY)-linux-%.tar: $(BINARY)-linux-%
+	$(LAB) build images
+	$(BIN)/lab/images archive --argo-multicluster=$< --architecture=$* --repository=$(IMAGE) --version=$(VERSION) \
+		--revision=$(REVISION) --created=$(SOURCE_DATE_EPOCH) --out=$@
+
+$(BINARY)-linux-%.cdx.json: $(CYCLONEDX_GOMOD) FORCE
+	mkdir -p $(@D)
+	GOOS=linux GOARCH=$* $(CYCLONEDX_GOMOD) app -json -licenses -std -noserial -notimestamp -main=cmd/argo-multicluster -output=$@ .
+
+# Helm notes the time at which it packages; the second archive has the commit's instead.
+$(CHART_ARCHIVE): FORCE
+	$(LAB) build helm
+	rm -rf _output/chart
+	mkdir -p _output/chart
+	$(BIN)/lab/helm package $(CHART) --version=$(VERSION) --app-version=$(VERSION) --destination=_output/chart
+	tar -xzmf _output/chart/*.tgz -C _output/chart
+	tar --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+		-C _output/chart -cf - $(notdir $(CHART)) | gzip -n >$@
 
 $(CONTROLLER_GEN):
 	$(call install,sigs.k8s.io/controller-tools/cmd/controller-gen,$(CONTROLLER_GEN_VERSION))
 
 $(GOLANGCI_LINT):
 	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_LINT_VERSION))
+
+$(HELM_DOCS):
+	$(call install,github.com/norwoodj/helm-docs/cmd/helm-docs,$(HELM_DOCS_VERSION))
+
+# Not go install, which asks the proxy for all versions; not every proxy can list those of this module.
+$(CYCLONEDX_GOMOD):
+	rm -rf _output/cyclonedx-gomod
+	mkdir -p _output/cyclonedx-gomod
+	cd _output/cyclonedx-gomod && go mod init cyclonedx-gomod && \
+		go get -tool github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_GOMOD_VERSION) && \
+		go build -o $@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 
 # $(call install,package,version) installs a Go program as bin/<its name>-<version>.
 define install

@@ -22,7 +22,10 @@ const argoModule = "github.com/argoproj/argo-workflows/v3"
 // labBinary is the lab's own program, which also runs its helper processes.
 const labBinary = "lab"
 
-// toolPackages are the programs of the nested module test/lab/tools by the name of their binary.
+// clusteradmModule is the folder in test/lab/tools of the module that pins clusteradm.
+const clusteradmModule = "clusteradm"
+
+// toolPackages are the programs of the nested modules in test/lab/tools by the name of their binary.
 var toolPackages = map[string]string{
 	"etcd":                    "./etcd",
 	"ocm":                     "./ocm",
@@ -36,6 +39,8 @@ var toolPackages = map[string]string{
 	"workflow-controller":     argoModule + "/cmd/workflow-controller",
 	"argoexec":                argoModule + "/cmd/argoexec",
 	"argo":                    argoModule + "/cmd/argo",
+	"helm":                    "helm.sh/helm/v3/cmd/helm",
+	"clusteradm":              "open-cluster-management.io/clusteradm/cmd/clusteradm",
 }
 
 // simulatedTools are what a lab with simulated pods runs; realTools what real pods need besides.
@@ -48,9 +53,11 @@ var (
 // of some 4 GB. Argo's programs need the tag with this version of Kubernetes.
 var goBuild = []string{"build", "-trimpath", "-buildvcs=false", "-tags=kubernetes_protomessage_one_more_release"}
 
-// linkerFlags leave out what only debuggers read, which is a third of a program, and end where Kubernetes' version
-// belongs: Helm cannot read the one that Kubernetes' programs have otherwise.
-const linkerFlags = "-ldflags=-s -w -X=k8s.io/component-base/version.gitVersion="
+// linkerFlags leave out what only debuggers read, which is a third of a program, and take Kubernetes' version and the
+// minor number in it: Helm cannot read the version that Kubernetes' programs have otherwise, and on its own assumes one
+// of years ago when it renders a chart without a cluster.
+const linkerFlags = "-ldflags=-s -w -X=k8s.io/component-base/version.gitVersion=%s" +
+	" -X=helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=%s"
 
 // builder builds programs from Go modules into <repository>/bin.
 type builder struct {
@@ -60,6 +67,14 @@ type builder struct {
 
 func (b *builder) bin() string   { return filepath.Join(b.repository, "bin", "lab") }
 func (b *builder) tools() string { return filepath.Join(b.repository, "test", "lab", "tools") }
+
+// module returns the folder of the Go module that pins the versions of a program.
+func (b *builder) module(name string) string {
+	if name == clusteradmModule {
+		return filepath.Join(b.tools(), clusteradmModule)
+	}
+	return b.tools()
+}
 
 // Build builds the named programs, or with no name all that a lab can use, and the lab's own. Programs are built
 // once and stay until the versions in test/lab/tools change.
@@ -72,7 +87,7 @@ func Build(ctx context.Context, options Options, names ...string) error {
 		return err
 	}
 	if len(names) == 0 {
-		names = slices.Concat(simulatedTools, realTools, []string{"kubectl", "argo"})
+		names = slices.Concat(simulatedTools, realTools, []string{"kubectl", "argo", "helm", "clusteradm"})
 	}
 	return (&builder{repository: repository, progress: newProgress(options.Progress)}).build(ctx, names)
 }
@@ -116,9 +131,12 @@ func (b *builder) buildTool(ctx context.Context, name, stamp string) error {
 	if err != nil {
 		return err
 	}
-	args := append(slices.Clone(goBuild), linkerFlags+version,
-		"-modfile="+b.modfile(), "-o", filepath.Join(b.bin(), name), toolPackages[name])
-	if err := b.goRun(ctx, b.tools(), args...); err != nil {
+	args := append(slices.Clone(goBuild), fmt.Sprintf(linkerFlags, version, strings.Split(version, ".")[1]),
+		"-o", filepath.Join(b.bin(), name))
+	if b.module(name) == b.tools() {
+		args = append(args, "-modfile="+b.modfile())
+	}
+	if err := b.goRun(ctx, b.module(name), append(args, toolPackages[name])...); err != nil {
 		return err
 	}
 	return writeFile(b.stampPath(name), []byte(stamp))
@@ -140,7 +158,7 @@ func (b *builder) stamp(name, version string) (string, error) {
 		patterns = append(patterns, filepath.Join(own, "*.go"))
 	}
 	for _, pattern := range patterns {
-		paths, err := filepath.Glob(filepath.Join(b.tools(), pattern))
+		paths, err := filepath.Glob(filepath.Join(b.module(name), pattern))
 		if err != nil {
 			return "", err
 		}

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/spf13/cobra"
 )
@@ -30,7 +30,7 @@ func newBuildCommand() *cobra.Command {
 	var out string
 	command := &cobra.Command{
 		Use:   "build",
-		Short: "Builds the stand-ins into a folder, as an OCI image layout",
+		Short: "Builds the images into a folder, as an OCI image layout",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			applets, err := listApplets(p.busybox)
@@ -40,42 +40,54 @@ func newBuildCommand() *cobra.Command {
 			return build(catalog(p), p.busybox, applets, out)
 		},
 	}
-	command.Flags().StringVar(&out, "out", "", "the folder; what it holds is replaced")
+	command.Flags().StringVar(&out, "out", "", "the folder; where it is served, the new images are from then on")
 	command.Flags().StringVar(&p.busybox, "busybox", "/bin/busybox", "a static BusyBox")
 	command.Flags().StringVar(&p.standin, "standin", "", "the program standin")
 	command.Flags().StringVar(&p.argoexec, "argoexec", "", "Argo's program argoexec")
+	command.Flags().StringVar(&p.workflowController, "workflow-controller", "", "Argo's program workflow-controller; without, it has no image")
+	command.Flags().StringVar(&p.argoMulticluster, "argo-multicluster", "", "the product's program; without, it has no image")
 	for _, name := range []string{"out", "standin", "argoexec"} {
 		_ = command.MarkFlagRequired(name) // fails for a flag that does not exist
 	}
 	return command
 }
 
-// build writes the images to a new OCI layout in the folder out.
+// indexFile lists the images of an OCI layout.
+const indexFile = "index.json"
+
+// build writes the images to the folder out, as an OCI layout, and then lists them there in one step: whoever reads the
+// folder at the same time finds the old images or the new ones. Old ones stay until the folder goes, for they may be
+// being read.
 func build(images []image, busybox string, applets []string, out string) error {
 	userland, err := userlandLayer(busybox, applets)
 	if err != nil {
 		return fmt.Errorf("building the userland: %w", err)
 	}
-	if err := os.RemoveAll(out); err != nil {
-		return err
-	}
-	index, err := layout.Write(out, empty.Index)
-	if err != nil {
-		return err
-	}
+	folder, index := layout.Path(out), v1.ImageIndex(empty.Index)
 	for _, i := range images {
 		built, err := i.build(userland)
 		if err != nil {
-			return fmt.Errorf("building the stand-in for %s: %w", i.repositories[0], err)
+			return fmt.Errorf("building the image %s: %w", i.repositories[0], err)
+		}
+		if err := folder.WriteImage(built); err != nil {
+			return err
 		}
 		for _, repository := range i.repositories {
-			name := layout.WithAnnotations(map[string]string{refName: repository})
-			if err := index.AppendImage(built, name); err != nil {
-				return err
-			}
+			names := v1.Descriptor{Annotations: map[string]string{refName: repository}}
+			index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: built, Descriptor: names})
 		}
 	}
-	return nil
+	list, err := index.RawManifest()
+	if err != nil {
+		return err
+	}
+	if err := folder.WriteFile("oci-layout", []byte(`{"imageLayoutVersion": "1.0.0"}`), 0o644); err != nil {
+		return err
+	}
+	if err := folder.WriteFile(indexFile+".new", list, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(out, indexFile+".new"), filepath.Join(out, indexFile))
 }
 
 // build makes the image from its layers.
@@ -85,11 +97,19 @@ func (i image) build(userland v1.Layer) (v1.Image, error) {
 		layers = append(layers, userland)
 	}
 	if len(i.files) > 0 {
-		layer, err := filesLayer(i.files)
+		layer, err := i.filesLayer()
 		if err != nil {
 			return nil, err
 		}
 		layers = append(layers, layer)
+	}
+	if i.compressed {
+		for n, layer := range layers {
+			var err error
+			if layers[n], err = tarball.LayerFromOpener(layer.Uncompressed); err != nil {
+				return nil, err
+			}
+		}
 	}
 	image, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), layers...)
 	if err != nil {
@@ -100,7 +120,7 @@ func (i image) build(userland v1.Layer) (v1.Image, error) {
 		return nil, err
 	}
 	file = file.DeepCopy()
-	file.OS, file.Architecture, file.Config = "linux", runtime.GOARCH, i.config
+	file.OS, file.Architecture, file.Created, file.Config = "linux", i.architecture, v1.Time{Time: i.created}, i.config
 	file.Config.Env = []string{"PATH=" + searchPath}
 	return mutate.ConfigFile(image, file)
 }
@@ -139,11 +159,11 @@ func userlandLayer(busybox string, applets []string) (v1.Layer, error) {
 	})
 }
 
-// filesLayer makes a layer of programs, given by their path in the image.
-func filesLayer(files map[string]string) (v1.Layer, error) {
+// filesLayer makes a layer of the image's own programs and texts.
+func (i image) filesLayer() (v1.Layer, error) {
 	return newLayer(func(w *tar.Writer) error {
-		for _, name := range slices.Sorted(maps.Keys(files)) {
-			program, err := os.ReadFile(files[name])
+		for _, name := range slices.Sorted(maps.Keys(i.files)) {
+			program, err := os.ReadFile(i.files[name])
 			if err != nil {
 				return err
 			}
@@ -151,12 +171,16 @@ func filesLayer(files map[string]string) (v1.Layer, error) {
 				return err
 			}
 		}
+		for _, name := range slices.Sorted(maps.Keys(i.texts)) {
+			if err := writeFile(w, name, i.texts[name], 0o644); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 }
 
-// newLayer makes a layer of what fill writes. It is not compressed: it goes from one process of the machine
-// to another, which would only unpack it.
+// newLayer makes a layer of what fill writes.
 func newLayer(fill func(*tar.Writer) error) (v1.Layer, error) {
 	var content bytes.Buffer
 	w := tar.NewWriter(&content)

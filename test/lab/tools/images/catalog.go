@@ -2,11 +2,13 @@ package main
 
 import (
 	"path"
+	"runtime"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// searchPath is where programs are looked for in every stand-in.
+// searchPath is where programs are looked for in every image.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // programs are the files on the machine that the images are made of.
@@ -17,21 +19,50 @@ type programs struct {
 	standin string
 	// argoexec is Argo's executor; this one is no stand-in, it is built from Argo's source.
 	argoexec string
+	// argoMulticluster and workflowController are the product and Argo's controller, built from source as well. An
+	// image is left out where its program is not named.
+	argoMulticluster, workflowController string
 }
 
-// image is a stand-in and the names that it goes by.
+// image is an image and the names that it goes by.
 type image struct {
-	// repositories are the names it stands in for, with the registry; every tag of them is this image.
+	// repositories are the names it has, with the registry; every tag of them is this image.
 	repositories []string
+	// architecture is Go's name for the processor.
+	architecture string
 	// userland adds BusyBox, its applets as links, and what a userland expects.
 	userland bool
 	// files are programs on the machine by their path in the image.
-	files  map[string]string
-	config v1.Config
+	files map[string]string
+	// texts are further files by their path in the image.
+	texts map[string][]byte
+	// compressed packs the layers. Within a machine that is only work: they go from one process to another.
+	compressed bool
+	created    time.Time
+	config     v1.Config
 }
 
-// catalog lists the stand-ins.
+// catalog lists the images.
 func catalog(p programs) []image {
+	images := standIns(p)
+	if p.workflowController != "" {
+		images = append(images, image{
+			repositories: []string{"quay.io/argoproj/workflow-controller"},
+			files:        map[string]string{"bin/workflow-controller": p.workflowController},
+			config:       v1.Config{Entrypoint: []string{"workflow-controller"}, User: "8737"},
+		})
+	}
+	if p.argoMulticluster != "" {
+		images = append(images, productImage(p.argoMulticluster, release{}))
+	}
+	for i := range images {
+		images[i].architecture = runtime.GOARCH
+	}
+	return images
+}
+
+// standIns lists the images that take the place of public ones.
+func standIns(p programs) []image {
 	return []image{
 		{
 			repositories: []string{"docker.io/library/busybox", "docker.io/library/alpine"},

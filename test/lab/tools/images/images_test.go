@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// serveCatalog builds the catalog from texts in place of programs, and serves it.
-func serveCatalog(t *testing.T) *httptest.Server {
+// newPrograms returns texts in a new folder in place of all programs.
+func newPrograms(t *testing.T) programs {
 	t.Helper()
 	dir := t.TempDir()
 	program := func(name string) string {
@@ -28,16 +28,37 @@ func serveCatalog(t *testing.T) *httptest.Server {
 		require.NoError(t, os.WriteFile(path, []byte("program "+name), 0o600))
 		return path
 	}
-	p := programs{busybox: program("busybox"), standin: program("standin"), argoexec: program("argoexec")}
-	out := filepath.Join(dir, "images")
-	for range 2 { // the second time it replaces what is there
-		require.NoError(t, build(catalog(p), p.busybox, []string{"sh", "echo"}, out))
+	return programs{
+		busybox:            program("busybox"),
+		standin:            program("standin"),
+		argoexec:           program("argoexec"),
+		argoMulticluster:   program("argo-multicluster"),
+		workflowController: program("workflow-controller"),
 	}
-	handler, err := newRegistry(out, log.New(io.Discard, "", 0))
+}
+
+// buildCatalog builds the catalog into the folder.
+func buildCatalog(t *testing.T, p programs, out string) {
+	t.Helper()
+	require.NoError(t, build(catalog(p), p.busybox, []string{"sh", "echo"}, out))
+}
+
+// serve serves what was built into the folder.
+func serve(t *testing.T, dir string) *httptest.Server {
+	t.Helper()
+	handler, err := newRegistry(dir, log.New(io.Discard, "", 0))
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	return server
+}
+
+// serveCatalog builds and serves the catalog.
+func serveCatalog(t *testing.T) *httptest.Server {
+	t.Helper()
+	out := t.TempDir()
+	buildCatalog(t, newPrograms(t), out)
+	return serve(t, out)
 }
 
 // pullFrom pulls as containerd does from a mirror: the registry that is meant is a parameter.
@@ -81,12 +102,21 @@ func TestImagesHoldWhatTheirNamesPromise(t *testing.T) {
 		registry, reference string
 		entrypoint          []string
 		files               map[string]string
+		user                string
 	}{
-		"busybox":  {"docker.io", "library/busybox:latest", nil, map[string]string{"bin/busybox": "program busybox", "bin/sh": "-> busybox"}},
-		"whalesay": {"docker.io", "docker/whalesay:latest", nil, map[string]string{"usr/local/bin/cowsay": "program standin", "bin/sh": "-> busybox"}},
-		"argosay":  {"docker.io", "argoproj/argosay:v2", []string{"/argosay"}, map[string]string{"argosay": "program standin", "bin/sh": "-> busybox"}},
-		"argoexec": {"quay.io", "argoproj/argoexec:v3.7.18", []string{"argoexec"}, map[string]string{"bin/argoexec": "program argoexec"}},
-		"pause":    {"registry.k8s.io", "pause:3.10", []string{"/pause"}, map[string]string{"pause": "program standin"}},
+		"busybox":  {"docker.io", "library/busybox:latest", nil, map[string]string{"bin/busybox": "program busybox", "bin/sh": "-> busybox"}, ""},
+		"whalesay": {"docker.io", "docker/whalesay:latest", nil, map[string]string{"usr/local/bin/cowsay": "program standin", "bin/sh": "-> busybox"}, ""},
+		"argosay":  {"docker.io", "argoproj/argosay:v2", []string{"/argosay"}, map[string]string{"argosay": "program standin", "bin/sh": "-> busybox"}, ""},
+		"argoexec": {"quay.io", "argoproj/argoexec:v3.7.18", []string{"argoexec"}, map[string]string{"bin/argoexec": "program argoexec"}, ""},
+		"pause":    {"registry.k8s.io", "pause:3.10", []string{"/pause"}, map[string]string{"pause": "program standin"}, ""},
+		"controller": {
+			"quay.io", "argoproj/workflow-controller:v3.7.18",
+			[]string{"workflow-controller"}, map[string]string{"bin/workflow-controller": "program workflow-controller"}, "8737",
+		},
+		"product": {
+			"quay.io", "open-cluster-management/argo-multicluster:0.1.0",
+			[]string{"/argo-multicluster"}, map[string]string{"argo-multicluster": "program argo-multicluster"}, "65532:65532",
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -96,6 +126,7 @@ func TestImagesHoldWhatTheirNamesPromise(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "linux", config.OS)
 			require.Equal(t, c.entrypoint, config.Config.Entrypoint)
+			require.Equal(t, c.user, config.Config.User)
 			require.Contains(t, config.Config.Env, "PATH="+searchPath)
 			files := unpack(t, image)
 			for path, content := range c.files {
@@ -111,6 +142,7 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 		"docker.io":       "/v2/library/python/manifests/alpine3.6",
 		"ghcr.io":         "/v2/library/busybox/manifests/latest",
 		"registry.k8s.io": "/v2/pause/blobs/sha256:" + strings.Repeat("0", 64),
+		"quay.io":         "/v2/open-cluster-management/argo-multicluster-typo/manifests/0.1.0",
 	} {
 		answer, err := http.Get(server.URL + path + "?ns=" + registry)
 		require.NoError(t, err)
@@ -119,8 +151,35 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 		require.NoError(t, answer.Body.Close())
 		require.Equal(t, http.StatusNotFound, answer.StatusCode, path)
 		if strings.Contains(path, "manifests") {
-			require.Contains(t, string(body), "no stand-in for "+registry+"/library/")
+			require.Contains(t, string(body), "no image "+registry+"/")
 		}
+	}
+}
+
+func TestImagesAreReplacedWhileTheyAreServed(t *testing.T) {
+	p, out := newPrograms(t), t.TempDir()
+	buildCatalog(t, p, out)
+	server := serve(t, out)
+	const reference = "open-cluster-management/argo-multicluster:0.1.0"
+	before, err := pullFrom(server, "quay.io", reference)
+	require.NoError(t, err)
+
+	require.NoError(t, os.WriteFile(p.argoMulticluster, []byte("another program"), 0o600))
+	buildCatalog(t, p, out)
+	after, err := pullFrom(server, "quay.io", reference)
+	require.NoError(t, err)
+	require.Equal(t, "another program", unpack(t, after)["argo-multicluster"])
+	require.Equal(t, "program argo-multicluster", unpack(t, before)["argo-multicluster"], "a pull that has begun ends well")
+}
+
+func TestImagesWithoutAProgramAreLeftOut(t *testing.T) {
+	p, out := newPrograms(t), t.TempDir()
+	p.argoMulticluster, p.workflowController = "", ""
+	buildCatalog(t, p, out)
+	server := serve(t, out)
+	for _, reference := range []string{"open-cluster-management/argo-multicluster:0.1.0", "argoproj/workflow-controller:v3.7.18"} {
+		_, err := pullFrom(server, "quay.io", reference)
+		require.ErrorContains(t, err, "no image quay.io/")
 	}
 }
 
