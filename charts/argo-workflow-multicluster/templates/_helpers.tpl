@@ -1,0 +1,69 @@
+{{/* The name of the manager's objects. */}}
+{{- define "hub.fullname" -}}
+{{- default (printf "%s-hub" (.Release.Name | trunc 59 | trimSuffix "-")) .Values.fullnameOverride -}}
+{{- end }}
+
+{{/* The name of what exists once in the hub, as OCM names such objects. */}}
+{{- define "hub.clusterName" -}}
+open-cluster-management:{{ include "hub.fullname" . }}
+{{- end }}
+
+{{/* What selects the pods of the release. */}}
+{{- define "hub.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "hub.labels" -}}
+{{ include "hub.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "hub.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* What every pod of the release needs of its node, and who it is there. */}}
+{{- define "hub.podSpec" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 0 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+
+{{- define "hub.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* The newest version of OCM's addon API that the hub serves. */}}
+{{- define "hub.addonAPIVersion" -}}
+addon.open-cluster-management.io/{{ .Capabilities.APIVersions.Has "addon.open-cluster-management.io/v1beta1" | ternary "v1beta1" "v1alpha1" }}
+{{- end }}
+
+{{/* The annotations of what Helm creates before it uninstalls the chart, with the weight that says in which order. */}}
+{{- define "hub.uninstallHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

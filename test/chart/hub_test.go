@@ -1,0 +1,480 @@
+package chart
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionv1beta1 "k8s.io/api/admissionregistration/v1beta1"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
+	addonv1alpha1 "open-cluster-management.io/api/addon/v1alpha1"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
+	"sigs.k8s.io/yaml"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+const (
+	hubChart    = "../../charts/argo-workflow-multicluster"
+	newAddonAPI = "addon.open-cluster-management.io/v1beta1"
+	manager     = "argo-workflow-multicluster-hub"
+	hook        = manager + "-uninstall"
+)
+
+// everything switches on what is off by default.
+const everything = `
+hubArgo: {enabled: true}
+metrics: {serviceMonitor: {enabled: true, labels: {prometheus: main}}}
+networkPolicy: {enabled: true, metricsFrom: [{namespaceSelector: {}}]}
+addons:
+  agent:
+    deploymentConfig: {spec: {agentInstallNamespace: agents}}
+    install: {placements: [{namespace: default, name: all, rolloutStrategy: {type: All}}]}
+`
+
+// mutatingAPI is what an API server serves that has MutatingAdmissionPolicies.
+func mutatingAPI(version string) string {
+	return "admissionregistration.k8s.io/" + version + "/MutatingAdmissionPolicy"
+}
+
+// render renders the hub chart with values as YAML.
+func render(t *testing.T, values string, apis ...string) []*unstructured.Unstructured {
+	t.Helper()
+	objects, _, err := Hub(hubChart, parse(t, values), apis...)
+	require.NoError(t, err)
+	return objects
+}
+
+func parse(t *testing.T, values string) map[string]any {
+	t.Helper()
+	parsed := map[string]any{}
+	require.NoError(t, yaml.Unmarshal([]byte(values), &parsed))
+	return parsed
+}
+
+// find returns the object of the kind and name, as a T that has each of its fields; nil if it is not among the objects.
+func find[T any](t *testing.T, objects []*unstructured.Unstructured, kind, name string) *T {
+	t.Helper()
+	i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == kind && o.GetName() == name })
+	if i < 0 {
+		return nil
+	}
+	typed := new(T)
+	decodeStrictly(t, objects[i], typed)
+	return typed
+}
+
+func decodeStrictly(t *testing.T, object *unstructured.Unstructured, into any) {
+	t.Helper()
+	raw, err := json.Marshal(object.Object)
+	require.NoError(t, err)
+	require.NoError(t, yaml.UnmarshalStrict(raw, into), "%s %s", object.GetKind(), object.GetName())
+}
+
+// kinds are the Go types of all that the chart may render, but for ServiceMonitors.
+func kinds() map[string]any {
+	return map[string]any{
+		"v1/Service":                                                          &corev1.Service{},
+		"v1/ServiceAccount":                                                   &corev1.ServiceAccount{},
+		"apps/v1/Deployment":                                                  &appsv1.Deployment{},
+		"batch/v1/Job":                                                        &batchv1.Job{},
+		"policy/v1/PodDisruptionBudget":                                       &policyv1.PodDisruptionBudget{},
+		"networking.k8s.io/v1/NetworkPolicy":                                  &networkingv1.NetworkPolicy{},
+		"rbac.authorization.k8s.io/v1/ClusterRole":                            &rbacv1.ClusterRole{},
+		"rbac.authorization.k8s.io/v1/ClusterRoleBinding":                     &rbacv1.ClusterRoleBinding{},
+		"rbac.authorization.k8s.io/v1/Role":                                   &rbacv1.Role{},
+		"rbac.authorization.k8s.io/v1/RoleBinding":                            &rbacv1.RoleBinding{},
+		"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy":           &admissionv1.ValidatingAdmissionPolicy{},
+		"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBinding":    &admissionv1.ValidatingAdmissionPolicyBinding{},
+		"admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy":        &admissionv1beta1.MutatingAdmissionPolicy{},
+		"admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicyBinding": &admissionv1beta1.MutatingAdmissionPolicyBinding{},
+		"addon.open-cluster-management.io/v1alpha1/ClusterManagementAddOn":    &addonv1alpha1.ClusterManagementAddOn{},
+		"addon.open-cluster-management.io/v1alpha1/AddOnDeploymentConfig":     &addonv1alpha1.AddOnDeploymentConfig{},
+		"addon.open-cluster-management.io/v1beta1/ClusterManagementAddOn":     &addonv1beta1.ClusterManagementAddOn{},
+		"addon.open-cluster-management.io/v1beta1/AddOnDeploymentConfig":      &addonv1beta1.AddOnDeploymentConfig{},
+	}
+}
+
+func TestEveryObjectHasOnlyFieldsOfItsKind(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		values string
+		apis   []string
+	}{
+		"defaults":                  {"", nil},
+		"defaults on a newer OCM":   {"", []string{newAddonAPI}},
+		"everything":                {everything, []string{mutatingAPI("v1beta1")}},
+		"everything on a newer OCM": {everything, []string{newAddonAPI}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			objects := render(t, test.values, test.apis...)
+			assert.Greater(t, len(objects), 10)
+			for _, object := range objects {
+				if object.GetKind() == "ServiceMonitor" {
+					continue
+				}
+				into := kinds()[object.GetAPIVersion()+"/"+object.GetKind()]
+				require.NotNil(t, into, "%s %s", object.GetAPIVersion(), object.GetKind())
+				decodeStrictly(t, object, into)
+				assert.Equal(t, Release, object.GetLabels()["app.kubernetes.io/instance"], "%s %s", object.GetKind(), object.GetName())
+			}
+		})
+	}
+}
+
+func TestValuesThatTheChartDoesNotHaveAreRefused(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string]string{
+		`replica: 3`:                     "additional properties 'replica' not allowed",
+		`addons: {agent: {instal: {}}}`:  "at '/addons/agent': additional properties 'instal' not allowed",
+		`replicas: "2"`:                  "at '/replicas': got string, want integer",
+		`image: {pullPolicy: Sometimes}`: "at '/image/pullPolicy': value must be one of",
+		`image: {digest: abc}`:           "at '/image/digest': 'abc' does not match pattern",
+		`log: {format: xml}`:             "at '/log/format': value must be one of 'json', 'text'",
+		`hubArgo: {enabled: "yes"}`:      "at '/hubArgo/enabled': got string, want boolean",
+		`uninstall: {timeout: 4}`:        "at '/uninstall/timeout': got number, want string",
+		`uninstall: {timeout: soon}`:     "at '/uninstall/timeout': 'soon' does not match pattern",
+		`addons: {argoWorkflows: {install: {placements: [{name: all}]}}}`: "missing property 'namespace'",
+	} {
+		_, _, err := Hub(hubChart, parse(t, values))
+		require.ErrorContains(t, err, want, values)
+	}
+	_, _, err := Hub(hubChart, parse(t, `global: {of: a parent chart}`))
+	require.NoError(t, err)
+}
+
+// TestSchemaHasEveryValue fails when a value is added to values.yaml that the schema would refuse, or the other way round.
+func TestSchemaHasEveryValue(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(hubChart + "/values.yaml")
+	require.NoError(t, err)
+	values := parse(t, string(raw))
+	raw, err = os.ReadFile(hubChart + "/values.schema.json")
+	require.NoError(t, err)
+	schema := parse(t, string(raw))
+	properties := schema["properties"].(map[string]any)
+	delete(properties, "global") // Helm's own
+	compareWithSchema(t, "", values, schema)
+}
+
+func compareWithSchema(t *testing.T, path string, values, schema map[string]any) {
+	t.Helper()
+	properties, ok := schema["properties"].(map[string]any)
+	if !ok {
+		return // of any form
+	}
+	assert.Equal(t, false, schema["additionalProperties"], "schema of %q", path)
+	for name := range properties {
+		assert.Contains(t, values, name, "in values.yaml, below %q", path)
+	}
+	for name, value := range values {
+		if nested, ok := value.(map[string]any); ok {
+			compareWithSchema(t, path+"."+name, nested, properties[name].(map[string]any))
+		}
+	}
+}
+
+func TestManagerIsDeployed(t *testing.T) {
+	t.Parallel()
+	deployment := find[appsv1.Deployment](t, render(t, ""), "Deployment", manager)
+	require.NotNil(t, deployment)
+	assert.Equal(t, Release, deployment.Namespace)
+	assert.Equal(t, ptr.To[int32](2), deployment.Spec.Replicas)
+	pod := deployment.Spec.Template.Spec
+	assert.Equal(t, manager, pod.ServiceAccountName)
+	require.Len(t, pod.Containers, 1)
+	container := pod.Containers[0]
+	assert.Equal(t, "hub", container.Name)
+	const image = "quay.io/open-cluster-management/argo-multicluster:0.1.0"
+	assert.Equal(t, image, container.Image)
+	assert.Equal(t, []string{"hub", "--leader-elect"}, container.Args[:2])
+	assert.Contains(t, container.Args, "--agent-image="+image)
+	assert.Equal(t, "/healthz", container.LivenessProbe.HTTPGet.Path)
+	assert.Equal(t, "/readyz", container.ReadinessProbe.HTTPGet.Path)
+	require.Len(t, pod.TopologySpreadConstraints, 2)
+	for _, spread := range pod.TopologySpreadConstraints {
+		assert.Equal(t, deployment.Spec.Selector, spread.LabelSelector)
+	}
+	for key, value := range deployment.Spec.Selector.MatchLabels {
+		assert.Equal(t, value, deployment.Spec.Template.Labels[key], key)
+	}
+}
+
+func TestValuesOfTheManagersPods(t *testing.T) {
+	t.Parallel()
+	deployment := find[appsv1.Deployment](t, render(t, `
+fullnameOverride: manager
+image: {repository: mirror.local/argo-multicluster, tag: "1.2", digest: "sha256:`+strings.Repeat("a", 64)+`"}
+agentImage: mirror.local/agent:1
+imagePullSecrets: [{name: registry}]
+log: {level: 4, format: text}
+extraArgs: [--concurrency=4]
+resources: {limits: {cpu: "1"}}
+priorityClassName: system-cluster-critical
+nodeSelector: {node-role.kubernetes.io/infra: ""}
+tolerations: [{key: infra, operator: Exists}]
+affinity: {podAntiAffinity: {}}
+topologySpreadConstraints: [{topologyKey: rack, maxSkew: 2, whenUnsatisfiable: DoNotSchedule}]
+podAnnotations: {note: "1"}
+podLabels: {team: a}
+terminationGracePeriodSeconds: 5
+`), "Deployment", "manager")
+	require.NotNil(t, deployment)
+	pod, container := deployment.Spec.Template.Spec, deployment.Spec.Template.Spec.Containers[0]
+	assert.Equal(t, "manager", pod.ServiceAccountName)
+	assert.Equal(t, "mirror.local/argo-multicluster@sha256:"+strings.Repeat("a", 64), container.Image)
+	for _, arg := range []string{"--agent-image=mirror.local/agent:1", "--log-level=4", "--log-format=text", "--concurrency=4"} {
+		assert.Contains(t, container.Args, arg)
+	}
+	assert.Equal(t, []corev1.LocalObjectReference{{Name: "registry"}}, pod.ImagePullSecrets)
+	assert.Equal(t, "1", container.Resources.Limits.Cpu().String())
+	assert.Equal(t, "system-cluster-critical", pod.PriorityClassName)
+	assert.Equal(t, map[string]string{"node-role.kubernetes.io/infra": ""}, pod.NodeSelector)
+	assert.Equal(t, []corev1.Toleration{{Key: "infra", Operator: corev1.TolerationOpExists}}, pod.Tolerations)
+	assert.NotNil(t, pod.Affinity.PodAntiAffinity)
+	assert.Equal(t, []corev1.TopologySpreadConstraint{{TopologyKey: "rack", MaxSkew: 2, WhenUnsatisfiable: corev1.DoNotSchedule}},
+		pod.TopologySpreadConstraints)
+	assert.Equal(t, "1", deployment.Spec.Template.Annotations["note"])
+	assert.Equal(t, "a", deployment.Spec.Template.Labels["team"])
+	assert.Equal(t, ptr.To[int64](5), pod.TerminationGracePeriodSeconds)
+}
+
+func TestPodsHaveNoRightsOnTheirNode(t *testing.T) {
+	t.Parallel()
+	objects := render(t, everything)
+	for name, pod := range map[string]corev1.PodSpec{
+		"manager":   find[appsv1.Deployment](t, objects, "Deployment", manager).Spec.Template.Spec,
+		"uninstall": find[batchv1.Job](t, objects, "Job", hook).Spec.Template.Spec,
+	} {
+		assert.Equal(t, &corev1.PodSecurityContext{
+			RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), RunAsGroup: ptr.To[int64](65532),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		}, pod.SecurityContext, name)
+		for _, container := range pod.Containers {
+			assert.Equal(t, &corev1.SecurityContext{
+				AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+				Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			}, container.SecurityContext, name)
+			assert.NotEmpty(t, container.Resources.Requests, name)
+		}
+	}
+}
+
+func TestBudgetOnlyWithSeveralReplicas(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string]bool{"": true, "replicas: 3": true, "replicas: 1": false, "replicas: 0": false} {
+		budget := find[policyv1.PodDisruptionBudget](t, render(t, values), "PodDisruptionBudget", manager)
+		assert.Equal(t, want, budget != nil, values)
+	}
+}
+
+func TestWhatIsOffByDefault(t *testing.T) {
+	t.Parallel()
+	for _, object := range render(t, "") {
+		assert.NotContains(t, []string{"Service", "ServiceMonitor", "NetworkPolicy", "AddOnDeploymentConfig", "MutatingAdmissionPolicy"},
+			object.GetKind())
+		assert.NotEqual(t, "argo-workflow-multicluster-dormant", object.GetName())
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	objects := render(t, everything)
+	service := find[corev1.Service](t, objects, "Service", manager+"-metrics")
+	require.NotNil(t, service)
+	deployment := find[appsv1.Deployment](t, objects, "Deployment", manager)
+	assert.Equal(t, deployment.Spec.Selector.MatchLabels, service.Spec.Selector)
+	monitor := find[unstructured.Unstructured](t, objects, "ServiceMonitor", manager)
+	require.NotNil(t, monitor)
+	assert.Equal(t, "main", monitor.GetLabels()["prometheus"])
+
+	objects = render(t, "metrics: {service: true}")
+	assert.NotNil(t, find[corev1.Service](t, objects, "Service", manager+"-metrics"))
+	assert.Nil(t, find[unstructured.Unstructured](t, objects, "ServiceMonitor", manager))
+}
+
+func TestNetworkPolicy(t *testing.T) {
+	t.Parallel()
+	policy := find[networkingv1.NetworkPolicy](t, render(t, everything), "NetworkPolicy", manager)
+	require.NotNil(t, policy)
+	require.Len(t, policy.Spec.Ingress, 2)
+	assert.Len(t, policy.Spec.Ingress[0].From, 1, "metrics")
+	assert.Empty(t, policy.Spec.Ingress[1].From, "probes")
+	require.Len(t, policy.Spec.Egress, 1)
+	assert.Len(t, policy.Spec.Egress[0].Ports, 4)
+}
+
+func TestAddonsForTheVersionOfOCM(t *testing.T) {
+	t.Parallel()
+	const values = `
+addons:
+  agent:
+    deploymentConfig: {name: agents, namespace: configs}
+  argoWorkflows:
+    deploymentConfig: {spec: {customizedVariables: [{name: parallelism, value: "10"}]}}
+    install:
+      placements:
+      - namespace: default
+        name: all
+        rolloutStrategy: {type: Progressive, progressive: {maxConcurrency: 25%}}
+`
+	configs := addonv1beta1.ConfigGroupResource{Group: "addon.open-cluster-management.io", Resource: "addondeploymentconfigs"}
+
+	objects := render(t, values, newAddonAPI)
+	agent := find[addonv1beta1.ClusterManagementAddOn](t, objects, "ClusterManagementAddOn", contract.AddonName)
+	require.NotNil(t, agent)
+	assert.Equal(t, newAddonAPI, agent.APIVersion)
+	assert.Equal(t, []addonv1beta1.AddOnConfig{{
+		ConfigGroupResource: configs, ConfigReferent: addonv1beta1.ConfigReferent{Namespace: "configs", Name: "agents"},
+	}}, agent.Spec.DefaultConfigs)
+	assert.Equal(t, addonv1beta1.InstallStrategy{Type: addonv1beta1.AddonInstallStrategyManual}, agent.Spec.InstallStrategy)
+	assert.Nil(t, find[addonv1beta1.AddOnDeploymentConfig](t, objects, "AddOnDeploymentConfig", "agents"), "it is the user's")
+	argo := find[addonv1beta1.ClusterManagementAddOn](t, objects, "ClusterManagementAddOn", "argo-workflows")
+	require.NotNil(t, argo)
+	assert.Equal(t, addonv1beta1.ConfigReferent{Namespace: Release, Name: "argo-workflows"}, argo.Spec.DefaultConfigs[0].ConfigReferent)
+	assert.Equal(t, addonv1beta1.AddonInstallStrategyPlacements, argo.Spec.InstallStrategy.Type)
+	require.Len(t, argo.Spec.InstallStrategy.Placements, 1)
+	placement := argo.Spec.InstallStrategy.Placements[0]
+	assert.Equal(t, addonv1beta1.PlacementRef{Namespace: "default", Name: "all"}, placement.PlacementRef)
+	assert.Equal(t, clusterv1alpha1.Progressive, placement.RolloutStrategy.Type)
+	assert.Equal(t, "25%", placement.RolloutStrategy.Progressive.MaxConcurrency.StrVal)
+	config := find[addonv1beta1.AddOnDeploymentConfig](t, objects, "AddOnDeploymentConfig", "argo-workflows")
+	require.NotNil(t, config)
+	assert.Equal(t, Release, config.Namespace)
+	assert.Equal(t, []addonv1beta1.CustomizedVariable{{Name: "parallelism", Value: "10"}}, config.Spec.CustomizedVariables)
+
+	objects = render(t, values)
+	older := find[addonv1alpha1.ClusterManagementAddOn](t, objects, "ClusterManagementAddOn", contract.AddonName)
+	require.NotNil(t, older)
+	assert.Equal(t, "addon.open-cluster-management.io/v1alpha1", older.APIVersion)
+	assert.Equal(t, []addonv1alpha1.ConfigMeta{{
+		ConfigGroupResource: addonv1alpha1.ConfigGroupResource(configs),
+		DefaultConfig:       &addonv1alpha1.ConfigReferent{Namespace: "configs", Name: "agents"},
+	}}, supportedConfigs(older))
+	older = find[addonv1alpha1.ClusterManagementAddOn](t, render(t, ""), "ClusterManagementAddOn", "argo-workflows")
+	require.NotNil(t, older)
+	assert.Len(t, supportedConfigs(older), 1)
+	assert.Nil(t, supportedConfigs(older)[0].DefaultConfig)
+}
+
+func supportedConfigs(addon *addonv1alpha1.ClusterManagementAddOn) []addonv1alpha1.ConfigMeta {
+	return addon.Spec.SupportedConfigs //nolint:staticcheck // an older OCM has no other
+}
+
+func TestHubWithoutTheArgoAddon(t *testing.T) {
+	t.Parallel()
+	objects, notes, err := Hub(hubChart, parse(t, "addons: {argoWorkflows: {enabled: false}}"), newAddonAPI)
+	require.NoError(t, err)
+	assert.Nil(t, find[addonv1beta1.ClusterManagementAddOn](t, objects, "ClusterManagementAddOn", "argo-workflows"))
+	assert.NotContains(t, notes, "--names argo-workflows")
+	assert.Contains(t, notes, "clusteradm addon enable --names argo-workflow-multicluster --clusters <cluster>")
+}
+
+func TestNotesSayWhatComesNext(t *testing.T) {
+	t.Parallel()
+	_, notes, err := Hub(hubChart, nil)
+	require.NoError(t, err)
+	assert.Contains(t, notes, "clusteradm addon enable --names argo-workflows --clusters <cluster>")
+	assert.NotContains(t, notes, "ARGO_INSTANCEID")
+	_, notes, err = Hub(hubChart, parse(t, everything))
+	require.NoError(t, err)
+	assert.Contains(t, notes, "ARGO_INSTANCEID=ocm-multicluster")
+}
+
+func TestDormancyIsEnforcedWithWhatTheAPIServerHas(t *testing.T) {
+	t.Parallel()
+	const name = "argo-workflow-multicluster-dormant"
+	for _, test := range []struct {
+		apis []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"admissionregistration.k8s.io/v1beta1"}, ""},
+		{[]string{mutatingAPI("v1beta1")}, "admissionregistration.k8s.io/v1beta1"},
+		{[]string{mutatingAPI("v1beta1"), mutatingAPI("v1")}, "admissionregistration.k8s.io/v1"},
+	} {
+		objects := render(t, "hubArgo: {enabled: true}", test.apis...)
+		mutating := find[admissionv1beta1.MutatingAdmissionPolicy](t, objects, "MutatingAdmissionPolicy", name)
+		binding := find[admissionv1beta1.MutatingAdmissionPolicyBinding](t, objects, "MutatingAdmissionPolicyBinding", name)
+		if test.want == "" {
+			assert.Nil(t, mutating, test.apis)
+			assert.Nil(t, binding, test.apis)
+		} else {
+			assert.Equal(t, test.want, mutating.APIVersion)
+			assert.Equal(t, test.want, binding.APIVersion)
+			assert.Contains(t, mutating.Spec.Mutations[0].JSONPatch.Expression, contract.InstanceIDHub)
+		}
+		validating := find[admissionv1.ValidatingAdmissionPolicy](t, objects, "ValidatingAdmissionPolicy", name)
+		require.NotNil(t, validating, test.apis)
+		assert.Contains(t, validating.Spec.Validations[0].Message, contract.LabelInstanceID+": "+contract.InstanceIDHub)
+		assert.NotNil(t, find[admissionv1.ValidatingAdmissionPolicyBinding](t, objects, "ValidatingAdmissionPolicyBinding", name))
+	}
+}
+
+// TestPoliciesNameTheKeysOfTheContract fails when a key is renamed in the code only.
+func TestPoliciesNameTheKeysOfTheContract(t *testing.T) {
+	t.Parallel()
+	objects := render(t, everything, mutatingAPI("v1"))
+	text := map[string]string{}
+	for _, object := range objects {
+		raw, err := yaml.Marshal(object.Object)
+		require.NoError(t, err)
+		text[object.GetKind()+" "+object.GetName()] = string(raw)
+	}
+	for _, policy := range []string{
+		"MutatingAdmissionPolicy argo-workflow-multicluster-dormant", "ValidatingAdmissionPolicy argo-workflow-multicluster-dormant",
+	} {
+		for _, key := range []string{contract.LabelEnable, contract.LabelInstanceID, contract.InstanceIDHub} {
+			assert.Contains(t, text[policy], `"`+key+`"`, policy)
+		}
+	}
+	prefix, _, _ := strings.Cut(contract.AnnotationStatusHash, "/")
+	assert.Contains(t, text["ValidatingAdmissionPolicy argo-workflow-multicluster-internal-keys"], `"`+prefix+`/"`)
+
+	for _, object := range render(t, "admission: {protectInternalKeys: false}") {
+		assert.NotEqual(t, "argo-workflow-multicluster-internal-keys", object.GetName())
+	}
+}
+
+func TestUninstallHook(t *testing.T) {
+	t.Parallel()
+	objects := render(t, "uninstall: {timeout: 90s}")
+	job := find[batchv1.Job](t, objects, "Job", hook)
+	require.NotNil(t, job)
+	pod := job.Spec.Template.Spec
+	assert.Equal(t, []string{
+		"hub", "uninstall", "--deployment=" + Release + "/" + manager,
+		"--agent-image=quay.io/open-cluster-management/argo-multicluster:0.1.0", "--timeout=90s",
+	}, pod.Containers[0].Args)
+	assert.Equal(t, hook, pod.ServiceAccountName)
+	for _, object := range objects {
+		if !strings.HasSuffix(object.GetName(), "-uninstall") {
+			assert.NotContains(t, object.GetAnnotations(), "helm.sh/hook", object.GetName())
+			continue
+		}
+		assert.Equal(t, "pre-delete", object.GetAnnotations()["helm.sh/hook"], object.GetKind())
+		assert.Equal(t, "before-hook-creation,hook-succeeded", object.GetAnnotations()["helm.sh/hook-delete-policy"])
+		weight := "-1"
+		if object.GetKind() == "Job" {
+			weight = "0"
+		}
+		assert.Equal(t, weight, object.GetAnnotations()["helm.sh/hook-weight"], object.GetKind())
+	}
+	for _, object := range render(t, "uninstall: {enabled: false}") {
+		assert.NotContains(t, object.GetAnnotations(), "helm.sh/hook")
+	}
+}
