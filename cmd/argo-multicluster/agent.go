@@ -48,17 +48,23 @@ kubeconfig of the hub changes.`,
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the managed cluster; by default $KUBECONFIG, and in a pod its service account")
 	addAgentFlags(flags, &options)
 	logs.addFlags(flags)
+	cmd.AddCommand(newReleaseCommand())
 	return cmd
 }
 
-func addAgentFlags(flags *pflag.FlagSet, o *agent.Options) {
-	namespace := os.Getenv("POD_NAMESPACE")
-	if namespace == "" {
-		namespace = defaultAgentNamespace
+// agentNamespace is the namespace of the pod, or else the one that OCM installs addons in.
+func agentNamespace() string {
+	if namespace := os.Getenv("POD_NAMESPACE"); namespace != "" {
+		return namespace
 	}
+	return defaultAgentNamespace
+}
+
+func addAgentFlags(flags *pflag.FlagSet, o *agent.Options) {
 	flags.StringVar(&o.HubKubeconfig, "hub-kubeconfig", "", "kubeconfig of the hub (required); it may appear later")
 	flags.StringVar(&o.ClusterName, "cluster-name", "", "name of this managed cluster on the hub (required)")
-	flags.StringVar(&o.Namespace, "agent-namespace", namespace, "namespace of the agent's Leases; by default $POD_NAMESPACE")
+	flags.StringVar(&o.HubID, "hub-id", "", "id of the hub, the UID of its namespace kube-system; with it the agent releases the hub's Workflows when its own namespace is deleted")
+	flags.StringVar(&o.Namespace, "agent-namespace", agentNamespace(), "namespace of the agent's Leases; by default $POD_NAMESPACE")
 	flags.StringVar(&o.InstanceID, "argo-instance-id", "", "instance id of this cluster's own Argo controller, if it has one")
 	flags.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader, so that replicas can stand by")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "host:port of the metrics; 0 for none")

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"open-cluster-management.io/addon-framework/pkg/addonmanager"
@@ -16,7 +15,7 @@ import (
 )
 
 func newHubCommand() *cobra.Command {
-	var kubeconfig string
+	var kubeconfig, agentImage string
 	var logs logOptions
 	options := hub.Options{}
 	cmd := &cobra.Command{
@@ -38,7 +37,7 @@ The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no A
 			if err := logs.setup(); err != nil {
 				return err
 			}
-			return runHub(cmd.Context(), kubeconfig, options)
+			return runHub(cmd.Context(), kubeconfig, agentImage, options)
 		},
 	}
 	flags := cmd.Flags()
@@ -51,11 +50,22 @@ The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no A
 	flags.Float32Var(&options.QPS, "kube-api-qps", 300, "requests per second to the hub's API server, at most")
 	flags.IntVar(&options.Burst, "kube-api-burst", 600, "requests to the hub's API server that may come at once")
 	flags.IntVar(&options.Concurrency, "concurrency", 16, "Workflows that each reconciler works on at a time")
+	flags.StringVar(&agentImage, "agent-image", defaultAgentImage(), "image that the addon runs as agent on the managed clusters")
 	logs.addFlags(flags)
+	cmd.AddCommand(newUninstallCommand())
 	return cmd
 }
 
-func runHub(ctx context.Context, kubeconfig string, options hub.Options) error {
+// defaultAgentImage is the image of this very build.
+func defaultAgentImage() string {
+	tag := version
+	if tag == "" {
+		tag = "latest"
+	}
+	return "quay.io/open-cluster-management/argo-multicluster:" + tag
+}
+
+func runHub(ctx context.Context, kubeconfig, agentImage string, options hub.Options) error {
 	config, err := loadConfig(kubeconfig)
 	if err != nil {
 		return err
@@ -64,7 +74,7 @@ func runHub(ctx context.Context, kubeconfig string, options hub.Options) error {
 	if err != nil {
 		return err
 	}
-	if err := addAddon(mgr, mgr.GetConfig()); err != nil {
+	if err := addAddons(ctx, mgr, agentImage); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil {
@@ -73,26 +83,35 @@ func runHub(ctx context.Context, kubeconfig string, options hub.Options) error {
 	return nil
 }
 
-// addAddon runs the addon manager within the manager, so that the leader election governs it, too.
-func addAddon(mgr manager.Manager, config *rest.Config) error {
-	kubeClient, err := kubernetes.NewForConfig(config)
+// addAddons runs the addon manager within the manager, so that the leader election governs it, too.
+func addAddons(ctx context.Context, mgr manager.Manager, agentImage string) error {
+	hubID, err := hub.ID(ctx, mgr.GetAPIReader())
 	if err != nil {
-		return fmt.Errorf("create client: %w", err)
+		return err
 	}
+	run, err := newAddonManager(mgr.GetConfig(), addon.Options{AgentImage: agentImage, HubID: hubID})
+	if err != nil {
+		return err
+	}
+	return mgr.Add(run)
+}
+
+// newAddonManager returns what runs the addon manager, with our addons, until its context ends.
+func newAddonManager(config *rest.Config, options addon.Options) (manager.RunnableFunc, error) {
 	addonManager, err := addonmanager.New(config)
 	if err != nil {
-		return fmt.Errorf("create addon manager: %w", err)
+		return nil, fmt.Errorf("create addon manager: %w", err)
 	}
-	if err := addon.AddToManager(addonManager, kubeClient); err != nil {
-		return fmt.Errorf("add addon: %w", err)
+	if err := addon.AddToManager(addonManager, config, options); err != nil {
+		return nil, fmt.Errorf("add addons: %w", err)
 	}
-	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+	return func(ctx context.Context) error {
 		if err := addonManager.Start(ctx); err != nil {
 			return fmt.Errorf("run addon manager: %w", err)
 		}
 		<-ctx.Done()
 		return nil
-	}))
+	}, nil
 }
 
 // loadConfig returns how to reach a cluster: by the given kubeconfig, else $KUBECONFIG or ~/.kube/config, else, in a

@@ -24,8 +24,7 @@ func TestPermissionsAreBoundToTheOneAgentAndToNoGroup(t *testing.T) {
 	addon.Status.Registrations = []addonv1beta1.RegistrationConfig{registration}
 
 	kubeClient := fake.NewClientset()
-	options := (&agentAddon{kubeClient: kubeClient}).GetAgentAddonOptions()
-	require.NoError(t, options.Registration.PermissionConfig(t.Context(), cluster, addon))
+	require.NoError(t, permissions(kubeClient)(t.Context(), cluster, addon))
 
 	binding, err := kubeClient.RbacV1().RoleBindings("cluster1").Get(t.Context(), roleName, metav1.GetOptions{})
 	require.NoError(t, err)
@@ -40,7 +39,7 @@ func TestPermissionsAreBoundToTheOneAgentAndToNoGroup(t *testing.T) {
 
 func TestPermissionsWaitForTheRegistration(t *testing.T) {
 	kubeClient := fake.NewClientset()
-	err := (&agentAddon{kubeClient: kubeClient}).permissions(t.Context(), gen.ManagedCluster("cluster1"), gen.ManagedClusterAddOn("cluster1"))
+	err := permissions(kubeClient)(t.Context(), gen.ManagedCluster("cluster1"), gen.ManagedClusterAddOn("cluster1"))
 	var notReady *agent.SubjectNotReadyError
 	require.ErrorAs(t, err, &notReady)
 	assert.Empty(t, kubeClient.Actions())

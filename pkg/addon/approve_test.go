@@ -54,7 +54,7 @@ func TestOnlyTheAgentsOwnCertificateIsApproved(t *testing.T) {
 				groups:    groups[:len(groups):len(groups)],
 			}
 			test.change(&c)
-			check := (&agentAddon{}).GetAgentAddonOptions().Registration.CSRApproveCheck
+			check := newTestAddon(t, nil).GetAgentAddonOptions().Registration.CSRApproveCheck
 			assert.Equal(t, test.want, check(t.Context(), gen.ManagedCluster("cluster1"), gen.ManagedClusterAddOn("cluster1"), c.build(t)))
 		})
 	}

@@ -7,9 +7,12 @@ import (
 	"github.com/stretchr/testify/require"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
 	"open-cluster-management.io/addon-framework/pkg/agent"
+	"open-cluster-management.io/addon-framework/pkg/utils"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	workv1 "open-cluster-management.io/api/work/v1"
 
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -24,13 +27,12 @@ func TestTheAgentMayReadItsRunsAndWriteTheirStatusAndNothingElse(t *testing.T) {
 
 func TestOneClustersRoleIsNotAnothers(t *testing.T) {
 	kubeClient := fake.NewClientset()
-	a := &agentAddon{kubeClient: kubeClient}
 	for _, cluster := range []string{"cluster1", "cluster2"} {
 		addon := gen.ManagedClusterAddOn(cluster)
 		registration := addonv1beta1.RegistrationConfig{Type: addonv1beta1.KubeClient, KubeClient: &addonv1beta1.KubeClientConfig{}}
 		registration.KubeClient.Subject.User = "agent of " + cluster
 		addon.Status.Registrations = []addonv1beta1.RegistrationConfig{registration}
-		require.NoError(t, a.permissions(t.Context(), gen.ManagedCluster(cluster), addon))
+		require.NoError(t, permissions(kubeClient)(t.Context(), gen.ManagedCluster(cluster), addon))
 	}
 	for _, cluster := range []string{"cluster1", "cluster2"} {
 		role, err := kubeClient.RbacV1().Roles(cluster).Get(t.Context(), roleName, metav1.GetOptions{})
@@ -47,8 +49,7 @@ func TestOneClustersRoleIsNotAnothers(t *testing.T) {
 }
 
 func TestTheAddonsOptions(t *testing.T) {
-	a := &agentAddon{}
-	options := a.GetAgentAddonOptions()
+	options := newTestAddon(t, nil).GetAgentAddonOptions()
 	assert.Equal(t, "argo-workflow-multicluster", options.AddonName)
 	assert.Equal(t, agent.HealthProberTypeLease, options.HealthProber.Type)
 	assert.False(t, options.HostedModeEnabled)
@@ -60,7 +61,11 @@ func TestTheAddonsOptions(t *testing.T) {
 	assert.Equal(t, addonv1beta1.KubeClient, registration.Type)
 	assert.Equal(t, "system:open-cluster-management:cluster:cluster1:addon:argo-workflow-multicluster:agent:agent", registration.KubeClient.Subject.User)
 
-	manifests, err := a.Manifests(t.Context(), nil, nil)
-	require.NoError(t, err)
-	assert.Empty(t, manifests)
+	assert.Equal(t, []schema.GroupVersionResource{utils.AddOnDeploymentConfigGVR}, options.SupportedConfigGVRs)
+	require.Len(t, options.ManifestConfigs, 1)
+	feedback := options.ManifestConfigs[0]
+	assert.Equal(t, workv1.ResourceIdentifier{
+		Group: "apps", Resource: "deployments", Namespace: "*", Name: "argo-workflow-multicluster-agent",
+	}, feedback.ResourceIdentifier)
+	assert.Equal(t, workv1.FeedbackWatchType, feedback.FeedbackScrapeType)
 }

@@ -18,6 +18,9 @@ type Options struct {
 	HubKubeconfig string
 	// ClusterName is the name of this managed cluster: the agent's namespace on the hub.
 	ClusterName string
+	// HubID is the id of the hub: the UID of its kube-system namespace. With it the agent releases the Workflows of that hub
+	// when its own namespace is being deleted; "" does not.
+	HubID string
 	// Namespace is the agent's namespace on the managed cluster. Its Leases are there.
 	Namespace string
 	// InstanceID is the instance id of this cluster's own Argo controller, "" if it has none.

@@ -49,19 +49,29 @@ const (
 
 // Run runs the agent on the managed cluster until the context is done, and starts it anew, in this process, when the
 // kubeconfig of the hub changes. It waits for that kubeconfig, for the hub and for the API of Workflows as long as it
-// takes; the health probes are served all the time.
+// takes; the health probes are served all the time. When its own namespace is being deleted, it releases the Workflows.
 func Run(ctx context.Context, managed *rest.Config, options Options) error {
 	if err := options.Validate(); err != nil {
 		return err
 	}
 	ticker := time.NewTicker(rotationInterval)
 	defer ticker.Stop()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serveProbes(ctx, options.HealthProbeBindAddress) })
-	group.Go(func() error {
+	work := func(ctx context.Context) error {
 		return rotation{kubeconfig: options.HubKubeconfig, tick: ticker.C}.run(ctx, func(ctx context.Context, hub *rest.Config) error {
 			return Start(ctx, hub, managed, options)
 		})
+	}
+	detached, err := newDetachment(managed, options)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serveProbes(ctx, options.HealthProbeBindAddress) })
+	group.Go(func() error {
+		if options.HubID == "" {
+			return work(ctx)
+		}
+		return detached.run(ctx, work)
 	})
 	return group.Wait()
 }

@@ -44,6 +44,8 @@ const (
 	AnnotationAttempt = internalPrefix + "attempt"
 	// AnnotationRemoteWorkflow is the name of the run's RemoteWorkflow.
 	AnnotationRemoteWorkflow = internalPrefix + "remote-workflow"
+	// LabelInstalledBy, on what Argo Workflows consists of, is the id of the hub whose addon has installed it.
+	LabelInstalledBy = internalPrefix + "installed-by-hub"
 	// FinalizerReport keeps a copy until its final status is on the hub. The agent adds and removes it.
 	FinalizerReport = internalPrefix + "report"
 )

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,8 +45,8 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/status"
 )
 
-// componentName identifies the manager in Events, and its Lease.
-const componentName = contract.AddonName + "-hub"
+// ComponentName identifies the manager in Events, and its Lease.
+const ComponentName = contract.AddonName + "-hub"
 
 // Options configure the manager.
 type Options struct {
@@ -79,7 +80,7 @@ func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, workv1.Install, addonv1beta1.Install,
-		clusterv1.Install, clusterv1beta1.Install, clusterv1beta2.Install,
+		clusterv1.Install, clusterv1beta1.Install, clusterv1beta2.Install, apiextensionsv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("build scheme: %w", err)
@@ -112,18 +113,22 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
 		HealthProbeBindAddress:        options.HealthProbeBindAddress,
 		LeaderElection:                options.LeaderElection,
-		LeaderElectionID:              componentName,
+		LeaderElectionID:              ComponentName,
 		LeaderElectionNamespace:       options.LeaderElectionNamespace,
 		LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create manager: %w", err)
 	}
+	if err := requireRevision(ctx, mgr.GetAPIReader()); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping),
+		mgr.Add(warnOfFullCRD(mgr.GetAPIReader(), mgr.GetEventRecorder(ComponentName))),
 	); err != nil {
-		return nil, fmt.Errorf("add probes: %w", err)
+		return nil, fmt.Errorf("set up manager: %w", err)
 	}
 	return mgr, addReconcilers(ctx, mgr, options)
 }
@@ -143,11 +148,11 @@ func newMapper(config *rest.Config) (meta.RESTMapper, error) {
 }
 
 func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) error {
-	hubID, err := hubID(ctx, mgr.GetAPIReader())
+	hubID, err := ID(ctx, mgr.GetAPIReader())
 	if err != nil {
 		return err
 	}
-	recorder := mgr.GetEventRecorder(componentName)
+	recorder := mgr.GetEventRecorder(ComponentName)
 	return errors.Join(
 		(&placement.Reconciler{Client: mgr.GetClient(), Recorder: recorder, HubID: hubID}).
 			SetupWithManager(ctx, mgr, controllerOptions(options)),
@@ -190,8 +195,8 @@ func exists(label string) labels.Selector {
 	return selector
 }
 
-// hubID returns the UID of the hub's kube-system namespace.
-func hubID(ctx context.Context, reader client.Reader) (string, error) {
+// ID returns the hub's id: the UID of its kube-system namespace.
+func ID(ctx context.Context, reader client.Reader) (string, error) {
 	namespace := &corev1.Namespace{}
 	if err := reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, namespace); err != nil {
 		return "", fmt.Errorf("read the hub's identity from namespace %s: %w", metav1.NamespaceSystem, err)

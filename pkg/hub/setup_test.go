@@ -155,11 +155,11 @@ func TestTheSchemeHasAllThatTheManagerReadsButWorkflows(t *testing.T) {
 
 func TestTheHubsIdentityIsTheUIDOfKubeSystem(t *testing.T) {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "the hub"}}
-	id, err := hubID(t.Context(), fake.NewClientBuilder().WithObjects(namespace).Build())
+	id, err := ID(t.Context(), fake.NewClientBuilder().WithObjects(namespace).Build())
 	require.NoError(t, err)
 	assert.Equal(t, "the hub", id)
 
-	_, err = hubID(t.Context(), fake.NewClientBuilder().Build())
+	_, err = ID(t.Context(), fake.NewClientBuilder().Build())
 	require.ErrorContains(t, err, "namespace kube-system")
 }
 

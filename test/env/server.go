@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,9 +35,11 @@ type Server struct {
 	stopped     bool
 }
 
-// Start starts a server with these CRDs, and returns when it serves them. Its files are in a folder of its name in dir,
-// its log in dir/logs.
-func Start(ctx context.Context, dir, name string, crds []*apiextensionsv1.CustomResourceDefinition) (*Server, error) {
+// Start starts a server with these CRDs and, besides its usual ones, flags ("name=value"), and returns when it serves them.
+// Its files are in a folder of its name in dir, its log in dir/logs.
+func Start(
+	ctx context.Context, dir, name string, crds []*apiextensionsv1.CustomResourceDefinition, flags ...string,
+) (*Server, error) {
 	folders := map[string]string{"etcd": "", "pki": ""}
 	for folder := range folders {
 		folders[folder] = filepath.Join(dir, name, folder)
@@ -64,6 +67,10 @@ func Start(ctx context.Context, dir, name string, crds []*apiextensionsv1.Custom
 	}}
 	// Without it, the API server waits for a minute for its clients to end their watches.
 	s.environment.ControlPlane.APIServer.Configure().Set("shutdown-watch-termination-grace-period", "1s")
+	for _, flag := range flags {
+		name, value, _ := strings.Cut(flag, "=")
+		s.environment.ControlPlane.APIServer.Configure().Append(name, value)
+	}
 	if s.Config, err = s.environment.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, s.Stop()))
 	}

@@ -32,7 +32,7 @@ func Supervise(keepLogs string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	code := run(ctx, dir)
+	code := RunAgain(ctx, os.Args[1:], envDir+"="+dir)
 	err = killServers(dir)
 	if code != 0 {
 		fmt.Fprintln(os.Stderr, "the servers' logs are in", keepLogs)
@@ -45,9 +45,11 @@ func Supervise(keepLogs string) int {
 	return code
 }
 
-func run(ctx context.Context, dir string) int {
-	cmd := exec.CommandContext(ctx, os.Args[0], os.Args[1:]...)
-	cmd.Env = append(os.Environ(), envDir+"="+dir)
+// RunAgain runs this program again with the arguments and, beside its own, the given environment, and returns the exit
+// code. When the context ends, it is told to, and killed 10 s later.
+func RunAgain(ctx context.Context, args []string, environment ...string) int {
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Env = append(os.Environ(), environment...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second

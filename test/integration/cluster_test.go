@@ -2,14 +2,14 @@ package integration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	"open-cluster-management.io/addon-framework/pkg/addonmanager"
 	addonagent "open-cluster-management.io/addon-framework/pkg/agent"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
@@ -39,10 +39,8 @@ var (
 const (
 	// agentNamespace is where the agent runs on a managed cluster.
 	agentNamespace = "open-cluster-management-agent-addon"
-	// agentManifests are what the addon is to deploy beside the agent.
-	agentManifests = "manifests/agent/templates/"
 	// clusterUser is the agent on its managed cluster: its service account.
-	clusterUser = "system:serviceaccount:" + agentNamespace + ":" + contract.AddonName
+	clusterUser = "system:serviceaccount:" + agentNamespace + ":" + contract.AddonName + "-agent"
 )
 
 func (c *cluster) start(ctx context.Context, dir string, crds []*apiextensionsv1.CustomResourceDefinition) error {
@@ -87,14 +85,14 @@ func join(ctx context.Context, c *cluster) error {
 	if err := createWithStatus(ctx, registered); err != nil {
 		return err
 	}
-	options, err := addonOptions()
+	agentAddon, err := agentAddon(ctx)
 	if err != nil {
 		return err
 	}
-	if err := options.Registration.PermissionConfig(ctx, joined, registered); err != nil {
+	if err := agentAddon.GetAgentAddonOptions().Registration.PermissionConfig(ctx, joined, registered); err != nil {
 		return fmt.Errorf("the addon's permissions on %s: %w", c.name, err)
 	}
-	return grantRights(ctx, c)
+	return deploy(ctx, c, agentNamespace)
 }
 
 // hubIdentity returns the user and the groups that OCM's registration gives the agent on the hub.
@@ -103,63 +101,63 @@ func hubIdentity(c *cluster) (user string, groups []string) {
 		append(addonagent.DefaultGroups(c.name, contract.AddonName), "system:authenticated")
 }
 
-// addonOptions returns what the addon declares to the addon framework.
-func addonOptions() (addonagent.AgentAddonOptions, error) {
-	kubeClient, err := kubernetes.NewForConfig(theHub.server.Config)
+// agentAddon returns the agent's addon as the manager adds it to the addon framework.
+func agentAddon(ctx context.Context) (addonagent.AgentAddon, error) {
+	hubID, err := hub.ID(ctx, theHub.client)
 	if err != nil {
-		return addonagent.AgentAddonOptions{}, err
+		return nil, err
 	}
-	catcher := &addonCatcher{}
-	if err := addon.AddToManager(catcher, kubeClient); err != nil {
-		return addonagent.AgentAddonOptions{}, err
-	}
-	return catcher.caught.GetAgentAddonOptions(), nil
+	catcher := addonCatcher{caught: map[string]addonagent.AgentAddon{}}
+	err = addon.AddToManager(catcher, theHub.server.Config, addon.Options{AgentImage: "agent", HubID: hubID})
+	return catcher.caught[contract.AddonName], err
 }
 
-// addonCatcher stands in for the addon manager, to get at the addon.
+// addonCatcher stands in for the addon manager, to get at the addons by their names.
 type addonCatcher struct {
 	addonmanager.AddonManager
-	caught addonagent.AgentAddon
+	caught map[string]addonagent.AgentAddon
 }
 
-func (c *addonCatcher) AddAgent(caught addonagent.AgentAddon) error {
-	c.caught = caught
+// AddAgent keeps the addon.
+func (c addonCatcher) AddAgent(caught addonagent.AgentAddon) error {
+	c.caught[caught.GetAgentAddonOptions().AddonName] = caught
 	return nil
 }
 
-// grantRights gives the agent its rights on the managed cluster: those in the manifests, and Leases in its own namespace.
-func grantRights(ctx context.Context, c *cluster) error {
-	objects := []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: agentNamespace}}}
-	for _, file := range []string{"clusterrole.yaml", "deny-adoption.yaml"} {
-		manifests, err := env.Manifests(ctx, agentManifests+file)
+// deploy creates on a managed cluster what the addon deploys there, with the agent in this namespace. Its Deployment and the
+// hook's Job have no effect: no controller runs.
+func deploy(ctx context.Context, c *cluster, namespace string) error {
+	agentAddon, err := agentAddon(ctx)
+	if err != nil {
+		return err
+	}
+	version, err := discovery.NewDiscoveryClientForConfigOrDie(c.server.Config).ServerVersion()
+	if err != nil {
+		return err
+	}
+	managed := gen.ManagedCluster(c.name)
+	managed.Status.Version.Kubernetes = version.GitVersion
+	manifests, err := agentAddon.Manifests(ctx, managed, gen.ManagedClusterAddOn(c.name,
+		gen.WithCondition(addonv1beta1.ManagedClusterAddOnConditionConfigured, metav1.ConditionTrue, "ConfigurationsConfigured", ""),
+		gen.WithAnnotations(map[string]string{addonv1beta1.InstallNamespaceAnnotation: namespace})))
+	if err != nil {
+		return err
+	}
+	if namespace == agentNamespace { // OCM makes it
+		if err := c.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
+			return err
+		}
+	}
+	for _, manifest := range manifests {
+		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(manifest)
 		if err != nil {
 			return err
 		}
-		for _, manifest := range manifests {
-			objects = append(objects, manifest)
+		if err := c.client.Create(ctx, &unstructured.Unstructured{Object: object}); err != nil {
+			return err
 		}
 	}
-	const clusterRole, leases = "open-cluster-management:argo-workflow-multicluster:agent", "leases"
-	subjects := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: clusterUser}}
-	inNamespace := metav1.ObjectMeta{Namespace: agentNamespace, Name: leases}
-	objects = append(objects,
-		&rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: clusterRole}, Subjects: subjects,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: clusterRole},
-		},
-		&rbacv1.Role{ObjectMeta: inNamespace, Rules: []rbacv1.PolicyRule{{
-			APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"},
-		}}},
-		&rbacv1.RoleBinding{
-			ObjectMeta: inNamespace, Subjects: subjects,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: leases},
-		},
-	)
-	var errs []error
-	for _, object := range objects {
-		errs = append(errs, c.client.Create(ctx, object))
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // createWithStatus creates an object on the hub, and then gives it its status, which a creation does not.

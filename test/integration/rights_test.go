@@ -112,6 +112,7 @@ func TestAgentHasNoRightsButThoseOfTheAddonAndItsManifests(t *testing.T) {
 	hubs, managed := clientOf(t, config), clientOf(t, managedConfig)
 	const workflows = "argoproj.io/workflows: get,list,patch,watch"
 	const events, newEvents = "/events: create,patch", "events.k8s.io/events: create,patch"
+	const namespaces = "/namespaces: get,list,watch of " + agentNamespace
 	for _, test := range []struct {
 		what      string
 		client    client.Client
@@ -124,9 +125,10 @@ func TestAgentHasNoRightsButThoseOfTheAddonAndItsManifests(t *testing.T) {
 		}},
 		{"on the hub, for another cluster", hubs, "cluster2", nil},
 		{"on the hub, elsewhere", hubs, "default", nil},
-		{"on its cluster", managed, "default", []string{events, workflows, newEvents}},
+		{"on its cluster", managed, "default", []string{events, workflows, newEvents, namespaces}},
 		{"on its cluster, in its own namespace", managed, agentNamespace, []string{
-			events, workflows, "coordination.k8s.io/leases: create,get,update", newEvents,
+			events, workflows, newEvents, namespaces, "coordination.k8s.io/leases: create",
+			"coordination.k8s.io/leases: delete,get,update of argo-workflow-multicluster,argo-workflow-multicluster-agent",
 		}},
 	} {
 		review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: test.namespace}}
@@ -145,7 +147,11 @@ func rights(rules []authorizationv1.ResourceRule) []string {
 			}
 			for _, resource := range rule.Resources {
 				verbs := slices.Sorted(slices.Values(rule.Verbs))
-				list = append(list, fmt.Sprintf("%s/%s: %s", group, resource, strings.Join(verbs, ",")))
+				right := fmt.Sprintf("%s/%s: %s", group, resource, strings.Join(verbs, ","))
+				if len(rule.ResourceNames) > 0 {
+					right += " of " + strings.Join(rule.ResourceNames, ",")
+				}
+				list = append(list, right)
 			}
 		}
 	}

@@ -299,6 +299,22 @@ func TestACopyThatRunsWithoutTheAgentBecomesTheRun(t *testing.T) {
 	e.requireReported()
 }
 
+// Between two installations of the agent its finalizer is not there, and nothing is reported.
+func TestARunThatWasReleasedIsReportedByTheNextAgent(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, ungated, withStatus(map[string]any{"phase": "Running", "progress": "1/2"})))
+	e.reconcile()
+	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+	e.reconcile()
+	e.requireReported()
+
+	e = newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, ungated, inPhase("Succeeded")))
+	e.reconcile()
+	e.requireReported()
+	e.reconcile()
+	assert.Empty(t, e.managedWrites, "the copy is not touched any more")
+	assert.Zero(t, e.count("gates_opened_total"))
+}
+
 func TestARunThatVanishedIsTold(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, showing("Running")))
 	e.reconcile()

@@ -18,6 +18,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -106,6 +107,51 @@ func TestAManifestWorkThatIsMissingIsCreatedOnlyIfNothingHasRun(t *testing.T) {
 		require.ErrorContains(t, run(t, r, wf), "build ManifestWork")
 		assert.Empty(t, hub.Writes())
 	})
+}
+
+func TestARunGoesWithItsClusterOnceOCMHasRemovedTheManifestWork(t *testing.T) {
+	leaving := gen.ManagedCluster(cluster, gen.WithFinalizers("OCM's"), gen.Deleting())
+	for name, test := range map[string]struct {
+		clusters []client.Object
+		mods     []gen.Mod
+		// ended is whether the Workflow bears its end before the RemoteWorkflow may go: the status package sees to that.
+		ended bool
+		want  string
+	}{
+		"it never started, the cluster is being detached": {[]client.Object{leaving}, nil, false, `managed cluster "cluster1" is being detached`},
+		"it never started, the cluster is gone":           {nil, nil, false, `waiting for managed cluster "cluster1": the hub has none of this name`},
+		"it ran":                                          {[]client.Object{leaving}, []gen.Mod{gen.WithHubStatus("Running")}, true, ""},
+		"it has finished":                                 {nil, []gen.Mod{gen.WithHubStatus("Succeeded")}, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf, rw, _ := dispatched(test.mods...)
+			r, hub := newReconciler(t, append(test.clusters, wf, rw)...)
+			require.NoError(t, run(t, r, wf))
+			assert.Equal(t, []string{"delete RemoteWorkflow cluster1/" + rw.Name}, hub.Writes(), "nothing is sent to a cluster that goes")
+			require.NoError(t, run(t, r, wf))
+			if test.ended {
+				require.True(t, hub.Show(rw), "nobody has said yet how the run ended")
+				require.True(t, hub.Show(wf))
+				_, err := hubcopy.Write(t.Context(), hub, wf, map[string]any{"phase": "Error"})
+				require.NoError(t, err)
+				require.NoError(t, run(t, r, wf))
+			}
+			assert.False(t, hub.Show(rw), "the cluster's namespace cannot go")
+
+			require.NoError(t, run(t, r, wf))
+			require.True(t, hub.Show(wf), "a user's Workflow stays")
+			assert.Equal(t, test.want, contract.StatusString(contract.Status(wf), "message"))
+			assert.Zero(t, hub.Calls("create RemoteWorkflow")+hub.Calls("create ManifestWork"))
+		})
+	}
+}
+
+func TestAnUnstartedRunGoesOnOnceItsClusterIsBack(t *testing.T) {
+	wf, _, _ := dispatched(gen.WithHubStatus("Pending", map[string]any{"message": "managed cluster is gone"}))
+	r, hub := newReconciler(t, append(surroundings(), wf)...)
+	require.NoError(t, run(t, r, wf))
+	rw, _ := runOf(t, hub, wf)
+	assert.Equal(t, nameOf(wf), rw.Name)
 }
 
 func TestAManifestWorkThatTheCacheDoesNotShowYetIsNotCreatedAgain(t *testing.T) {

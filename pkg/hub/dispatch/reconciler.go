@@ -137,10 +137,8 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 		err = r.Live.Get(ctx, client.ObjectKeyFromObject(rw), work)
 	}
 	switch {
-	case apierrors.IsNotFound(err) && mayStillStart(wf, rw):
-		return 0, r.explain(ctx, wf, r.createManifestWork(ctx, wf, rw))
 	case apierrors.IsNotFound(err):
-		return 0, nil
+		return 0, r.withoutManifestWork(ctx, wf, rw)
 	case err != nil:
 		return 0, fmt.Errorf("get ManifestWork: %w", err)
 	case !work.DeletionTimestamp.IsZero():
@@ -152,6 +150,22 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 		return 0, nil
 	}
 	return r.retryApply(ctx, work)
+}
+
+// withoutManifestWork sees to a dispatched Workflow whose ManifestWork is missing. With a cluster that is being detached OCM removes
+// all ManifestWorks, and what they brought: the run is withdrawn, and nothing stays behind or stands in OCM's way.
+func (r *Reconciler) withoutManifestWork(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) error {
+	detached, err := hubcopy.IsDetached(ctx, r.Client, rw.Namespace)
+	switch {
+	case err != nil:
+		return err
+	case detached:
+		_, err := r.remove(ctx, rw)
+		return err
+	case mayStillStart(wf, rw):
+		return r.explain(ctx, wf, r.createManifestWork(ctx, wf, rw))
+	}
+	return nil
 }
 
 // giveUp lets a RemoteWorkflow go that somebody else has deleted, such as the namespace of a detached cluster. A run that may

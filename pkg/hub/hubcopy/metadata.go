@@ -25,11 +25,19 @@ func Assign(ctx context.Context, c client.Client, wf *unstructured.Unstructured,
 	})
 }
 
+// Unassign takes back, together with the finalizer, a cluster that has come to nothing, so that the Workflow can be given one
+// anew. What the user chose directly stays; with a Placement the cluster is the Placement's answer.
+func Unassign(ctx context.Context, c client.Client, wf *unstructured.Unstructured) error {
+	annotations := map[string]any{contract.AnnotationAssigned: nil}
+	if wf.GetAnnotations()[contract.AnnotationPlacement] != "" {
+		annotations[contract.AnnotationCluster] = nil
+	}
+	return PatchMetadata(ctx, c, wf, map[string]any{"annotations": annotations, "finalizers": withoutFinalizer(wf.GetFinalizers())})
+}
+
 // Release removes the finalizer that keeps a deleted Workflow until its run is gone.
 func Release(ctx context.Context, c client.Client, wf *unstructured.Unstructured) error {
-	finalizers := slices.DeleteFunc(slices.Clone(wf.GetFinalizers()), func(f string) bool {
-		return f == contract.FinalizerDispatch
-	})
+	finalizers := withoutFinalizer(wf.GetFinalizers())
 	if len(finalizers) == len(wf.GetFinalizers()) {
 		return nil
 	}
@@ -55,4 +63,8 @@ func withFinalizer(finalizers []string) []string {
 		return finalizers
 	}
 	return append(slices.Clone(finalizers), contract.FinalizerDispatch)
+}
+
+func withoutFinalizer(finalizers []string) []string {
+	return slices.DeleteFunc(slices.Clone(finalizers), func(f string) bool { return f == contract.FinalizerDispatch })
 }

@@ -61,6 +61,27 @@ func TestReleaseRemovesNoFinalizerButOurs(t *testing.T) {
 	assert.Equal(t, []string{"first", contract.FinalizerDispatch, "last"}, wf.GetFinalizers(), "what was read must not change")
 }
 
+func TestUnassignKeepsWhatTheUserChose(t *testing.T) {
+	for name, test := range map[string]struct {
+		mods    []gen.Mod
+		cluster string
+	}{
+		"a direct choice":      {nil, "cluster1"},
+		"a Placement's answer": {[]gen.Mod{gen.WithPlacement("anywhere")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := gen.Workflow("hello", append(test.mods, gen.WithFinalizers("somebody/else"), gen.WithAssignment("cluster1"))...)
+			hub := fakehub.New(t, nil, wf)
+			require.True(t, hub.Show(wf))
+			require.NoError(t, hubcopy.Unassign(t.Context(), hub, wf))
+			require.True(t, hub.Show(wf))
+			assert.Empty(t, contract.AssignedCluster(wf))
+			assert.Equal(t, test.cluster, contract.ChosenCluster(wf))
+			assert.Equal(t, []string{"somebody/else"}, wf.GetFinalizers())
+		})
+	}
+}
+
 func TestReleaseOfAWorkflowThatWeDoNotHoldWritesNothing(t *testing.T) {
 	wf := gen.Workflow("hello", gen.WithFinalizers("somebody/else"))
 	hub := fakehub.New(t, nil, wf)

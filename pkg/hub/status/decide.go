@@ -35,8 +35,8 @@ type outcome struct {
 }
 
 // decide returns what the hub's copy wf is to show, given its RemoteWorkflow and its ManifestWork, which may be nil, and
-// why there is no agent to start it, if it waits for one.
-func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, noAgent string) outcome {
+// why nothing is to be heard from its cluster, "" if something is.
+func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, away string) outcome {
 	withdrawn := isWithdrawn(wf, rw)
 	if withdrawn && !hubcopy.HasStarted(wf, rw) {
 		return outcome{}
@@ -44,22 +44,25 @@ func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *wo
 	if rw.Spec.Reporting == v1alpha1.ReportingFeedback && !withdrawn {
 		return fromFeedback(wf, rw, work)
 	}
-	deleted := remoteDeleted(wf, rw)
+	deleted := remoteDeleted(wf, rw, away)
 	if rw.Status.Report == nil && deleted == nil {
-		return beforeReport(wf, rw, work, noAgent)
+		return beforeReport(wf, rw, work, away)
 	}
 	// Without a report, what the hub shows already is all that is known of the run.
 	status := copyOf(contract.Status(wf))
 	if rw.Status.Report != nil {
 		accepted, refused := accept(wf, rw)
 		if refused.reason != "" {
-			return refuse(wf, rw, refused)
+			return refuse(wf, rw, away, refused)
 		}
 		status = accepted
 	}
 	out := outcome{status: status}
-	if deleted != nil {
+	switch {
+	case deleted != nil:
 		out = markDeleted(status, rw.Namespace, deleted)
+	case away != "" && !contract.IsFinished(contract.StatusString(status, "phase")):
+		out = markUnreported(status, rw, away)
 	}
 	if problem := restrict(out.status, wf); problem != "" {
 		addCondition(out.status, ConditionIncomplete, problem)
@@ -76,23 +79,25 @@ func isWithdrawn(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) boo
 }
 
 // remoteDeleted returns why there is no copy any more, nil if there may be one: it was deleted on its cluster, or it goes
-// with its withdrawn RemoteWorkflow.
-func remoteDeleted(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) *metav1.Condition {
+// with its withdrawn RemoteWorkflow, and perhaps with its cluster, as away then says.
+func remoteDeleted(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away string) *metav1.Condition {
 	if meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted) {
 		return meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
 	}
 	if !isWithdrawn(wf, rw) {
 		return nil
 	}
+	message := fmt.Sprintf("RemoteWorkflow %s was deleted on the hub, and the run with it", rw.Name)
+	if away != "" {
+		message = away + ", and OCM has removed the ManifestWork of the run"
+	}
 	return &metav1.Condition{
-		Reason:             v1alpha1.ReasonVanishedUnfinished,
-		Message:            fmt.Sprintf("RemoteWorkflow %s was deleted on the hub, and the run with it", rw.Name),
-		LastTransitionTime: *rw.DeletionTimestamp,
+		Reason: v1alpha1.ReasonVanishedUnfinished, Message: message, LastTransitionTime: *rw.DeletionTimestamp,
 	}
 }
 
 // beforeReport shows what keeps a dispatched Workflow from starting.
-func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, noAgent string) outcome {
+func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, away string) outcome {
 	if !contract.IsPending(contract.Phase(wf)) {
 		return outcome{}
 	}
@@ -103,8 +108,12 @@ func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 	if problem := applyProblem(work); problem != "" {
 		return pending(ReasonApplyFailed, fmt.Sprintf("cluster %s: cannot create the Workflow: %s", rw.Namespace, problem))
 	}
-	if noAgent != "" {
-		return pending(ReasonAgentUnavailable, fmt.Sprintf("cluster %s: waiting for the agent that starts the Workflow: %s", rw.Namespace, noAgent))
+	switch {
+	case away != "" && rw.Status.RemoteUID != "":
+		return pending(ReasonAgentUnavailable, fmt.Sprintf("cluster %s: waiting for the agent that reports whether the Workflow has started: %s",
+			rw.Namespace, away))
+	case away != "":
+		return pending(ReasonAgentUnavailable, fmt.Sprintf("cluster %s: waiting for the agent that starts the Workflow: %s", rw.Namespace, away))
 	}
 	if work != nil && contract.StatusString(contract.Status(wf), "message") != "" {
 		// It waited for something and waits no more.
@@ -146,16 +155,25 @@ func markDeleted(status map[string]any, cluster string, deleted *metav1.Conditio
 	return outcome{status: status, reason: ReasonRemoteDeleted, message: message}
 }
 
+// markUnreported says of a run that goes on unseen that its status is not the latest. The next report, or the agent's return,
+// shows the run's own message again.
+func markUnreported(status map[string]any, rw *v1alpha1.RemoteWorkflow, away string) outcome {
+	message := fmt.Sprintf("cluster %s: not reported any more: %s; the run %s/%s is not ended by that",
+		rw.Namespace, away, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name)
+	status["message"] = message
+	return outcome{status: status, reason: ReasonAgentUnavailable, message: message}
+}
+
 // refuse shows on the hub's copy that its cluster sent something unacceptable, and leaves the rest as it is; except that a
 // run whose copy is gone ends, whatever its cluster says.
-func refuse(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, refused refusal) outcome {
+func refuse(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away string, refused refusal) outcome {
 	status := copyOf(contract.Status(wf))
 	if contract.StatusString(status, "phase") == "" {
 		status = map[string]any{"phase": contract.PhasePending, "message": refused.message}
 	}
 	addCondition(status, ConditionRefused, refused.message)
 	out := outcome{status: status, reason: hubcopy.Reason(refused.reason), message: refused.message}
-	if deleted := remoteDeleted(wf, rw); deleted != nil {
+	if deleted := remoteDeleted(wf, rw, away); deleted != nil {
 		out = markDeleted(status, rw.Namespace, deleted)
 	}
 	out.refused = refused

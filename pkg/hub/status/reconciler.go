@@ -49,18 +49,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if rw == nil {
 		return ctrl.Result{}, client.IgnoreNotFound(r.lost(ctx, wf))
 	}
-	noAgent, err := r.noAgent(ctx, rw)
+	away, err := r.away(ctx, wf, rw)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	out := decide(wf, rw, work, noAgent)
+	out := decide(wf, rw, work, away)
 	if out.status == nil {
 		return ctrl.Result{}, nil
 	}
 	written, err := r.write(ctx, wf, out.status)
 	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || isTooLarge(err) {
 		// The API server will never take it: that is the cluster's fault, and trying again would not mend it.
-		out = refuse(wf, rw, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)})
+		out = refuse(wf, rw, away, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)})
 		written, err = r.write(ctx, wf, out.status)
 	}
 	if apierrors.IsConflict(err) {
@@ -88,8 +88,9 @@ func (r *Reconciler) lost(ctx context.Context, wf *unstructured.Unstructured) er
 	}
 	status := copyOf(contract.Status(wf))
 	out := markDeleted(status, key.Namespace, &metav1.Condition{
-		Reason:             v1alpha1.ReasonVanishedUnfinished,
-		Message:            fmt.Sprintf("RemoteWorkflow %s is gone from the hub, so that no end can be reported any more", key.Name),
+		Reason: v1alpha1.ReasonVanishedUnfinished,
+		Message: fmt.Sprintf("RemoteWorkflow %s is gone from the hub, so that no end can be reported any more; if the run is still there, it is %s/%s",
+			key.Name, contract.RemoteNamespace(wf), wf.GetName()),
 		LastTransitionTime: metav1.Now(),
 	})
 	written, err := r.write(ctx, wf, out.status)
@@ -130,20 +131,43 @@ func (r *Reconciler) run(
 	return rw, work, nil
 }
 
-// noAgent returns why nobody starts the copy, "" if somebody does or has.
-func (r *Reconciler) noAgent(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (string, error) {
-	if rw.Spec.Reporting != v1alpha1.ReportingAgent || rw.Status.RemoteUID != "" {
+// away returns why nothing is to be heard from the cluster, "" if something is: a run that was withdrawn may have been so with
+// its cluster, and an agent that is needed may not be there. An agent that is only out of reach is needed to start a run,
+// not to go on with it.
+func (r *Reconciler) away(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (string, error) {
+	if isWithdrawn(wf, rw) {
+		return r.detached(ctx, rw)
+	}
+	if !needsAgent(rw) {
 		return "", nil
 	}
 	addon := &addonv1beta1.ManagedClusterAddOn{}
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: rw.Namespace, Name: contract.AddonName}, addon)
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		return fmt.Sprintf("the addon %s is not enabled there any more", contract.AddonName), nil
-	}
-	if err != nil {
+	case err != nil:
 		return "", fmt.Errorf("get ManagedClusterAddOn: %w", err)
+	case !addon.DeletionTimestamp.IsZero():
+		return fmt.Sprintf("the addon %s is being disabled", contract.AddonName), nil
+	case rw.Status.RemoteUID != "":
+		return "", nil
 	}
 	return unavailable(addon), nil
+}
+
+// detached returns that the run's cluster was detached from the hub, "" if it was not.
+func (r *Reconciler) detached(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (string, error) {
+	detached, err := hubcopy.IsDetached(ctx, r.Client, rw.Namespace)
+	if err != nil || !detached {
+		return "", err
+	}
+	return "the cluster was detached from the hub", nil
+}
+
+// needsAgent reports whether an agent is to start the run, or to report more of it.
+func needsAgent(rw *v1alpha1.RemoteWorkflow) bool {
+	return rw.Spec.Reporting == v1alpha1.ReportingAgent && !contract.IsFinished(rw.Status.Phase)
 }
 
 // unavailable returns why OCM does not hold the addon for available, "" if it does.

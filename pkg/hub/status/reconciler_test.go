@@ -57,7 +57,7 @@ func counted(t *testing.T, name, reason string) float64 {
 func TestAReportIsWrittenOnceInOneWrite(t *testing.T) {
 	wf := assigned(gen.WithHubStatus("Pending", map[string]any{"message": "sent to cluster cluster1"}))
 	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
-	r, hub := newReconciler(t, wf, rw, gen.ManifestWork(rw))
+	r, hub := newReconciler(t, wf, rw, gen.ManifestWork(rw), gen.ManagedClusterAddOn(cluster))
 	before := counted(t, "argo_multicluster_hub_status_writes_total", "")
 	mustRun(t, r, wf)
 
@@ -292,10 +292,87 @@ func TestAWorkflowWaitsForTheAgentThatStartsIt(t *testing.T) {
 			assert.Equal(t, map[string]any{"phase": "Pending", "message": message}, contract.Status(wf))
 			assert.Equal(t, []string{"Warning AgentUnavailable " + message}, hub.Events())
 
-			rw.Status.RemoteUID = "remote"
-			why, err := r.noAgent(t.Context(), rw)
-			require.NoError(t, err)
-			assert.Empty(t, why, "what has been started needs nobody to start it")
+		})
+	}
+}
+
+func TestARunWhoseAgentIsDisabledSaysSoUntilTheAgentIsBack(t *testing.T) {
+	enabled := gen.ManagedClusterAddOn(cluster)
+	leaving := gen.ManagedClusterAddOn(cluster, gen.WithFinalizers("pre-delete hook"), gen.Deleting())
+	lost := gen.ManagedClusterAddOn(cluster,
+		gen.WithCondition(addonv1beta1.ManagedClusterAddOnConditionAvailable, metav1.ConditionUnknown, "Lost", "no lease"))
+	const notEnabled = "the addon argo-workflow-multicluster is not enabled there any more"
+	for name, test := range map[string]struct {
+		addon *addonv1beta1.ManagedClusterAddOn
+		rw    gen.Mod
+		want  map[string]any
+		event string
+	}{
+		"it runs, and the agent is disabled": {nil, gen.WithReport(running()), with(running(),
+			"cluster cluster1: not reported any more: "+notEnabled+"; the run default/hello is not ended by that"), "AgentUnavailable"},
+		"it runs, and the agent is being disabled": {leaving, gen.WithReport(running()), with(running(),
+			"cluster cluster1: not reported any more: the addon argo-workflow-multicluster is being disabled; the run default/hello is not ended by that"),
+			"AgentUnavailable"},
+		"it may have started, and the agent is disabled": {nil, gen.WithRemoteUID("remote"), map[string]any{"phase": "Pending",
+			"message": "cluster cluster1: waiting for the agent that reports whether the Workflow has started: " + notEnabled}, "AgentUnavailable"},
+		"it runs, and the agent is out of reach": {lost, gen.WithReport(running()), running(), ""},
+		"it has finished":                        {nil, gen.WithReport(map[string]any{"phase": "Failed"}), map[string]any{"phase": "Failed"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned()
+			rw := gen.RemoteWorkflow(wf, cluster, test.rw)
+			objects := []client.Object{wf, rw, gen.ManifestWork(rw)}
+			if test.addon != nil {
+				objects = append(objects, test.addon)
+			}
+			r, hub := newReconciler(t, objects...)
+			mustRun(t, r, wf)
+			require.True(t, hub.Show(wf))
+			assert.Equal(t, test.want, contract.Status(wf))
+			assert.Contains(t, strings.Join(hub.Events(), ""), test.event)
+			mustRun(t, r, wf)
+			assert.Len(t, hub.Writes(), 1, "it is said once")
+
+			if test.addon == nil && rw.Status.Report != nil {
+				require.NoError(t, hub.Create(t.Context(), enabled.DeepCopy()))
+				mustRun(t, r, wf)
+				require.True(t, hub.Show(wf))
+				assert.Equal(t, rw.Status.Phase, contract.Phase(wf))
+				assert.Nil(t, contract.Status(wf)["message"], "the status is the run's own again")
+			}
+		})
+	}
+}
+
+// with returns the status with this message.
+func with(status map[string]any, message string) map[string]any {
+	status["message"] = message
+	return status
+}
+
+func TestARunThatIsWithdrawnWithItsClusterSaysSo(t *testing.T) {
+	leaving := gen.ManagedCluster(cluster, gen.WithFinalizers("OCM's"), gen.Deleting())
+	for name, test := range map[string]struct {
+		clusters []client.Object
+		want     string
+	}{
+		"the cluster is gone":           {nil, "cluster cluster1: the cluster was detached from the hub, and OCM has removed the ManifestWork of the run"},
+		"the cluster is being detached": {[]client.Object{leaving}, "cluster cluster1: the cluster was detached from the hub, and OCM has removed the ManifestWork of the run"},
+		"the cluster is there": {[]client.Object{gen.ManagedCluster(cluster)},
+			"cluster cluster1: RemoteWorkflow " + runKey(assigned()).Name + " was deleted on the hub, and the run with it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned(gen.WithHubStatus("Running"))
+			rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()), gen.WithFinalizers(contract.FinalizerDispatch), gen.Deleting())
+			r, hub := newReconciler(t, append(test.clusters, wf, rw)...)
+			mustRun(t, r, wf)
+			require.True(t, hub.Show(wf))
+			assert.Equal(t, "Error", contract.Phase(wf))
+			assert.Equal(t, test.want, contract.Status(wf)["message"])
+
+			hub.Fail("get ManagedCluster", errors.New("down"))
+			_, err := run(t, r, wf)
+			require.ErrorContains(t, err, "down")
 		})
 	}
 }

@@ -26,22 +26,23 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		For(contract.NewWorkflow(), builder.WithPredicates(r.notOurWrites())).
 		Watches(&v1alpha1.RemoteWorkflow{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfRemoteWorkflow)).
 		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(hubcopy.OfManifestWork), builder.WithPredicates(news)).
-		Watches(&addonv1beta1.ManagedClusterAddOn{}, handler.EnqueueRequestsFromMapFunc(r.unstarted), builder.WithPredicates(availability)).
+		Watches(&addonv1beta1.ManagedClusterAddOn{}, handler.EnqueueRequestsFromMapFunc(r.unfinished), builder.WithPredicates(availability)).
 		WithOptions(options).
 		Complete(r)
 }
 
-// availability passes what changes why an agent does not start anything.
+// availability passes what changes why an agent does not start or report anything.
 var availability = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*addonv1beta1.ManagedClusterAddOn)
 		after, ok2 := e.ObjectNew.(*addonv1beta1.ManagedClusterAddOn)
-		return ok && ok2 && unavailable(before) != unavailable(after)
+		return ok && ok2 && (unavailable(before) != unavailable(after) ||
+			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero())
 	},
 }
 
-// unstarted maps an addon to the Workflows that its agent has not started.
-func (r *Reconciler) unstarted(ctx context.Context, addon client.Object) []reconcile.Request {
+// unfinished maps an addon to the Workflows that its agent has not started, or has more to report of.
+func (r *Reconciler) unfinished(ctx context.Context, addon client.Object) []reconcile.Request {
 	var runs v1alpha1.RemoteWorkflowList
 	if err := r.Client.List(ctx, &runs, client.InNamespace(addon.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list the Workflows that wait for the agent", "cluster", addon.GetNamespace())
@@ -49,7 +50,7 @@ func (r *Reconciler) unstarted(ctx context.Context, addon client.Object) []recon
 	}
 	var requests []reconcile.Request
 	for i := range runs.Items {
-		if runs.Items[i].Status.RemoteUID == "" {
+		if needsAgent(&runs.Items[i]) {
 			requests = append(requests, hubcopy.OfRemoteWorkflow(ctx, &runs.Items[i])...)
 		}
 	}

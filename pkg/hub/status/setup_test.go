@@ -42,18 +42,25 @@ func TestTheEchoOfOurOwnWritesIsDropped(t *testing.T) {
 	assert.True(t, passes(wf, echo), "of what is gone nothing is remembered")
 }
 
-func TestAnAddonThatComesOrGoesWakesWhatItsAgentHasNotStarted(t *testing.T) {
-	waiting, started := gen.Workflow("waiting"), gen.Workflow("started")
+func TestAnAddonThatComesOrGoesWakesWhatHasNotFinishedThere(t *testing.T) {
+	waiting, started, finished := gen.Workflow("waiting"), gen.Workflow("started"), gen.Workflow("finished")
 	r, hub := newReconciler(t, gen.RemoteWorkflow(waiting, cluster), gen.RemoteWorkflow(started, cluster, gen.WithRemoteUID("remote")),
+		gen.RemoteWorkflow(finished, cluster, gen.WithReport(map[string]any{"phase": "Succeeded"})),
+		gen.RemoteWorkflow(gen.Workflow("fed-back"), cluster, gen.WithReporting(v1alpha1.ReportingFeedback)),
 		gen.RemoteWorkflow(gen.Workflow("elsewhere"), "cluster2"))
 	before := gen.ManagedClusterAddOn(cluster)
-	assert.Equal(t, []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(waiting)}}, r.unstarted(t.Context(), before))
+	assert.ElementsMatch(t, []reconcile.Request{
+		{NamespacedName: client.ObjectKeyFromObject(waiting)}, {NamespacedName: client.ObjectKeyFromObject(started)},
+	}, r.unfinished(t.Context(), before))
 	hub.Fail("list RemoteWorkflow", errors.New("down"))
-	assert.Empty(t, r.unstarted(t.Context(), before))
+	assert.Empty(t, r.unfinished(t.Context(), before))
 
 	after := before.DeepCopy()
 	after.Annotations = map[string]string{"any": "thing"}
 	assert.False(t, availability.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}))
+	gen.Deleting()(after)
+	assert.True(t, availability.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}))
+	after = before.DeepCopy()
 	after.Status.Conditions = nil
 	assert.True(t, availability.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}))
 	assert.True(t, availability.Delete(event.DeleteEvent{Object: before}))

@@ -2,6 +2,7 @@ package v1alpha1_test
 
 import (
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -40,6 +41,12 @@ func TestTheCRDServesTheKindOfTheGoType(t *testing.T) {
 	kinds, _, err := scheme.ObjectKinds(&v1alpha1.RemoteWorkflow{})
 	require.NoError(t, err)
 	assert.Equal(t, v1alpha1.GroupVersion.WithKind(crd.Spec.Names.Kind), kinds[0])
+}
+
+func TestTheCRDBearsTheRevisionThatTheManagerWants(t *testing.T) {
+	crd := readCRD(t)
+	assert.Equal(t, v1alpha1.CRDName, crd.Name)
+	assert.Equal(t, strconv.Itoa(v1alpha1.ContractRevision), crd.Annotations[v1alpha1.AnnotationContractRevision])
 }
 
 func TestKubectlGetShowsWhichWorkflowIsHowFar(t *testing.T) {

@@ -49,6 +49,7 @@ const (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=rwf,categories=argo
+// +kubebuilder:metadata:annotations="workflow.open-cluster-management.io/contract-revision=1"
 // +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.workflowRef.namespace`,description="Namespace of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Workflow",type=string,JSONPath=`.spec.workflowRef.name`,description="Name of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/addon"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/uninstall"
+)
+
+func newUninstallCommand() *cobra.Command {
+	var kubeconfig, deployment, agentImage string
+	logs := logOptions{}
+	options := uninstall.Options{Lease: hub.ComponentName}
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Take the manager and its addons from the hub, and leave users their Workflows",
+		Long: `Take the manager and its addons from the hub, and leave users their Workflows.
+
+The chart's pre-delete hook runs it, so that "helm uninstall" leaves nothing that is stuck. In this order it
+  1. scales the manager's Deployment to 0, and waits for its last pod;
+  2. parts the Workflows from their runs: what has started, finished or not, stays on its managed cluster and runs on there, and the
+     hub's Workflow keeps its last status and says where the run is. What has not started is taken back from its cluster, and waits
+     on the hub for another manager. RemoteWorkflows and ManifestWorks are deleted;
+  3. disables the addons argo-workflow-multicluster and argo-workflows on all clusters, with their pre-delete hooks. A Placement no
+     longer installs them.
+No Workflow is deleted on the hub, nor any CRD.
+
+A cluster that does not answer is waited for until the timeout draws near. Then the hub is tidied without it, and the command fails with
+what is left and what to do about it. It may be run again at any time, and takes up where it has stopped. "helm uninstall --no-hooks"
+leaves it at that.`,
+		Example: `  # what would be done
+  argo-multicluster hub uninstall --deployment=argo-workflow-multicluster/argo-workflow-multicluster-hub --dry-run
+
+  # from a workstation, without Helm
+  argo-multicluster hub uninstall --deployment=argo-workflow-multicluster/argo-workflow-multicluster-hub --kubeconfig ~/.kube/hub`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := logs.setup(); err != nil {
+				return err
+			}
+			if deployment != "" {
+				options.Deployment.Namespace, options.Deployment.Name, _ = strings.Cut(deployment, "/")
+			}
+			if err := options.Validate(); err != nil {
+				return err
+			}
+			options.Out = cmd.OutOrStdout()
+			return runUninstall(cmd.Context(), kubeconfig, agentImage, options)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the hub; by default $KUBECONFIG, and in a pod its service account")
+	flags.StringVar(&deployment, "deployment", "", "<namespace>/<name> of the manager's Deployment; without it, make sure yourself that no manager runs")
+	flags.DurationVar(&options.Timeout, "timeout", 5*time.Minute, "time for all of it")
+	flags.BoolVar(&options.DryRun, "dry-run", false, "only say what would be done")
+	flags.StringVar(&agentImage, "agent-image", defaultAgentImage(), "image that the agent's pre-delete hook runs on the managed clusters")
+	logs.addFlags(flags)
+	return cmd
+}
+
+func runUninstall(ctx context.Context, kubeconfig, agentImage string, options uninstall.Options) error {
+	config, err := loadConfig(kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.QPS, config.Burst = 300, 600
+	scheme, err := hub.Scheme()
+	if err != nil {
+		return err
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return fmt.Errorf("create client: %w", err)
+	}
+	if options.HubID, err = hub.ID(ctx, c); err != nil {
+		return err
+	}
+	if options.RunAddons, err = newAddonManager(config, addon.Options{AgentImage: agentImage, HubID: options.HubID}); err != nil {
+		return err
+	}
+	return uninstall.Run(ctx, c, options)
+}

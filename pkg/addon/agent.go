@@ -1,0 +1,109 @@
+package addon
+
+import (
+	"context"
+	"fmt"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"open-cluster-management.io/addon-framework/pkg/addonfactory"
+	"open-cluster-management.io/addon-framework/pkg/agent"
+	"open-cluster-management.io/addon-framework/pkg/utils"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	workv1 "open-cluster-management.io/api/work/v1"
+
+	"open-cluster-management.io/argo-workflow-multicluster/manifests"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+const (
+	// roleName is the agent's Role and RoleBinding in the namespace of its cluster on the hub.
+	roleName = "open-cluster-management:" + contract.AddonName + ":agent"
+	// agentName is the last part of the agent's user name on the hub.
+	agentName = "agent"
+	// agentDeployment is the agent's Deployment on the managed cluster.
+	agentDeployment = contract.AddonName + "-agent"
+)
+
+// newAgentAddon returns the addon that runs the agent on a managed cluster. kubeClient reaches the hub.
+func newAgentAddon(
+	kubeClient kubernetes.Interface, getter utils.AddOnDeploymentConfigGetter, options Options,
+) (agent.AgentAddon, error) {
+	built, err := addonfactory.NewAgentAddonFactory(contract.AddonName, manifests.Agent, "agent").
+		WithConfigGVRs(utils.AddOnDeploymentConfigGVR).
+		WithAgentInstallNamespace(utils.AgentInstallNamespaceFromDeploymentConfigFunc(getter)).
+		WithAgentDeployTriggerClusterFilter(versionChanged).
+		WithAgentRegistrationOption(&agent.RegistrationOption{
+			Configurations:   agent.KubeClientSignerConfigurations(contract.AddonName, agentName),
+			CSRApproveCheck:  approve,
+			PermissionConfig: permissions(kubeClient),
+		}).
+		WithAgentHealthProber(&agent.HealthProber{Type: agent.HealthProberTypeLease}).
+		WithGetValuesFuncs(
+			addonfactory.GetAgentImageValues(getter, "image", options.AgentImage),
+			configValues(getter),
+			agentValues(options.HubID),
+		).
+		WithHelmEngineStrict().
+		BuildHelmAgentAddon()
+	if err != nil {
+		return nil, fmt.Errorf("load the agent's chart: %w", err)
+	}
+	return &configuredAddon{
+		AgentAddon:      built,
+		manifestConfigs: []workv1.ManifestConfigOption{watchDeployment(anyNamespace, agentDeployment)},
+	}, nil
+}
+
+// agentValues returns the values that nobody else has a say in. An addon that is being deleted has no agent any more, so
+// that nothing takes hold again of what its pre-delete hook releases.
+func agentValues(hubID string) addonfactory.GetValuesFunc {
+	return func(_ *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) (addonfactory.Values, error) {
+		values := addonfactory.Values{"hubID": hubID}
+		if !addon.DeletionTimestamp.IsZero() {
+			values["replicas"] = 0
+		}
+		return values, nil
+	}
+}
+
+// permissions returns what binds the agent's Role to the user that the agent's registration reports, whatever driver it has
+// used. Not to the groups that it reports, too: the agents of all clusters are in the addon's group, and each could write
+// what is another's. The Role is a new one for each call: the framework sets the namespace and the owner in it.
+func permissions(kubeClient kubernetes.Interface) agent.PermissionConfigFunc {
+	return func(ctx context.Context, cluster *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) error {
+		user := registeredUser(addon)
+		if user == "" {
+			return &agent.SubjectNotReadyError{}
+		}
+		return utils.NewRBACPermissionConfigBuilder(kubeClient).
+			BindRoleToUser(agentRole(), user).
+			Build()(ctx, cluster, addon)
+	}
+}
+
+// registeredUser returns the user that the agent is on the hub, "" as long as it has not registered.
+func registeredUser(addon *addonv1beta1.ManagedClusterAddOn) string {
+	for _, registration := range addon.Status.Registrations {
+		if registration.Type == addonv1beta1.KubeClient && registration.KubeClient != nil {
+			return registration.KubeClient.Subject.User
+		}
+	}
+	return ""
+}
+
+// agentRole lets an agent read what is dispatched to its cluster and report on it. It can create nothing, so it can
+// neither invent a Workflow nor redirect a report.
+func agentRole() *rbacv1.Role {
+	group := []string{v1alpha1.GroupVersion.Group}
+	return &rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Name: roleName},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: group, Resources: []string{"remoteworkflows"}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: group, Resources: []string{"remoteworkflows/status"}, Verbs: []string{"update", "patch"}},
+		},
+	}
+}

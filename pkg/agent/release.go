@@ -1,0 +1,238 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+const (
+	// releaseQPS and releaseBurst bound the requests of a release, per second.
+	releaseQPS, releaseBurst = 300, 600
+	// releasePage is how many Workflows are listed at a time; of each there is only the metadata.
+	releasePage = 500
+	// releasedAtATime is how many Workflows are released at the same time.
+	releasedAtATime = 16
+)
+
+// releaseRetries is for how long to try again when Argo writes a Workflow at the same time.
+var releaseRetries = wait.Backoff{Steps: 10, Duration: 10 * time.Millisecond, Factor: 2, Jitter: 0.1}
+
+// ReleaseOptions say which Workflows to release.
+type ReleaseOptions struct {
+	// HubID is the id of the hub that has sent them: the UID of its kube-system namespace. AllHubs is for those of every
+	// hub, and needs no HubID.
+	HubID   string
+	AllHubs bool
+	// ClusterName is the name of this managed cluster on the hub; "" is for all names.
+	ClusterName string
+	// Namespace is the agent's namespace on the managed cluster. Its Leases are there.
+	Namespace string
+	// Timeout is for how long to wait for the agent to stop.
+	Timeout time.Duration
+	// DryRun changes nothing.
+	DryRun bool
+}
+
+// Validate returns an error that names the flags to correct.
+func (o ReleaseOptions) Validate() error {
+	switch {
+	case o.AllHubs && o.HubID != "":
+		return errors.New("--all-hubs and --hub-id exclude each other")
+	case !o.AllHubs && o.HubID == "":
+		return errors.New("--hub-id is required: the UID of the hub's namespace kube-system, which the Workflows have in annotation " +
+			contract.AnnotationHubID + ". If the hub is lost, or this cluster has left all hubs, --all-hubs does without")
+	case o.Namespace == "":
+		return errors.New("--agent-namespace is required")
+	case o.Timeout <= 0:
+		return errors.New("--timeout must be positive")
+	}
+	return nil
+}
+
+// Release removes the agent's finalizer from the Workflows of a hub on the managed cluster, and the agent's Leases. It
+// needs no hub, and changes nothing else: what runs goes on running, and what has not started does not start. An agent that
+// comes later goes on where the last one has stopped.
+//
+// The agent must not run meanwhile, or it would put the finalizers back: Release waits until it holds the Lease of the
+// agent's leader. It writes a line for each Workflow, and a summary, to out, and returns an error if any is left.
+func Release(ctx context.Context, managed *rest.Config, options ReleaseOptions, out io.Writer) error {
+	if err := options.Validate(); err != nil {
+		return err
+	}
+	managed = limited(managed, releaseQPS, releaseBurst)
+	kubeClient, err := kubernetes.NewForConfig(managed)
+	if err != nil {
+		return fmt.Errorf("create client: %w", err)
+	}
+	r, err := newReleaser(managed, options, out)
+	if err != nil {
+		return err
+	}
+	if options.DryRun {
+		return r.run(ctx)
+	}
+	return insteadOfAgent(ctx, kubeClient, options.Namespace, options.Timeout, r.run)
+}
+
+// releaser releases Workflows.
+type releaser struct {
+	client  client.Client
+	options ReleaseOptions
+	mutex   sync.Mutex // guards out
+	out     io.Writer
+}
+
+func newReleaser(managed *rest.Config, options ReleaseOptions, out io.Writer) (*releaser, error) {
+	mapper, err := knows(contract.WorkflowGVK)(managed, nil)
+	if err != nil {
+		return nil, fmt.Errorf("create mapper: %w", err)
+	}
+	c, err := client.New(managed, client.Options{Mapper: mapper})
+	if err != nil {
+		return nil, fmt.Errorf("create client of Workflows: %w", err)
+	}
+	return &releaser{client: c, options: options, out: out}, nil
+}
+
+// run releases all Workflows that the options select.
+func (r *releaser) run(ctx context.Context) error {
+	selected, others, err := r.find(ctx)
+	if err != nil {
+		return err
+	}
+	var left atomic.Int32
+	var group errgroup.Group
+	group.SetLimit(releasedAtATime)
+	for i := range selected {
+		group.Go(func() error {
+			err := r.release(ctx, &selected[i])
+			if err != nil {
+				left.Add(1)
+			}
+			r.tell(&selected[i], err)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	verb := "released"
+	if r.options.DryRun {
+		verb = "would release"
+	}
+	fmt.Fprintf(r.out, "%s %d Workflows; %d of other hubs or clusters are left alone\n", verb, len(selected)-int(left.Load()), others)
+	if n := left.Load(); n > 0 {
+		return fmt.Errorf("%d of %d Workflows could not be released: see the lines above, and run this again", n, len(selected))
+	}
+	return nil
+}
+
+// find returns the metadata of the Workflows to release, and how many others bear the finalizer.
+func (r *releaser) find(ctx context.Context) (selected []metav1.PartialObjectMetadata, others int, err error) {
+	page := &metav1.PartialObjectMetadataList{}
+	page.SetGroupVersionKind(contract.NewWorkflowList().GroupVersionKind())
+	for {
+		err := r.client.List(ctx, page, client.Limit(releasePage), client.Continue(page.Continue))
+		if apierrors.IsNotFound(err) {
+			fmt.Fprintln(r.out, "this cluster has no Argo Workflows")
+			return nil, 0, nil
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("list Workflows: %w", err)
+		}
+		for i := range page.Items {
+			wf := &page.Items[i]
+			wf.SetGroupVersionKind(contract.WorkflowGVK) // the API server calls it PartialObjectMetadata
+			switch {
+			case r.selects(wf):
+				selected = append(selected, *wf)
+			case hasReportFinalizer(wf):
+				others++
+			}
+		}
+		if page.Continue == "" {
+			return selected, others, nil
+		}
+	}
+}
+
+// selects reports whether a Workflow is to be released. One that was robbed of its label is still its hub's.
+func (r *releaser) selects(wf *metav1.PartialObjectMetadata) bool {
+	cluster := wf.Labels[contract.LabelCluster]
+	return hasReportFinalizer(wf) &&
+		(r.options.AllHubs || wf.Annotations[contract.AnnotationHubID] == r.options.HubID) &&
+		(r.options.ClusterName == "" || cluster == "" || cluster == r.options.ClusterName)
+}
+
+// release removes the finalizer from one Workflow, provided that it is as it was read; if it is not, it is read again.
+func (r *releaser) release(ctx context.Context, wf *metav1.PartialObjectMetadata) error {
+	if r.options.DryRun {
+		return nil
+	}
+	uid := wf.UID
+	err := retry.RetryOnConflict(releaseRetries, func() error {
+		if wf.UID != uid || !r.selects(wf) {
+			return nil
+		}
+		err := r.patch(ctx, wf)
+		if apierrors.IsConflict(err) {
+			if err := r.client.Get(ctx, client.ObjectKeyFromObject(wf), wf); err != nil {
+				return err
+			}
+		}
+		return err
+	})
+	return client.IgnoreNotFound(err)
+}
+
+func (r *releaser) patch(ctx context.Context, wf *metav1.PartialObjectMetadata) error {
+	data, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": wf.UID, "resourceVersion": wf.ResourceVersion,
+		"finalizers": slices.DeleteFunc(slices.Clone(wf.Finalizers), isReportFinalizer),
+	}})
+	if err != nil {
+		return fmt.Errorf("encode patch: %w", err)
+	}
+	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: wf.Namespace, Name: wf.Name}}
+	answer.SetGroupVersionKind(contract.WorkflowGVK)
+	return r.client.Patch(ctx, answer, client.RawPatch(types.MergePatchType, data))
+}
+
+// tell writes the line of one Workflow.
+func (r *releaser) tell(wf *metav1.PartialObjectMetadata, err error) {
+	what := "released"
+	switch {
+	case err != nil:
+		what = "not released: " + err.Error()
+	case r.options.DryRun:
+		what = "would be released"
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	fmt.Fprintf(r.out, "%s/%s: %s\n", wf.Namespace, wf.Name, what)
+}
+
+func hasReportFinalizer(wf *metav1.PartialObjectMetadata) bool {
+	return slices.ContainsFunc(wf.Finalizers, isReportFinalizer)
+}
+
+func isReportFinalizer(finalizer string) bool { return finalizer == contract.FinalizerReport }

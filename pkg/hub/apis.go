@@ -1,0 +1,81 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+const (
+	// crdFolder is where our CRD and Argo's minimal ones are.
+	crdFolder = "charts/argo-workflow-multicluster/crds/"
+
+	// reasonFullCRD is the reason of the Event on Argo's CRD.
+	reasonFullCRD = "FullWorkflowCRD"
+)
+
+// fullCRDAdvice says what is wrong with a hub that has Argo's full Workflow CRD, and how to change it.
+const fullCRDAdvice = "the hub has Argo's full Workflow CRD. Its API server drops whatever field this CRD does not know, such as one of " +
+	"a newer Argo on a managed cluster, and records the owner of each field, which nearly doubles a large Workflow. The minimal CRD does " +
+	"neither: kubectl replace -f " + crdFolder + "argoproj.io_workflows.yaml (Workflows stay)"
+
+// workflowCRDName is the name of Argo's CRD.
+var workflowCRDName = contract.WorkflowGVR.Resource + "." + contract.WorkflowGVR.Group
+
+// requireRevision returns an error that says what to do if the hub's RemoteWorkflow CRD is older than this manager: its API
+// server would silently drop the fields that it does not know. A newer one has them all.
+func requireRevision(ctx context.Context, reader client.Reader) error {
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	if err := reader.Get(ctx, client.ObjectKey{Name: v1alpha1.CRDName}, crd); err != nil {
+		return fmt.Errorf("get CRD %s: %w", v1alpha1.CRDName, err)
+	}
+	found := crd.Annotations[v1alpha1.AnnotationContractRevision]
+	if revision, err := strconv.Atoi(found); err == nil && revision >= v1alpha1.ContractRevision {
+		return nil
+	}
+	return fmt.Errorf("the CRD %s on the hub has revision %q, and this manager needs %d or later (annotation %s). Helm does not update CRDs: "+
+		"kubectl apply --server-side --force-conflicts -f %sworkflow.open-cluster-management.io_remoteworkflows.yaml, of this version of the chart",
+		v1alpha1.CRDName, found, v1alpha1.ContractRevision, v1alpha1.AnnotationContractRevision, crdFolder)
+}
+
+// warnOfFullCRD says once the manager leads, in the log and in an Event on the CRD, that the hub has Argo's full Workflow CRD.
+func warnOfFullCRD(reader client.Reader, recorder events.EventRecorder) manager.RunnableFunc {
+	return func(ctx context.Context) error {
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		if err := reader.Get(ctx, client.ObjectKey{Name: workflowCRDName}, crd); err != nil {
+			log.FromContext(ctx).Error(err, "cannot tell whether the hub has Argo's minimal Workflow CRD")
+			return nil // all works without the answer
+		}
+		if isFull(crd) {
+			log.FromContext(ctx).Info("warning: " + fullCRDAdvice)
+			recorder.Eventf(crd, nil, corev1.EventTypeWarning, reasonFullCRD, "Start", "%s", fullCRDAdvice)
+		}
+		return nil
+	}
+}
+
+// isFull reports whether the CRD lists the fields of a Workflow, where the minimal one takes whatever comes.
+func isFull(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	for _, version := range crd.Spec.Versions {
+		if version.Name != contract.WorkflowGVK.Version || version.Schema == nil || version.Schema.OpenAPIV3Schema == nil {
+			continue
+		}
+		for _, part := range []string{"spec", "status"} {
+			schema := version.Schema.OpenAPIV3Schema.Properties[part]
+			if len(schema.Properties) > 0 || schema.XPreserveUnknownFields == nil || !*schema.XPreserveUnknownFields {
+				return true
+			}
+		}
+	}
+	return false
+}

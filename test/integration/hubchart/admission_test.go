@@ -1,0 +1,164 @@
+package hubchart
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	admissionv1beta1 "k8s.io/api/admissionregistration/v1beta1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/chart"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+// as returns a client of this user.
+func as(t *testing.T, user string, groups ...string) client.Client {
+	t.Helper()
+	config, err := server.User(user, groups...)
+	require.NoError(t, err)
+	c, err := client.New(config, client.Options{})
+	require.NoError(t, err)
+	return c
+}
+
+// aUser returns a client of somebody who may do everything with Workflows.
+func aUser(t *testing.T, name string) client.Client {
+	t.Helper()
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"*"}}},
+	}
+	require.NoError(t, admin.Create(t.Context(), role))
+	require.NoError(t, admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
+	}))
+	c := as(t, name)
+	require.NoError(t, eventually(t.Context(), func() error {
+		return c.Create(t.Context(), workflow("probe"), client.DryRunAll)
+	}))
+	return c
+}
+
+// merge returns a merge patch.
+func merge(patch string) client.Patch { return client.RawPatch(types.MergePatchType, []byte(patch)) }
+
+func create(t *testing.T, wf *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	require.NoError(t, admin.Create(t.Context(), wf))
+	return wf
+}
+
+func TestInstanceIDIsAdded(t *testing.T) {
+	wf := create(t, workflow("added", gen.WithSpecField("kept", "unknown")))
+	assert.Equal(t, contract.InstanceIDHub, wf.GetLabels()[contract.LabelInstanceID])
+	assert.Equal(t, "kept", wf.Object["spec"].(map[string]any)["unknown"])
+
+	enabledLater := workflow("enabled-later")
+	enabledLater.SetLabels(nil)
+	create(t, enabledLater)
+	assert.Empty(t, enabledLater.GetLabels())
+	require.NoError(t, admin.Patch(t.Context(), enabledLater, merge(`{"metadata":{"labels":{"`+contract.LabelEnable+`":"true"}}}`)))
+	assert.Equal(t, contract.InstanceIDHub, enabledLater.GetLabels()[contract.LabelInstanceID])
+}
+
+func TestWorkflowsOfTheHubItselfAreLeftAlone(t *testing.T) {
+	for name, labels := range map[string]map[string]string{
+		"plain":     nil,
+		"instance":  {contract.LabelInstanceID: "other"},
+		"disabled":  {contract.LabelEnable: "false"},
+		"disabled2": {contract.LabelEnable: "false", contract.LabelInstanceID: "other"},
+	} {
+		wf := workflow(name)
+		wf.SetLabels(labels)
+		create(t, wf)
+		assert.Equal(t, labels, wf.GetLabels())
+	}
+}
+
+func TestAnotherInstanceIDIsRefused(t *testing.T) {
+	err := admin.Create(t.Context(), workflow("refused", withInstanceID("other")))
+	require.True(t, apierrors.IsInvalid(err), err)
+	require.ErrorContains(t, err, "ARGO_INSTANCEID=ocm-multicluster")
+
+	wf := create(t, workflow("changed"))
+	err = admin.Patch(t.Context(), wf, merge(`{"metadata":{"labels":{"`+contract.LabelInstanceID+`":"other"}}}`))
+	require.True(t, apierrors.IsInvalid(err), err)
+}
+
+// TestWithoutMutation comes to what a server without MutatingAdmissionPolicies does.
+func TestWithoutMutation(t *testing.T) {
+	binding := &admissionv1beta1.MutatingAdmissionPolicyBinding{}
+	require.NoError(t, admin.Get(t.Context(), client.ObjectKey{Name: "argo-workflow-multicluster-dormant"}, binding))
+	require.NoError(t, admin.Delete(t.Context(), binding))
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		binding.ResourceVersion = ""
+		assert.NoError(t, admin.Create(ctx, binding))
+		assert.NoError(t, waitForPolicies(ctx))
+	})
+	var err error
+	require.NoError(t, eventually(t.Context(), func() error {
+		if err = admin.Create(t.Context(), workflow("without"), client.DryRunAll); err == nil {
+			return assert.AnError
+		}
+		return nil
+	}))
+	require.True(t, apierrors.IsInvalid(err), err)
+	require.ErrorContains(t, err, "add the label")
+	wf := create(t, workflow("with", withInstanceID(contract.InstanceIDHub)))
+	err = admin.Patch(t.Context(), wf, merge(`{"metadata":{"labels":{"`+contract.LabelInstanceID+`":null}}}`))
+	require.True(t, apierrors.IsInvalid(err), err)
+
+	require.NoError(t, admin.Patch(t.Context(), workflow(older), merge(`{"status":{"phase":"Succeeded"}}`)), "it was there before")
+}
+
+func TestOlderWorkflowsCanBeFinished(t *testing.T) {
+	wf := workflow(older)
+	require.NoError(t, admin.Patch(t.Context(), wf, merge(`{"status":{"phase":"Running"}}`)))
+	assert.Equal(t, contract.InstanceIDHub, wf.GetLabels()[contract.LabelInstanceID])
+}
+
+func TestInternalAnnotationsAreTheManagers(t *testing.T) {
+	user, manager := aUser(t, "alice"), as(t, "system:serviceaccount:"+chart.Release+":"+chart.Release+"-hub")
+	copied := map[string]string{contract.AnnotationAssigned: "another/1/cluster1", "note": "mine"}
+	wf := workflow("internal", gen.WithAnnotations(copied), gen.WithFinalizers(contract.FinalizerDispatch))
+	require.NoError(t, user.Create(t.Context(), wf), "a new Workflow may have what a client copied")
+
+	for _, refused := range []string{
+		`{"metadata":{"annotations":{"` + contract.AnnotationAssigned + `":"forged"}}}`,
+		`{"metadata":{"annotations":{"` + contract.AnnotationAssigned + `":null}}}`,
+		`{"metadata":{"annotations":{"` + contract.AnnotationStatusHash + `":"forged"}}}`,
+		`{"metadata":{"annotations":null}}`,
+	} {
+		err := user.Patch(t.Context(), wf.DeepCopy(), merge(refused))
+		require.True(t, apierrors.IsForbidden(err), "%s: %v", refused, err)
+		require.ErrorContains(t, err, "are internal: leave them as they are", refused)
+	}
+	for _, allowed := range []string{
+		`{"metadata":{"annotations":{"note":"changed"}}}`,
+		`{"metadata":{"annotations":{"note":null}}}`,
+		`{"metadata":{"labels":{"team":"a"}}}`,
+		`{"spec":{"shutdown":"Terminate"}}`,
+		`{"metadata":{"finalizers":null}}`,
+	} {
+		require.NoError(t, user.Patch(t.Context(), wf.DeepCopy(), merge(allowed)), allowed)
+	}
+	for _, client := range []client.Client{manager, admin} {
+		require.NoError(t, client.Patch(t.Context(), wf.DeepCopy(),
+			merge(`{"metadata":{"annotations":{"`+contract.AnnotationStatusHash+`":"`+string(wf.GetUID())+`"}}}`)))
+	}
+	require.NoError(t, user.Delete(t.Context(), wf))
+
+	plain := create(t, workflow("without-annotations"))
+	require.NoError(t, user.Patch(t.Context(), plain, merge(`{"spec":{"suspend":true}}`)))
+}
