@@ -19,6 +19,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 // maxWrites is how many writes to the hub's API server a small Workflow may cost the manager and the agent: one that is
@@ -34,7 +35,7 @@ func TestSmallWorkflowCostsFewWritesOnTheHub(t *testing.T) {
 	before := len(auditLog(t))
 	r := s.create(s.hello("counted", gen.WithPlacement("one")))
 	r.waitFor("Succeeded")
-	holds(t, resync, func() error { return r.wants(theHub, "Succeeded", "") }) // what comes late counts, too
+	labtest.Holds(t, resync, func() error { return r.wants(theHub, "Succeeded", "") }) // what comes late counts, too
 
 	writes := map[write]int{}
 	ours := 0
@@ -96,7 +97,7 @@ func (e auditEntry) write(r *run) (write, bool) {
 		w.resource += "/" + e.ObjectRef.Subresource
 	}
 	switch {
-	case e.User.Username == lab.ManagerProcess:
+	case e.User.Username == "system:serviceaccount:"+lab.ChartRelease+":"+lab.ManagerDeployment:
 		w.writer = writerManager
 		return w, true
 	case strings.HasPrefix(e.User.Username, "system:open-cluster-management:cluster:cluster1:addon:"+contract.AddonName):
@@ -130,7 +131,7 @@ func table(writes map[write]int) string {
 // auditLog reads the hub's audit log, up to the last whole line.
 func auditLog(t *testing.T) []byte {
 	t.Helper()
-	file, err := os.Open(theLab.AuditLog())
+	file, err := os.Open(theHub.AuditLog())
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, file.Close()) }()
 	text, err := io.ReadAll(file)

@@ -15,6 +15,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 // promptly is how long after the end on the managed cluster the hub may take to show it, without any poll.
@@ -27,9 +28,9 @@ func TestExamplesSucceedAndTheHubShowsTheirWholeStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := existing(t, gen.Namespace, name)
 			c := r.assigned()
-			eventually(t, patience, func() error { return r.wants(c, "Succeeded", "") })
-			eventually(t, promptly, func() error { return r.wants(theHub, "Succeeded", "") })
-			eventually(t, promptly, func() error { return r.mirrored(c) })
+			labtest.Eventually(t, patience, func() error { return r.wants(c, "Succeeded", "") })
+			labtest.Eventually(t, promptly, func() error { return r.wants(theHub, "Succeeded", "") })
+			labtest.Eventually(t, promptly, func() error { return r.mirrored(c) })
 			assert.Equal(t, "true", r.must(theHub).GetLabels()[contract.LabelCompleted])
 			assert.Equal(t, "Succeeded", r.must(theHub).GetLabels()[contract.LabelPhase])
 			r.assertPodsLabelled(c, pods)
@@ -89,8 +90,8 @@ func TestManifestsOfTheEarlierExperimentWorkUnchanged(t *testing.T) {
 func TestStatusComesPromptlyAndNotByThePollOfTheWorkAgent(t *testing.T) {
 	s := newSpace(t)
 	r := s.create(s.hello("prompt", on(cluster1), lasting(5*time.Second)))
-	eventually(t, patience, func() error { return r.wants(cluster1, "Succeeded", "") })
-	eventually(t, promptly, func() error { return r.wants(theHub, "Succeeded", "") })
+	labtest.Eventually(t, patience, func() error { return r.wants(cluster1, "Succeeded", "") })
+	labtest.Eventually(t, promptly, func() error { return r.wants(theHub, "Succeeded", "") })
 	work, err := r.manifestWork(cluster1)
 	require.NoError(t, err)
 	for _, manifest := range work.Status.ResourceStatus.Manifests {
@@ -135,7 +136,7 @@ func existing(t *testing.T, namespace, name string) *run {
 func (r *run) assigned() *cluster {
 	r.t.Helper()
 	var name string
-	eventually(r.t, patience, func() error {
+	labtest.Eventually(r.t, patience, func() error {
 		wf, err := r.get(theHub)
 		if name = contract.AssignedCluster(wf); err == nil && name == "" {
 			err = fmt.Errorf("no cluster yet: %v", contract.Status(wf))

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 // history knows of all Workflows and pods that a namespace on a managed cluster has had since it was begun.
@@ -106,5 +107,5 @@ func (h *history) ran(workflows, pods int) error {
 // staysSo looks on for several resyncs of the work agent: nothing runs again.
 func (h *history) staysSo(t *testing.T, workflows, pods int) {
 	t.Helper()
-	holds(t, quiet, func() error { return h.ran(workflows, pods) })
+	labtest.Holds(t, quiet, func() error { return h.ran(workflows, pods) })
 }

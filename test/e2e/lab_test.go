@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -19,6 +18,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 // labelName on the ManagedClusters is for Placements to select by.
@@ -65,8 +65,8 @@ func openLab(dir string) error {
 		}
 	}
 	return errors.Join(
-		retry(ctx, func() error { return addonAvailable(ctx, cluster1) }),
-		retry(ctx, func() error { return addonAvailable(ctx, cluster2) }),
+		labtest.Retry(ctx, func() error { return addonAvailable(ctx, cluster1) }),
+		labtest.Retry(ctx, func() error { return addonAvailable(ctx, cluster2) }),
 	)
 }
 
@@ -113,44 +113,3 @@ func stopAgent(t *testing.T, c *cluster) {
 
 // realPods tells whether something is executed in the lab's pods.
 func realPods() bool { return theLab.Options().Pods == lab.PodsReal }
-
-// retry asks until there is no error, or the context ends.
-func retry(ctx context.Context, ask func() error) error {
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := ask()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		case <-ticker.C:
-		}
-	}
-}
-
-// eventually fails the test unless ask returns no error in time.
-func eventually(t *testing.T, within time.Duration, ask func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), within, fmt.Errorf("not within %s", within))
-	defer cancel()
-	require.NoError(t, retry(ctx, ask))
-}
-
-// holds fails the test as soon as ask returns an error during that time.
-func holds(t *testing.T, during time.Duration, ask func() error) {
-	t.Helper()
-	end := time.After(during)
-	ticker := time.NewTicker(250 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		require.NoError(t, ask())
-		select {
-		case <-end:
-			return
-		case <-ticker.C:
-		}
-	}
-}

@@ -17,6 +17,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 func TestEditingTheHubsCopyNeitherErasesTheRunNorStartsItAgain(t *testing.T) {
@@ -53,12 +54,12 @@ func TestEditingTheHubsCopyNeitherErasesTheRunNorStartsItAgain(t *testing.T) {
 				before := r.must(cluster1)
 				for _, patch := range patches {
 					r.edit(theHub, patch)
-					eventually(t, patience, func() error { return r.mirrored(cluster1) })
+					labtest.Eventually(t, patience, func() error { return r.mirrored(cluster1) })
 				}
 				assertSameRun(t, before, r.must(cluster1))
 			}
 			r.waitFor("Succeeded")
-			eventually(t, patience, func() error { return r.mirrored(cluster1) })
+			labtest.Eventually(t, patience, func() error { return r.mirrored(cluster1) })
 			require.NoError(t, h.ran(1, 2))
 			require.NoError(t, elsewhere.ran(0, 0))
 			assert.Equal(t, 1, h.incarnations())
@@ -72,7 +73,7 @@ func TestEditingTheHubsCopyNeitherErasesTheRunNorStartsItAgain(t *testing.T) {
 // waitForNodes waits until the Workflow runs on the cluster and the hub shows so many nodes of pods.
 func (r *run) waitForNodes(count int) {
 	r.t.Helper()
-	eventually(r.t, patience, func() error {
+	labtest.Eventually(r.t, patience, func() error {
 		wf, err := r.get(theHub)
 		if err != nil {
 			return err
@@ -113,7 +114,7 @@ func TestWorkflowThatItsTTLDeletesOnTheClusterStaysFinishedAndDoesNotRunAgain(t 
 			h := s.record(cluster1)
 			r := s.create(s.hello("ttl", on(cluster1), gen.WithSpecField(ttl, "ttlStrategy", "secondsAfterCompletion")))
 			r.waitFor("Succeeded")
-			eventually(t, patience, func() error { return r.gone(cluster1) })
+			labtest.Eventually(t, patience, func() error { return r.gone(cluster1) })
 			h.staysSo(t, 1, 1)
 			require.NoError(t, r.wants(theHub, "Succeeded", ""))
 			assert.Len(t, podNodes(r.must(theHub)), 1)
@@ -127,7 +128,7 @@ func TestWorkflowThatItsTTLDeletesOnTheClusterStaysFinishedAndDoesNotRunAgain(t 
 // waitUntilNothingIsSent waits until no ManifestWork makes the work agent re-create the copy, and none is left.
 func (r *run) waitUntilNothingIsSent() {
 	r.t.Helper()
-	eventually(r.t, patience, func() error {
+	labtest.Eventually(r.t, patience, func() error {
 		if _, err := r.manifestWork(cluster1); err == nil {
 			return errors.New("the ManifestWork is there")
 		}
@@ -163,7 +164,7 @@ func TestWorkflowDeletedOnTheClusterWhileItRunsEndsInErrorAndDoesNotRunAgain(t *
 			remove(r)
 			r.waitForMessage("Error", "cluster cluster1: ")
 			r.waitForEvent("RemoteDeleted", "cluster cluster1: ")
-			eventually(t, patience, func() error { return noPods(t, cluster1, r.key) })
+			labtest.Eventually(t, patience, func() error { return noPods(t, cluster1, r.key) })
 			r.waitUntilNothingIsSent()
 			h.staysSo(t, 1, 1)
 			require.NoError(t, r.wants(theHub, "Error", "cluster cluster1: "))
@@ -191,7 +192,7 @@ func TestCopyThatTheWorkAgentCreatesAgainNeverStarts(t *testing.T) {
 			running := s.create(s.hello("running", on(cluster2), lasting(10*time.Minute)))
 			finished.waitFor("Succeeded")
 			running.waitForNodes(1)
-			eventually(t, patience, func() error { return finished.mirrored(cluster2) })
+			labtest.Eventually(t, patience, func() error { return finished.mirrored(cluster2) })
 
 			resume := pause(t, away.from, away.process)
 			for _, r := range []*run{finished, running} {
@@ -200,11 +201,11 @@ func TestCopyThatTheWorkAgentCreatesAgainNeverStarts(t *testing.T) {
 				r.waitUntilCreatedAgain(before.GetUID())
 			}
 			require.GreaterOrEqual(t, h.incarnations(), 3, "nothing was created again")
-			holds(t, resync, func() error { return h.ran(2, 2) })
+			labtest.Holds(t, resync, func() error { return h.ran(2, 2) })
 			resume()
 
 			running.waitForMessage("Error", "cluster cluster2: ")
-			holds(t, quiet, func() error {
+			labtest.Holds(t, quiet, func() error {
 				return errors.Join(h.ran(2, 2), finished.wants(theHub, "Succeeded", ""), running.wants(theHub, "Error", ""))
 			})
 			for _, r := range []*run{finished, running} {
@@ -228,7 +229,7 @@ func pause(t *testing.T, c *cluster, process string) (resume func()) {
 // it creates nothing any more.
 func (r *run) waitUntilCreatedAgain(before types.UID) {
 	r.t.Helper()
-	eventually(r.t, patience, func() error {
+	labtest.Eventually(r.t, patience, func() error {
 		work, err := r.manifestWork(cluster2)
 		if err != nil || meta.IsStatusConditionTrue(work.Status.Conditions, workv1.WorkComplete) {
 			return err

@@ -17,6 +17,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 // large is a parameter that does not fit into a ManifestWork.
@@ -156,15 +157,15 @@ func (c refused) test(t *testing.T) {
 	r := s.create(s.hello("held", append([]gen.Mod{on(cluster1)}, c.mods...)...))
 	r.waitForEvent(c.reason, c.message)
 	r.waitForMessage(c.phase, c.message)
-	holds(t, time.Second, func() error { return errors.Join(r.wants(theHub, c.phase, c.message), r.traces()) })
+	labtest.Holds(t, time.Second, func() error { return errors.Join(r.wants(theHub, c.phase, c.message), r.traces()) })
 	if c.cure == nil {
 		r.delete(theHub)
-		eventually(t, patience, func() error { return r.gone(theHub) })
+		labtest.Eventually(t, patience, func() error { return r.gone(theHub) })
 		return
 	}
 	c.cure(s, r)
 	r.waitFor("Succeeded")
-	eventually(t, patience, func() error { return r.mirrored(cluster1) })
+	labtest.Eventually(t, patience, func() error { return r.mirrored(cluster1) })
 	require.NoError(t, h.ran(1, 1))
 }
 
@@ -177,7 +178,7 @@ func TestWorkflowForAClusterThatJoinsLaterIsSentThere(t *testing.T) {
 	require.NoError(t, theHub.client.Create(t.Context(), later))
 	r.waitForMessage("Pending", "summary only: cluster e2e-later runs no agent")
 	r.delete(theHub)
-	eventually(t, patience, func() error { return errors.Join(r.gone(theHub), r.traces()) })
+	labtest.Eventually(t, patience, func() error { return errors.Join(r.gone(theHub), r.traces()) })
 	require.NoError(t, theHub.client.Delete(t.Context(), later))
 }
 
@@ -208,7 +209,7 @@ func TestWorkflowOfTheSameNameWaitsUntilTheEarlierOneIsRemoved(t *testing.T) {
 	second := s.create(s.hello("again", on(cluster1)))
 	second.waitForEvent("NameTaken", "is still being removed")
 	second.waitForMessage("Pending", "waiting for the name "+s.name+"/again on cluster cluster1")
-	holds(t, 2*resync, func() error {
+	labtest.Holds(t, 2*resync, func() error {
 		return errors.Join(second.wants(theHub, "Pending", "waiting for the name"), second.traces(), h.ran(1, 1))
 	})
 	first.edit(cluster1, `{"metadata":{"finalizers":null}}`)
@@ -224,7 +225,7 @@ func TestWorkflowOfTheSameNameOnTheClusterIsNeitherAdoptedNorRunNorDeleted(t *te
 	users := s.hello("taken")
 	users.SetLabels(nil)
 	require.NoError(t, cluster1.client.Create(t.Context(), users))
-	eventually(t, patience, func() error {
+	labtest.Eventually(t, patience, func() error {
 		return errors.Join(cluster1.client.Get(t.Context(), client.ObjectKeyFromObject(users), users), wantPhase(users, "Succeeded"))
 	})
 	untouched := func() error {
@@ -243,9 +244,9 @@ func TestWorkflowOfTheSameNameOnTheClusterIsNeitherAdoptedNorRunNorDeleted(t *te
 	first := s.create(s.hello("taken", on(cluster1)))
 	first.waitForMessage("Pending", "cluster cluster1: ")
 	first.waitForMessage("Pending", "already")
-	holds(t, resync, func() error { return errors.Join(untouched(), first.wants(theHub, "Pending", "already")) })
+	labtest.Holds(t, resync, func() error { return errors.Join(untouched(), first.wants(theHub, "Pending", "already")) })
 	first.delete(theHub)
-	eventually(t, patience, func() error { return errors.Join(first.gone(theHub), first.traces()) })
+	labtest.Eventually(t, patience, func() error { return errors.Join(first.gone(theHub), first.traces()) })
 	require.NoError(t, untouched())
 
 	second := s.create(s.hello("taken", on(cluster1)))
@@ -253,7 +254,7 @@ func TestWorkflowOfTheSameNameOnTheClusterIsNeitherAdoptedNorRunNorDeleted(t *te
 	require.NoError(t, untouched())
 	require.NoError(t, cluster1.client.Delete(t.Context(), users))
 	second.waitFor("Succeeded")
-	eventually(t, patience, func() error { return second.mirrored(cluster1) })
+	labtest.Eventually(t, patience, func() error { return second.mirrored(cluster1) })
 	require.NoError(t, h.ran(2, 2))
 }
 
@@ -273,7 +274,7 @@ func TestClusterWithoutArgosCRDSaysSoAndRunsTheWorkflowOnceItIsThere(t *testing.
 
 	installCRD(t, cluster4)
 	r.waitForMessage("Pending", "sent to cluster cluster4")
-	eventually(t, patience, func() error {
+	labtest.Eventually(t, patience, func() error {
 		wf, err := r.get(cluster4)
 		if err == nil && wf.GetLabels()[contract.LabelInstanceID] != "" {
 			err = errors.New("the gate is closed")

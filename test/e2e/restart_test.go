@@ -17,6 +17,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 // The tests in this file are not parallel: others need what they stop.
@@ -28,13 +29,13 @@ func TestManagerThatIsKilledGoesOnWhereItWas(t *testing.T) {
 	running.waitForNodes(1)
 	killManager(t)
 	created := s.create(s.hello("created-meanwhile", on(cluster1)))
-	eventually(t, patience, func() error { return running.wants(cluster1, "Succeeded", "") })
+	labtest.Eventually(t, patience, func() error { return running.wants(cluster1, "Succeeded", "") })
 	require.NoError(t, running.wants(theHub, "Running", ""))
 
 	startManager(t)
 	for _, r := range []*run{running, created} {
 		r.waitFor("Succeeded")
-		eventually(t, patience, func() error { return r.mirrored(cluster1) })
+		labtest.Eventually(t, patience, func() error { return r.mirrored(cluster1) })
 	}
 	require.NoError(t, h.ran(2, 2))
 }
@@ -73,14 +74,14 @@ func TestAgentThatIsKilledCatchesUpAndNothingStartsWithoutIt(t *testing.T) {
 	t.Cleanup(func() { startAgent(t, cluster2) })
 	require.NoError(t, cluster2.Kill(lab.AgentProcess))
 	created := s.create(s.hello("created-meanwhile", on(cluster2)))
-	eventually(t, patience, func() error { return running.wants(cluster2, "Succeeded", "") })
-	eventually(t, patience, func() error { _, err := created.get(cluster2); return err })
-	holds(t, 2*resync, func() error { return errors.Join(h.ran(1, 1), running.wants(theHub, "Running", "")) })
+	labtest.Eventually(t, patience, func() error { return running.wants(cluster2, "Succeeded", "") })
+	labtest.Eventually(t, patience, func() error { _, err := created.get(cluster2); return err })
+	labtest.Holds(t, 2*resync, func() error { return errors.Join(h.ran(1, 1), running.wants(theHub, "Running", "")) })
 
 	startAgent(t, cluster2)
 	for _, r := range []*run{running, created} {
 		r.waitFor("Succeeded")
-		eventually(t, patience, func() error { return r.mirrored(cluster2) })
+		labtest.Eventually(t, patience, func() error { return r.mirrored(cluster2) })
 	}
 	require.NoError(t, h.ran(2, 2))
 }
@@ -92,17 +93,17 @@ func TestClusterThatWasCutOffFromTheHubCatchesUp(t *testing.T) {
 	running.waitForNodes(1)
 	cutOff(t, cluster2)
 	created := s.create(s.hello("created-meanwhile", on(cluster2)))
-	eventually(t, patience, func() error { return running.wants(cluster2, "Succeeded", "") })
+	labtest.Eventually(t, patience, func() error { return running.wants(cluster2, "Succeeded", "") })
 	require.NoError(t, running.wants(theHub, "Running", ""))
 
 	t.Log("the agent is started again while the hub is away")
 	require.NoError(t, cluster2.Kill(lab.AgentProcess))
 	startAgent(t, cluster2)
-	holds(t, resync, func() error { return errors.Join(h.ran(1, 1), running.wants(theHub, "Running", "")) })
+	labtest.Holds(t, resync, func() error { return errors.Join(h.ran(1, 1), running.wants(theHub, "Running", "")) })
 	require.NoError(t, cluster2.Reconnect())
 	for _, r := range []*run{running, created} {
 		r.waitFor("Succeeded")
-		eventually(t, patience, func() error { return r.mirrored(cluster2) })
+		labtest.Eventually(t, patience, func() error { return r.mirrored(cluster2) })
 	}
 	require.NoError(t, h.ran(2, 2))
 }
@@ -115,7 +116,7 @@ func TestAgentGoesOnWithANewHubKubeconfig(t *testing.T) {
 	before, pid := hubKubeconfig(t, cluster2), agentPID(t, cluster2)
 	mark := logSize(t, cluster2)
 	require.NoError(t, cluster2.client.Delete(t.Context(), before))
-	eventually(t, patience, func() error {
+	labtest.Eventually(t, patience, func() error {
 		now := &corev1.Secret{}
 		if err := cluster2.client.Get(t.Context(), client.ObjectKeyFromObject(before), now); err != nil {
 			return err
@@ -125,7 +126,7 @@ func TestAgentGoesOnWithANewHubKubeconfig(t *testing.T) {
 		}
 		return nil
 	})
-	eventually(t, patience, func() error {
+	labtest.Eventually(t, patience, func() error {
 		log, err := os.ReadFile(cluster2.LogPath(lab.AgentProcess))
 		if err == nil && !bytes.Contains(log[mark:], []byte("kubeconfig of the hub has changed")) {
 			err = errors.New("the agent has not seen the new kubeconfig")

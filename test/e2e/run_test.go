@@ -19,6 +19,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 // run is a Workflow that a test has created on the hub.
@@ -70,13 +71,13 @@ func (r *run) waitFor(phase string) {
 // waitForMessage waits until the Workflow has that phase on the hub, and a message that contains the text.
 func (r *run) waitForMessage(phase, message string) {
 	r.t.Helper()
-	eventually(r.t, patience, func() error { return r.wants(theHub, phase, message) })
+	labtest.Eventually(r.t, patience, func() error { return r.wants(theHub, phase, message) })
 }
 
 // waitForEvent waits for an Event about the hub's copy, with that reason and the text in its message.
 func (r *run) waitForEvent(reason, message string) {
 	r.t.Helper()
-	eventually(r.t, patience, func() error {
+	labtest.Eventually(r.t, patience, func() error {
 		var events corev1.EventList
 		if err := theHub.client.List(r.t.Context(), &events, client.InNamespace(r.key.Namespace)); err != nil {
 			return err
@@ -122,7 +123,7 @@ func (r *run) forceDelete(c *cluster) {
 	r.t.Helper()
 	uid := r.must(c).GetUID()
 	r.delete(c)
-	eventually(r.t, patience, func() error {
+	labtest.Eventually(r.t, patience, func() error {
 		wf, err := r.get(c)
 		if apierrors.IsNotFound(err) || (err == nil && wf.GetUID() != uid) {
 			return nil
@@ -182,7 +183,7 @@ func (r *run) gone(c *cluster) error {
 // waitUntilGone waits until nothing is left of the run, neither on the hub nor on the cluster.
 func (r *run) waitUntilGone(c *cluster) {
 	r.t.Helper()
-	eventually(r.t, patience, func() error { return errors.Join(r.gone(theHub), r.traces(), r.gone(c), noPods(r.t, c, r.key)) })
+	labtest.Eventually(r.t, patience, func() error { return errors.Join(r.gone(theHub), r.traces(), r.gone(c), noPods(r.t, c, r.key)) })
 }
 
 // noPods returns an error while a Workflow of that name has pods on the cluster.

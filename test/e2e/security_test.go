@@ -26,6 +26,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 func TestAgentMayDoNoMoreOnTheHubThanItsRoleSays(t *testing.T) {
@@ -114,7 +115,7 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 	s := newSpace(t)
 	r := s.create(s.hello("forged", on(cluster2), lasting(10*time.Minute)))
 	r.waitForNodes(1)
-	eventually(t, patience, func() error { return r.mirrored(cluster2) })
+	labtest.Eventually(t, patience, func() error { return r.mirrored(cluster2) })
 	stopAgent(t, cluster2)
 	f := &forger{run: r, agent: clientOf(t, agentConfig(t, cluster2))}
 	truth := contract.Status(r.must(theHub))
@@ -166,7 +167,7 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 		node := map[string]any{"id": "n", "name": "n", "outputs": map[string]any{"artifacts": []any{artifact}}}
 		require.NoError(t, unstructured.SetNestedMap(status, node, "nodes", "n"))
 		require.NoError(t, f.report(status, nil))
-		eventually(t, patience, func() error {
+		labtest.Eventually(t, patience, func() error {
 			nodes, _, err := unstructured.NestedMap(r.must(theHub).Object, "status", "nodes")
 			if err == nil && nodes["n"] == nil {
 				err = fmt.Errorf("the report has not arrived: %v", nodes)
@@ -193,7 +194,7 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 		r := r.in(t)
 		startAgent(t, cluster2)
 		r.waitFor("Running")
-		eventually(t, patience, func() error { return r.mirrored(cluster2) })
+		labtest.Eventually(t, patience, func() error { return r.mirrored(cluster2) })
 	})
 	r.delete(theHub)
 	r.waitUntilGone(cluster2)

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 const (
@@ -83,7 +84,7 @@ func (s *space) bind() {
 	s.t.Helper()
 	binding := gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(s.name))
 	require.NoError(s.t, theHub.client.Create(s.t.Context(), binding))
-	eventually(s.t, patience, func() error {
+	labtest.Eventually(s.t, patience, func() error {
 		err := theHub.client.Get(s.t.Context(), client.ObjectKeyFromObject(binding), binding)
 		if err == nil && !meta.IsStatusConditionTrue(binding.Status.Conditions, clusterv1beta2.ClusterSetBindingBoundType) {
 			err = fmt.Errorf("OCM has not bound the set: %v", binding.Status.Conditions)
@@ -100,7 +101,7 @@ func (s *space) placement(name string, clusters ...string) {
 	placement.Spec = want
 	err := theHub.client.Create(s.t.Context(), placement)
 	if apierrors.IsAlreadyExists(err) {
-		eventually(s.t, patience, func() error {
+		labtest.Eventually(s.t, patience, func() error {
 			if err := theHub.client.Get(s.t.Context(), client.ObjectKeyFromObject(placement), placement); err != nil {
 				return err
 			}

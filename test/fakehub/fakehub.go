@@ -294,7 +294,8 @@ func (h *Hub) live() interceptor.Funcs {
 			}
 			for i := range full.Items {
 				metadata.Items = append(metadata.Items, metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-					Namespace: full.Items[i].GetNamespace(), Name: full.Items[i].GetName(), Finalizers: full.Items[i].GetFinalizers(),
+					Namespace: full.Items[i].GetNamespace(), Name: full.Items[i].GetName(), UID: full.Items[i].GetUID(),
+					Labels: full.Items[i].GetLabels(), Finalizers: full.Items[i].GetFinalizers(),
 				}})
 			}
 			return nil

@@ -68,6 +68,9 @@ func (c *Cluster) Client() (client.Client, error) {
 	return c.client, c.err
 }
 
+// AuditLog returns the file that the API server logs requests to, one JSON document a line.
+func (c *Cluster) AuditLog() string { return filepath.Join(c.lab.dir(), "logs", c.Name, "audit.log") }
+
 // IsHub tells the hub from the managed clusters.
 func (c *Cluster) IsHub() bool { return c.index == 0 }
 

@@ -151,12 +151,12 @@ func (c *Cluster) apiServer() (Process, error) {
 		args = append(args, "--feature-gates=MutatingAdmissionPolicy=true",
 			"--runtime-config=admissionregistration.k8s.io/v1beta1=true")
 	}
-	if c.IsHub() && c.lab.opts.AuditHub {
+	if c.lab.opts.Audit {
 		policy := c.path("audit-policy.yaml")
 		if err := writeFile(policy, []byte(auditPolicy)); err != nil {
 			return Process{}, err
 		}
-		args = append(args, "--audit-policy-file="+policy, "--audit-log-path="+c.lab.AuditLog())
+		args = append(args, "--audit-policy-file="+policy, "--audit-log-path="+c.AuditLog())
 	}
 	ready, err := c.apiServerReady()
 	return Process{Name: "kube-apiserver", Path: c.lab.binary("kube-apiserver"), Args: args, Ready: ready}, err

@@ -69,7 +69,8 @@ func (c *Cluster) writeIdentity(path, user, group string) error {
 	return writeKubeconfig(path, newKubeconfig(c.server(), ca.certPEM, "default", auth))
 }
 
-// serviceAccountIdentity returns the kubeconfig of a service account, with the rights that its manifests gave it.
+// serviceAccountIdentity returns the kubeconfig of a service account, with the rights that its manifests gave it, as soon
+// as the account is there.
 func (c *Cluster) serviceAccountIdentity(ctx context.Context, namespace, name string) (string, error) {
 	path := filepath.Join(c.dir(), "identities", namespace+"-"+name+".kubeconfig")
 	if exists(path) {
@@ -85,8 +86,11 @@ func (c *Cluster) serviceAccountIdentity(ctx context.Context, namespace, name st
 	}
 	seconds := int64(tokenLife / time.Second)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
-	answer, err := clientset.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, request, metav1.CreateOptions{})
-	if err != nil {
+	var answer *authenticationv1.TokenRequest
+	if err := poll(ctx, func(ctx context.Context) error {
+		answer, err = clientset.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, request, metav1.CreateOptions{})
+		return err
+	}); err != nil {
 		return "", fmt.Errorf("token of service account %s/%s on %s: %w", namespace, name, c.Name, err)
 	}
 	ca, err := c.authority()

@@ -149,9 +149,6 @@ func (l *Lab) Managed() []*Cluster { return l.clusters[1:] }
 // Options returns what the lab was started with; Pods says which kind of pods was chosen.
 func (l *Lab) Options() Options { return l.opts }
 
-// AuditLog returns the file that the hub's API server logs requests to, one JSON document a line.
-func (l *Lab) AuditLog() string { return filepath.Join(l.dir(), "logs", hubName, "audit.log") }
-
 func (l *Lab) dir() string { return l.opts.Dir }
 
 func (l *Lab) builder() *builder { return &builder{repository: l.repository, progress: l.progress} }

@@ -45,13 +45,16 @@ type Options struct {
 	WithoutArgo []string
 	// NoArgoController leaves Argo's controller out on every managed cluster; its CRDs are installed.
 	NoArgoController bool
+	// HubNode gives the hub a node, too, so that the product's manager can run there in pods. Without real pods it
+	// changes nothing.
+	HubNode bool
 	// StatusSyncInterval is how often OCM's work agent polls for feedback; OCM's default (10s) if zero.
 	StatusSyncInterval time.Duration
 	// WorkResync is how often OCM's work agent applies a ManifestWork again without a cause; OCM's default
 	// (4 minutes, jittered to 6) if zero.
 	WorkResync time.Duration
-	// AuditHub makes the hub's API server write an audit log; see Lab.AuditLog.
-	AuditHub bool
+	// Audit makes the API servers write audit logs; see Cluster.AuditLog.
+	Audit bool
 	// Progress receives a line for each step; nothing is printed if nil.
 	Progress io.Writer `json:"-"`
 }

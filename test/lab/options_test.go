@@ -34,7 +34,7 @@ func TestOptionsThatCannotBe(t *testing.T) {
 }
 
 func TestARunningLabKeepsItsOptionsWhereNothingIsAskedFor(t *testing.T) {
-	running, err := Options{Clusters: 3, Pods: PodsSimulated, AuditHub: true}.complete("/repo")
+	running, err := Options{Clusters: 3, Pods: PodsSimulated, Audit: true}.complete("/repo")
 	require.NoError(t, err)
 	merged, err := Options{Pods: PodsAuto, Progress: io.Discard}.over(running)
 	require.NoError(t, err)

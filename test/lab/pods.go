@@ -2,9 +2,10 @@ package lab
 
 import "context"
 
-// startPods starts whoever runs the cluster's pods; the hub has any only if an Argo controller runs there.
+// startPods starts whoever runs the cluster's pods; the hub has any only if an Argo controller runs there, or if the
+// product does.
 func (c *Cluster) startPods(ctx context.Context) error {
-	if c.IsHub() && !c.runsArgo() {
+	if c.IsHub() && !c.runsArgo() && !c.lab.RunsInPods() {
 		return nil
 	}
 	if c.real() {

@@ -7,11 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -24,9 +22,6 @@ const (
 	AgentProcess   = "argo-multicluster-agent"
 	mirrorProcess  = "secret-mirror"
 )
-
-// agentServiceAccount is who the agent is on its cluster, with the rights that manifests/agent gives it.
-const agentServiceAccount = AddonName + "-agent"
 
 // productBinary is where BuildProduct puts the product.
 func (l *Lab) productBinary() string { return filepath.Join(l.repository, "bin", "argo-multicluster") }
@@ -81,18 +76,18 @@ func (l *Lab) BuildProduct(ctx context.Context) error {
 	return l.builder().goRun(ctx, l.repository, args...)
 }
 
-// StartManager installs the product's CRDs on the hub and runs its hub manager there, with a user of its own so that the
-// audit log shows its requests apart. One that runs is started again if its arguments or the binary changed.
+// StartManager installs the hub chart, and runs its manager as a process with the arguments and as the service account of
+// the chart's Deployment, which gets no replicas. One that runs is started again if its arguments or the binary changed.
 func (l *Lab) StartManager(ctx context.Context, extraArgs ...string) error {
+	if err := l.InstallChart(ctx, "replicas=0"); err != nil {
+		return err
+	}
 	hub := l.Hub()
-	crds, err := readManifests(filepath.Join(l.repository, "charts", AddonName, "crds", "*.yaml"))
+	args, err := hub.containerArgs(ctx, ChartRelease, ManagerDeployment)
 	if err != nil {
 		return err
 	}
-	if err := hub.Apply(ctx, "", crds...); err != nil {
-		return err
-	}
-	kubeconfig, err := hub.identity(ManagerProcess)
+	kubeconfig, err := hub.serviceAccountIdentity(ctx, ChartRelease, ManagerDeployment)
 	if err != nil {
 		return err
 	}
@@ -100,10 +95,10 @@ func (l *Lab) StartManager(ctx context.Context, extraArgs ...string) error {
 	return hub.Start(ctx, Process{
 		Name: ManagerProcess,
 		Path: l.productBinary(),
-		Args: append([]string{
-			"hub", "--kubeconfig=" + kubeconfig,
+		Args: slices.Concat(args, []string{
+			"--kubeconfig=" + kubeconfig, "--leader-elect=false",
 			"--metrics-bind-address=" + l.ManagerMetrics(), "--health-probe-bind-address=" + health,
-		}, extraArgs...),
+		}, extraArgs),
 		Ready: hub.httpOK("http://" + health + "/readyz"),
 	})
 }
@@ -114,21 +109,22 @@ func (l *Lab) ManagerMetrics() string { return loopback(l.Hub().ports[portManage
 // StopManager stops the hub manager.
 func (l *Lab) StopManager() error { return l.Hub().Stop(ManagerProcess) }
 
-// StartAgent enables the agent addon for the cluster and runs the agent as a process, in place of the Deployment that the
-// addon would bring: nothing in this lab pulls images. The agent has the hub credential that OCM gives the addon.
-// It needs a manager that runs, since that approves the addon's certificate.
+// StartAgent enables the agent addon for the cluster and runs the agent as a process, with the arguments and as the
+// service account of the Deployment that the addon brings, which gets no replicas. The agent has the hub credential that
+// OCM gives the addon. It needs a manager that runs, since that deploys the addon and approves its certificate.
 func (c *Cluster) StartAgent(ctx context.Context, extraArgs ...string) error {
-	if err := c.applyAgentManifests(ctx); err != nil {
+	if err := c.enableWithoutPods(ctx); err != nil {
 		return err
 	}
-	if err := c.EnableAddon(ctx); err != nil {
+	args, err := c.containerArgs(ctx, AddonNamespace, AgentDeployment)
+	if err != nil {
 		return err
 	}
 	folder, err := c.mirrorHubKubeconfig(ctx)
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := c.serviceAccountIdentity(ctx, AddonNamespace, agentServiceAccount)
+	kubeconfig, err := c.serviceAccountIdentity(ctx, AddonNamespace, AgentDeployment)
 	if err != nil {
 		return err
 	}
@@ -136,11 +132,11 @@ func (c *Cluster) StartAgent(ctx context.Context, extraArgs ...string) error {
 	return c.Start(ctx, Process{
 		Name: AgentProcess,
 		Path: c.lab.productBinary(),
-		Args: append([]string{
-			"agent", "--hub-kubeconfig=" + filepath.Join(folder, "kubeconfig"),
-			"--cluster-name=" + c.Name, "--kubeconfig=" + kubeconfig,
+		Args: slices.Concat(args, []string{
+			"--hub-kubeconfig=" + filepath.Join(folder, "kubeconfig"), "--kubeconfig=" + kubeconfig,
+			"--agent-namespace=" + AddonNamespace, "--leader-elect=false",
 			"--metrics-bind-address=" + c.AgentMetrics(), "--health-probe-bind-address=" + health,
-		}, extraArgs...),
+		}, extraArgs),
 		// Not /readyz: an agent waits for the hub and for Argo's CRDs as long as it takes.
 		Ready: c.httpOK("http://" + health + "/healthz"),
 	})
@@ -154,46 +150,18 @@ func (c *Cluster) StopAgent() error {
 	return errors.Join(c.Stop(AgentProcess), c.Stop(mirrorProcess))
 }
 
-// EnableAddon creates the ManagedClusterAddOn of the product's agent in the cluster's namespace on the hub, and the
-// ClusterManagementAddOn that OCM wants for it.
-func (c *Cluster) EnableAddon(ctx context.Context) error {
-	management := newObject(addonGVK("ClusterManagementAddOn"), "", AddonName, map[string]any{"spec": map[string]any{
-		"addOnMeta":       map[string]any{"displayName": "Argo Workflows across clusters"},
-		"installStrategy": map[string]any{"type": "Manual"},
+// enableWithoutPods creates the cluster's ManagedClusterAddOn with a configuration that gives its Deployment no replicas.
+func (c *Cluster) enableWithoutPods(ctx context.Context) error {
+	config := newObject(addonGVK("AddOnDeploymentConfig"), c.Name, "processes", map[string]any{"spec": map[string]any{
+		"customizedVariables": []any{map[string]any{"name": "replicas", "value": "0"}},
 	}})
-	if err := c.lab.Hub().Apply(ctx, "", management); err != nil {
-		return err
-	}
-	addon := newObject(addonGVK("ManagedClusterAddOn"), c.Name, AddonName, map[string]any{"spec": map[string]any{}})
-	return c.lab.Hub().Apply(ctx, c.Name, addon)
-}
-
-// applyAgentManifests applies what is plain YAML in the agent's chart: RBAC and policies, but no Deployment.
-func (c *Cluster) applyAgentManifests(ctx context.Context) error {
-	paths, err := filepath.Glob(filepath.Join(c.lab.repository, "manifests", "agent", "templates", "*.yaml"))
-	if err != nil {
-		return err
-	}
-	var objects []*unstructured.Unstructured
-	for _, path := range paths {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if strings.Contains(string(raw), "{{") {
-			continue // a template of the chart's
-		}
-		read, err := decodeManifest(raw)
-		if err != nil {
-			return fmt.Errorf("manifest %s: %w", path, err)
-		}
-		for _, object := range read {
-			if object.GetKind() != "Deployment" {
-				objects = append(objects, object)
-			}
-		}
-	}
-	return c.Apply(ctx, AddonNamespace, objects...)
+	addon := newObject(addonGVK("ManagedClusterAddOn"), c.Name, AddonName, map[string]any{"spec": map[string]any{
+		"configs": []any{map[string]any{
+			"group": config.GroupVersionKind().Group, "resource": "addondeploymentconfigs",
+			"namespace": config.GetNamespace(), "name": config.GetName(),
+		}},
+	}})
+	return c.lab.Hub().Apply(ctx, c.Name, config, addon)
 }
 
 // mirrorHubKubeconfig waits for the addon's credential, which OCM's registration agent writes to a Secret, and keeps it

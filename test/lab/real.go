@@ -111,9 +111,16 @@ func (l *Lab) buildImages(ctx context.Context) error {
 	if exists(l.imagesDir()) {
 		return nil
 	}
-	out, err := exec.CommandContext(ctx, l.binary("images"), "build", "--out="+l.imagesDir(), "--busybox="+node.BusyboxPath,
-		"--standin="+l.binary("standin"), "--argoexec="+l.binary("argoexec")).CombinedOutput()
-	if err != nil {
+	return l.makeImages(ctx)
+}
+
+// makeImages makes the images, those of the extra programs among them. Nodes that run take the new ones from then on.
+func (l *Lab) makeImages(ctx context.Context, extra ...string) error {
+	args := append([]string{
+		"build", "--out=" + l.imagesDir(), "--busybox=" + node.BusyboxPath, "--standin=" + l.binary("standin"),
+		"--argoexec=" + l.binary("argoexec"), "--workflow-controller=" + l.binary("workflow-controller"),
+	}, extra...)
+	if out, err := exec.CommandContext(ctx, l.binary("images"), args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("build images: %w: %s", err, out)
 	}
 	return nil

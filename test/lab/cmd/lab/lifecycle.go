@@ -49,9 +49,10 @@ func newUp() *cobra.Command {
 	flags.StringVar(&options.HubArgo, "hub-argo", "", `Argo controller on the hub: "plain", or an instance id (default none)`)
 	flags.StringSliceVar(&options.WithoutArgo, "without-argo", nil, "managed clusters that get no Argo at all")
 	flags.BoolVar(&options.NoArgoController, "no-argo-controller", false, "install Argo's CRDs, but no controller, on managed clusters")
+	flags.BoolVar(&options.HubNode, "hub-node", false, "with real pods, give the hub a node, too")
 	flags.DurationVar(&options.StatusSyncInterval, "status-sync-interval", 0, "how often OCM's work agent polls for feedback (default 10s)")
 	flags.DurationVar(&options.WorkResync, "work-resync", 0, "how often OCM's work agent applies again (default 4m to 6m)")
-	flags.BoolVar(&options.AuditHub, "audit-hub", false, "write the hub's audit log")
+	flags.BoolVar(&options.Audit, "audit", false, "make the API servers write audit logs")
 	return cmd
 }
 

@@ -1,0 +1,214 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
+)
+
+// wrongConfiguration gives the agent of cluster2 configurations that cannot work: the addon says so, and the agent that
+// runs goes on.
+func wrongConfiguration(t *testing.T) {
+	variable := func(name, value string) addonv1beta1.AddOnDeploymentConfigSpec {
+		return addonv1beta1.AddOnDeploymentConfigSpec{
+			CustomizedVariables: []addonv1beta1.CustomizedVariable{{Name: name, Value: value}},
+		}
+	}
+	configure(t, cluster2, variable("replicas", "many"))
+	labtest.Eventually(t, patience, func() error {
+		return addonCondition(t.Context(), cluster2, contract.AddonName, "ManifestApplied", "False", "replicas")
+	})
+	configure(t, cluster2, addonv1beta1.AddOnDeploymentConfigSpec{
+		Registries: []addonv1beta1.ImageMirror{{Source: "quay.io/open-cluster-management", Mirror: "registry.example/nothing"}},
+	})
+	labtest.Eventually(t, patience, func() error {
+		return addonCondition(t.Context(), cluster2, contract.AddonName, "Degraded", "True", lab.AgentDeployment)
+	})
+	theHub.run(t, "kubectl", "get", "managedclusteraddon", "-A")
+	configure(t, cluster2, addonv1beta1.AddOnDeploymentConfigSpec{})
+	labtest.Eventually(t, patience, func() error {
+		return errors.Join(
+			addonCondition(t.Context(), cluster2, contract.AddonName, "Degraded", "False", ""),
+			addonCondition(t.Context(), cluster2, contract.AddonName, "Available", "True", ""),
+			addonCondition(t.Context(), cluster2, contract.AddonName, "ManifestApplied", "True", ""),
+		)
+	})
+}
+
+// configure gives the agent's addon on a cluster a configuration of its own.
+func configure(t *testing.T, c *cluster, spec addonv1beta1.AddOnDeploymentConfigSpec) {
+	t.Helper()
+	config := &addonv1beta1.AddOnDeploymentConfig{}
+	config.Namespace, config.Name = c.Name, "own"
+	key := client.ObjectKeyFromObject(config)
+	if err := theHub.client.Get(t.Context(), key, config); err == nil {
+		config.Spec = spec
+		require.NoError(t, theHub.client.Update(t.Context(), config))
+		return
+	}
+	config.Spec = spec
+	require.NoError(t, theHub.client.Create(t.Context(), config))
+	addon := &addonv1beta1.ManagedClusterAddOn{}
+	addon.Namespace, addon.Name = c.Name, contract.AddonName
+	patch := fmt.Sprintf(`{"spec":{"configs":[{"group":%q,"resource":"addondeploymentconfigs","namespace":%q,"name":%q}]}}`,
+		addonv1beta1.GroupName, key.Namespace, key.Name)
+	require.NoError(t, theHub.client.Patch(t.Context(), addon, client.RawPatch("application/merge-patch+json", []byte(patch))))
+}
+
+// upgraded changes the manager's image and then the agents', and the other way round, while Workflows run.
+func upgraded(t *testing.T) {
+	for i, names := range [][]string{{"hub-first-1", "hub-first-2"}, {"agent-first-1", "agent-first-2"}} {
+		for n, c := range []*cluster{cluster1, cluster2} {
+			createWorkflowOn(t, c, names[n], "sleep 30; echo done")
+			waitWorkflow(t, theHub, names[n], "Running", "")
+		}
+		before := generations(t)
+		images := []string{"image.tag=" + names[0], "agentImage=" + lab.ProductImage + ":" + names[1]}
+		for _, change := range [][]string{{images[i]}, {images[1-i]}} {
+			require.NoError(t, theLab.UpgradeChart(t.Context(), change...))
+		}
+		for _, c := range []*cluster{cluster1, cluster2} {
+			labtest.Eventually(t, patience, func() error { return agentRuns(t, c, lab.ProductImage+":"+names[1]) })
+		}
+		for _, name := range names {
+			waitWorkflow(t, theHub, name, "Succeeded", "")
+		}
+		after := generations(t)
+		for name, generation := range before {
+			assert.Equal(t, generation, after[name], "generation of ManifestWork %s", name)
+		}
+	}
+}
+
+// agentRuns returns an error unless the agent of the cluster runs with the image, and no other.
+func agentRuns(t *testing.T, c *cluster, image string) error {
+	t.Helper()
+	deployment := &appsv1.Deployment{}
+	key := client.ObjectKey{Namespace: lab.AddonNamespace, Name: lab.AgentDeployment}
+	if err := c.client.Get(t.Context(), key, deployment); err != nil {
+		return err
+	}
+	got, status := deployment.Spec.Template.Spec.Containers[0].Image, deployment.Status
+	if got != image || status.ObservedGeneration != deployment.Generation || status.UpdatedReplicas != 1 || status.Replicas != 1 ||
+		status.AvailableReplicas != 1 {
+		return fmt.Errorf("the agent of %s has image %s, status %+v", c.Name, got, status)
+	}
+	return nil
+}
+
+// generations are those of the ManifestWorks of Workflows.
+func generations(t *testing.T) map[string]int64 {
+	t.Helper()
+	works := &workv1.ManifestWorkList{}
+	require.NoError(t, theHub.client.List(t.Context(), works, client.HasLabels{contract.LabelWorkflowUID}))
+	found := map[string]int64{}
+	for _, work := range works.Items {
+		found[work.Namespace+"/"+work.Name] = work.Generation
+	}
+	require.NotEmpty(t, found)
+	return found
+}
+
+// disabledWhileRunning disables the agent's addon on cluster1 while a Workflow runs there. That goes on, nothing of the
+// agent stays, and when the addon is enabled again the hub learns how it has ended.
+func disabledWhileRunning(t *testing.T) {
+	createWorkflowOn(t, cluster1, "outlives-the-agent", "sleep 45; echo done")
+	waitWorkflow(t, theHub, "outlives-the-agent", "Running", "")
+	disable(t, contract.AddonName, cluster1)
+	assert.NoError(t, workflow(t.Context(), cluster1, "outlives-the-agent", "Running", ""))
+	wf := contract.NewWorkflow()
+	require.NoError(t, cluster1.client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "outlives-the-agent"}, wf))
+	assert.Empty(t, wf.GetFinalizers())
+	labtest.Eventually(t, patience, func() error {
+		list := &appsv1.DeploymentList{}
+		if err := cluster1.client.List(t.Context(), list, client.InNamespace(lab.AddonNamespace)); err != nil || len(list.Items) > 0 {
+			return fmt.Errorf("%d Deployments in %s: %w", len(list.Items), lab.AddonNamespace, err)
+		}
+		return nil
+	})
+	enable(t, contract.AddonName, cluster1.Name)
+	waitWorkflow(t, theHub, "outlives-the-agent", "Succeeded", "")
+	waitAvailable(t, cluster1)
+}
+
+// disabledWhileAway disables the addon on a cluster that is cut off: it goes when the cluster is back.
+func disabledWhileAway(t *testing.T) {
+	createWorkflowOn(t, cluster2, "runs-while-away", "sleep 30; echo done")
+	waitWorkflow(t, theHub, "runs-while-away", "Running", "")
+	require.NoError(t, cluster2.Disconnect())
+	t.Cleanup(func() { assert.NoError(t, cluster2.Reconnect()) })
+	theHub.run(t, "clusteradm", "addon", "disable", "--names", contract.AddonName, "--clusters", cluster2.Name)
+	labtest.Holds(t, 5*time.Second, func() error {
+		addon := &addonv1beta1.ManagedClusterAddOn{}
+		return theHub.client.Get(t.Context(), client.ObjectKey{Namespace: cluster2.Name, Name: contract.AddonName}, addon)
+	})
+	require.NoError(t, cluster2.Reconnect())
+	waitGone(t, contract.AddonName, cluster2)
+	enable(t, contract.AddonName, cluster2.Name)
+	waitWorkflow(t, theHub, "runs-while-away", "Succeeded", "")
+	waitAvailable(t, cluster2)
+}
+
+// disable disables an addon on a cluster, and waits until it is gone.
+func disable(t *testing.T, addon string, c *cluster) {
+	t.Helper()
+	theHub.run(t, "clusteradm", "addon", "disable", "--names", addon, "--clusters", c.Name)
+	waitGone(t, addon, c)
+}
+
+func waitGone(t *testing.T, name string, c *cluster) {
+	t.Helper()
+	labtest.Eventually(t, patience, func() error {
+		addon := &addonv1beta1.ManagedClusterAddOn{}
+		err := theHub.client.Get(t.Context(), client.ObjectKey{Namespace: c.Name, Name: name}, addon)
+		if err == nil {
+			return fmt.Errorf("addon %s on %s is still there: %v", name, c.Name, conditions(addon.Status.Conditions))
+		}
+		return client.IgnoreNotFound(err)
+	})
+}
+
+func conditions(list []metav1.Condition) (texts []string) {
+	for _, condition := range list {
+		texts = append(texts, fmt.Sprintf("%s=%s: %s", condition.Type, condition.Status, condition.Message))
+	}
+	return texts
+}
+
+// uninstalled uninstalls the chart while a Workflow runs and another waits. Nothing is left but users' Workflows; the one
+// that runs goes on.
+func uninstalled(t *testing.T) {
+	createWorkflowOn(t, cluster1, "outlives-the-hub", "sleep 120; echo done")
+	waitWorkflow(t, theHub, "outlives-the-hub", "Running", "")
+	theHub.run(t, "helm", "uninstall", lab.ChartRelease, "--namespace", lab.ChartRelease, "--timeout=3m")
+	assert.NoError(t, workflow(t.Context(), theHub, "outlives-the-hub", "Running", "uninstalled"))
+	assert.NoError(t, workflow(t.Context(), cluster1, "outlives-the-hub", "Running", ""))
+	for _, c := range theLab.Clusters() {
+		at, err := access(c)
+		require.NoError(t, err)
+		kept := []string{
+			"customresourcedefinitions /remoteworkflows.workflow.open-cluster-management.io", // Helm's rule for CRDs
+			"namespaces /" + lab.ChartRelease, "configmaps " + lab.ChartRelease + "/kube-root-ca.crt",
+			"serviceaccounts " + lab.ChartRelease + "/default",
+		}
+		labtest.Eventually(t, patience, func() error {
+			if left := leftovers(t, at, kept...); len(left) > 0 {
+				return fmt.Errorf("left on %s: %q", at.Name, left)
+			}
+			return nil
+		})
+	}
+}

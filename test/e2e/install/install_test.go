@@ -1,0 +1,138 @@
+package install
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
+)
+
+func TestTheLifeOfAnInstallation(t *testing.T) {
+	if theLab.Options().Pods != lab.PodsReal {
+		t.Skip("the product runs in pods here, and this lab's pods are simulated; package e2e installs chart and addons with processes in place of pods")
+	}
+	runSteps(t,
+		step{"installed by helm and clusteradm, it runs Workflows", installed},
+		step{"the agents may do on the hub what they need and nothing else", agentRights},
+		step{"a wrong configuration is told", wrongConfiguration},
+		step{"manager and agents are upgraded while Workflows run", upgraded},
+		step{"killing the leader during 100 Workflows runs each of them once", leaderKilled},
+		step{"disabled while a Workflow runs", disabledWhileRunning},
+		step{"disabled while the cluster is away", disabledWhileAway},
+		step{"no request was denied, and no right is unused", managerRights},
+		step{"uninstalled while Workflows run, it leaves nothing behind", uninstalled},
+	)
+}
+
+// installed is the way of a user from nothing to the first Workflow.
+func installed(t *testing.T) {
+	require.NoError(t, theLab.BuildProduct(t.Context()))
+	began := time.Now()
+	require.NoError(t, theLab.InstallChart(t.Context()))
+	t.Logf("the chart is installed after %s", time.Since(began).Round(time.Second))
+	enable(t, argoAddon+","+contract.AddonName, "cluster1,cluster2")
+	for _, example := range []string{"clusterset-binding", "workflow-placement", "hello-world", "dag"} {
+		theHub.run(t, "kubectl", "apply", "-f", filepath.Join("example", example+".yaml"))
+	}
+	waitWorkflow(t, theHub, "hello-world", "Succeeded", "")
+	t.Logf("from helm install to the first Succeeded: %s", time.Since(began).Round(time.Second))
+	waitWorkflow(t, theHub, "dag", "Succeeded", "")
+	waitAvailable(t, cluster1, cluster2)
+	theHub.run(t, "kubectl", "get", "managedclusteraddon", "-A")
+	theHub.run(t, "kubectl", "get", "pods", "-A", "-o", "wide")
+	for _, c := range []*cluster{cluster1, cluster2} {
+		c.run(t, "kubectl", "get", "pods", "-A", "-o", "wide")
+	}
+}
+
+// leaderKilled deletes the leading manager pod, without grace, while Workflows are created and run.
+func leaderKilled(t *testing.T) {
+	const workflows = 100
+	name := func(i int) string { return fmt.Sprintf("many-%03d", i) }
+	for i := range workflows {
+		createWorkflow(t, name(i), "sleep 2; echo done")
+		if i == workflows/4 {
+			killLeader(t)
+		}
+	}
+	labtest.Eventually(t, 6*time.Minute, func() error {
+		for i := range workflows {
+			if err := workflow(t.Context(), theHub, name(i), "Succeeded", ""); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	pods := map[string]int{}
+	for _, c := range []*cluster{cluster1, cluster2} {
+		list := &corev1.PodList{}
+		require.NoError(t, c.client.List(t.Context(), list, client.InNamespace("default")))
+		for _, pod := range list.Items {
+			pods[pod.Labels["workflows.argoproj.io/workflow"]]++
+		}
+	}
+	for i := range workflows {
+		assert.Equal(t, 1, pods[name(i)], "pods of %s on all clusters together", name(i))
+	}
+}
+
+// killLeader kills the pod that holds the manager's Lease, and waits until another one holds it.
+func killLeader(t *testing.T) {
+	t.Helper()
+	holder := func() string {
+		lease, err := theHub.kube.CoordinationV1().Leases(lab.ChartRelease).Get(t.Context(), lab.ManagerDeployment, metav1.GetOptions{})
+		require.NoError(t, err)
+		pod, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_")
+		return pod
+	}
+	leader := holder()
+	theHub.run(t, "kubectl", "delete", "pod", "-n", lab.ChartRelease, leader, "--grace-period=0", "--force")
+	labtest.Eventually(t, patience, func() error {
+		if now := holder(); now == leader || now == "" {
+			return fmt.Errorf("%q still leads", now)
+		}
+		return nil
+	})
+}
+
+// createWorkflow creates a Workflow with one container on the hub, for whatever cluster the Placement chooses.
+func createWorkflow(t *testing.T, name, command string) {
+	t.Helper()
+	create(t, name, command, contract.AnnotationPlacement, "workflow-placement")
+}
+
+// createWorkflowOn creates a Workflow with one container on the hub, for one cluster.
+func createWorkflowOn(t *testing.T, c *cluster, name, command string) {
+	t.Helper()
+	create(t, name, command, contract.AnnotationCluster, c.Name)
+}
+
+func create(t *testing.T, name, command, annotation, value string) {
+	t.Helper()
+	wf := contract.NewWorkflow()
+	wf.SetNamespace("default")
+	wf.SetName(name)
+	wf.SetLabels(map[string]string{contract.LabelEnable: contract.LabelEnableValue})
+	wf.SetAnnotations(map[string]string{annotation: value})
+	wf.Object["spec"] = map[string]any{
+		"entrypoint": "main",
+		"templates": []any{map[string]any{
+			"name": "main",
+			"container": map[string]any{
+				"image": "alpine:3.20", "imagePullPolicy": "IfNotPresent", "command": []any{"sh", "-c", command},
+			},
+		}},
+	}
+	require.NoError(t, theHub.client.Create(t.Context(), wf))
+}
