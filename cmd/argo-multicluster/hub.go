@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -93,7 +94,7 @@ func addAddons(ctx context.Context, mgr manager.Manager, agentImage string) erro
 	if err != nil {
 		return err
 	}
-	return mgr.Add(run)
+	return errors.Join(mgr.Add(run), addon.SetupConditions(mgr, hubID), addon.SetupDetach(mgr))
 }
 
 // newAddonManager returns what runs the addon manager, with our addons, until its context ends.

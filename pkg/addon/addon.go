@@ -3,6 +3,7 @@
 package addon
 
 import (
+	"errors"
 	"fmt"
 
 	"k8s.io/client-go/kubernetes"
@@ -35,5 +36,9 @@ func AddToManager(manager addonmanager.AddonManager, config *rest.Config, option
 	if err != nil {
 		return err
 	}
-	return manager.AddAgent(agentAddon)
+	argoAddon, err := newArgoAddon(getter, options)
+	if err != nil {
+		return err
+	}
+	return errors.Join(manager.AddAgent(agentAddon), manager.AddAgent(argoAddon))
 }

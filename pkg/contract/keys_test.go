@@ -44,7 +44,7 @@ func TestEveryKeyIsAQualifiedName(t *testing.T) {
 		contract.LabelEnable, contract.AnnotationPlacement, contract.AnnotationCluster, contract.AnnotationClusterNamespace,
 		contract.LabelCluster, contract.LabelWorkflowNamespace, contract.AnnotationHubNamespace, contract.AnnotationHubName,
 		contract.AnnotationHubUID, contract.AnnotationHubID, contract.AnnotationAttempt, contract.AnnotationRemoteWorkflow,
-		contract.FinalizerReport, contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.LabelWorkflowUID,
+		contract.FinalizerReport, contract.LabelInstalledBy, contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.LabelWorkflowUID,
 		contract.FinalizerDispatch, contract.LabelInstanceID, contract.LabelPhase, contract.LabelCompleted,
 	}
 	seen := map[string]bool{}

@@ -34,7 +34,7 @@ func TestRightsOfTheManager(t *testing.T) {
 		"addon.open-cluster-management.io/clustermanagementaddons: list watch",
 		"addon.open-cluster-management.io/managedclusteraddons: list watch",
 		"addon.open-cluster-management.io/addondeploymentconfigs: get list watch",
-		"addon.open-cluster-management.io/managedclusteraddons" + addons + ": update",
+		"addon.open-cluster-management.io/managedclusteraddons" + addons + ": get update",
 		"addon.open-cluster-management.io/clustermanagementaddons/status" + addons + ": patch",
 		"addon.open-cluster-management.io/managedclusteraddons/status" + addons + ": patch",
 		"addon.open-cluster-management.io/managedclusteraddons/finalizers" + addons + ": update",

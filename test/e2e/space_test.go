@@ -67,7 +67,7 @@ func newUnboundSpace(t *testing.T) *space {
 // in example/managed does for the namespace default.
 func (s *space) letExecutorReport(c *cluster) {
 	s.t.Helper()
-	const name = "argo-executor"
+	const name = "argo-workflows-executor"
 	object := metav1.ObjectMeta{Namespace: s.name, Name: name}
 	require.NoError(s.t, c.client.Create(s.t.Context(), &rbacv1.Role{ObjectMeta: object, Rules: []rbacv1.PolicyRule{{
 		APIGroups: []string{"argoproj.io"}, Resources: []string{"workflowtaskresults"}, Verbs: []string{"create", "patch"},

@@ -17,7 +17,7 @@ const (
 
 // startArgo installs Argo's CRDs, and its controller where the options want one.
 func (c *Cluster) startArgo(ctx context.Context) error {
-	if slices.Contains(c.lab.opts.WithoutArgo, c.Name) {
+	if slices.Contains(c.lab.opts.WithoutArgo, c.Name) || c.lab.RunsInPods() && !c.IsHub() {
 		return nil
 	}
 	build := c.lab.builder()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -30,9 +31,8 @@ const (
 // cliTools are the programs with which a user installs the product.
 var cliTools = []string{"helm", "clusteradm", "kubectl"}
 
-// RunsInPods tells whether the product runs in pods on hub and managed clusters, as its charts deploy it, and not as
-// processes of the lab.
-func (l *Lab) RunsInPods() bool { return l.opts.HubNode && l.opts.Pods == PodsReal }
+// RunsInPods tells whether product and Argo run in pods, as chart and addons deploy them, and not as processes of the lab.
+func (l *Lab) RunsInPods() bool { return l.opts.ProductPods && l.opts.Pods == PodsReal }
 
 // Tool runs one of the programs helm, clusteradm and kubectl as a user would who looks after the cluster, and returns what
 // it prints.
@@ -50,6 +50,28 @@ func (c *Cluster) Tool(ctx context.Context, name string, args ...string) (string
 		return string(out), fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return string(out), nil
+}
+
+// InstallProduct installs the product with helm and clusteradm, on the hub and on all managed clusters. It returns when OCM
+// says that both addons work everywhere.
+func (l *Lab) InstallProduct(ctx context.Context) error {
+	if err := l.InstallChart(ctx); err != nil {
+		return err
+	}
+	l.progress.printf("hub: the chart is installed, and the manager runs")
+	out, err := l.Hub().Tool(ctx, "clusteradm", "addon", "enable", "--names", ArgoAddonName+","+AddonName,
+		"--clusters", strings.Join(l.opts.managedNames(), ","))
+	if err != nil {
+		return err
+	}
+	l.progress.printf("%s", strings.TrimSpace(out))
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range l.Managed() {
+		for _, addon := range []string{ArgoAddonName, AddonName} {
+			group.Go(func() error { return c.awaitAddon(ctx, addon) })
+		}
+	}
+	return group.Wait()
 }
 
 // InstallChart installs the hub chart on the hub, or upgrades it, with values as for helm's --set. Where the product

@@ -45,9 +45,9 @@ type Options struct {
 	WithoutArgo []string
 	// NoArgoController leaves Argo's controller out on every managed cluster; its CRDs are installed.
 	NoArgoController bool
-	// HubNode gives the hub a node, too, so that the product's manager can run there in pods. Without real pods it
-	// changes nothing.
-	HubNode bool
+	// ProductPods leaves it to the product's chart and addons to run the manager, the agents and Argo, in pods: the hub
+	// gets a node, and the managed clusters get no Argo from the lab. Without real pods it changes nothing.
+	ProductPods bool
 	// StatusSyncInterval is how often OCM's work agent polls for feedback; OCM's default (10s) if zero.
 	StatusSyncInterval time.Duration
 	// WorkResync is how often OCM's work agent applies a ManifestWork again without a cause; OCM's default

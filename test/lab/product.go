@@ -13,8 +13,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// AddonName is the name of the product's agent addon.
-const AddonName = "argo-workflow-multicluster"
+// The names of the product's addons: the agent, and Argo Workflows.
+const (
+	AddonName     = "argo-workflow-multicluster"
+	ArgoAddonName = "argo-workflows"
+)
 
 // The product's processes.
 const (
@@ -45,28 +48,28 @@ func (l *Lab) StartProduct(ctx context.Context, without ...string) error {
 			if err := c.StartAgent(ctx); err != nil || slices.Contains(l.opts.WithoutArgo, c.Name) {
 				return err
 			}
-			return c.awaitAddon(ctx)
+			return c.awaitAddon(ctx, AddonName)
 		})
 	}
 	return group.Wait()
 }
 
-// awaitAddon waits until OCM has seen the Lease that the agent renews: no Placement leads to the cluster before that.
-func (c *Cluster) awaitAddon(ctx context.Context) error {
+// awaitAddon waits until OCM says that the addon works. No Placement leads to the cluster before it does of the agent's.
+func (c *Cluster) awaitAddon(ctx context.Context, name string) error {
 	hub, err := c.lab.Hub().Client()
 	if err != nil {
 		return err
 	}
-	addon := newObject(addonGVK("ManagedClusterAddOn"), c.Name, AddonName, nil)
+	addon := newObject(addonGVK("ManagedClusterAddOn"), c.Name, name, nil)
 	if err := poll(ctx, func(ctx context.Context) error {
 		if err := hub.Get(ctx, client.ObjectKeyFromObject(addon), addon); err != nil {
 			return err
 		}
 		return wantCondition(addon, "Available")
 	}); err != nil {
-		return fmt.Errorf("addon on %s: %w\n%s", c.Name, err, c.tail(AgentProcess))
+		return fmt.Errorf("addon %s on %s: %w", name, c.Name, err)
 	}
-	c.lab.progress.printf("%s: the agent runs, and the addon is available", c.Name)
+	c.lab.progress.printf("%s: the addon %s is available", c.Name, name)
 	return nil
 }
 

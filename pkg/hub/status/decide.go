@@ -56,6 +56,7 @@ func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *wo
 			return refuse(wf, rw, away, refused)
 		}
 		status = accepted
+		adviseExecutor(status, rw.Namespace)
 	}
 	out := outcome{status: status}
 	switch {

@@ -29,7 +29,9 @@ func fromFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 			mark += ": " + message
 		}
 		values["message"] = mark
-		return outcome{status: wellFormed(summary(onlyStatus(values)))}
+		status := wellFormed(summary(onlyStatus(values)))
+		adviseExecutor(status, rw.Namespace)
+		return outcome{status: status}
 	case wf.GetDeletionTimestamp().IsZero() && (isLost(work) || work == nil && !contract.IsPending(current)):
 		message := mark + ": the Workflow is gone from the cluster, or was never seen there"
 		status := map[string]any{"phase": contract.PhasePending, "message": message}

@@ -9,31 +9,46 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
-// wrongConfiguration gives the agent of cluster2 configurations that cannot work: the addon says so, and the agent that
-// runs goes on.
-func wrongConfiguration(t *testing.T) {
-	variable := func(name, value string) addonv1beta1.AddOnDeploymentConfigSpec {
-		return addonv1beta1.AddOnDeploymentConfigSpec{
-			CustomizedVariables: []addonv1beta1.CustomizedVariable{{Name: name, Value: value}},
-		}
-	}
-	configure(t, cluster2, variable("replicas", "many"))
-	labtest.Eventually(t, patience, func() error {
-		return addonCondition(t.Context(), cluster2, contract.AddonName, "ManifestApplied", "False", "replicas")
+// invalidConfiguration gives the agent of cluster2 a variable that cannot be: the addon says so, and the agent that runs
+// goes on.
+func invalidConfiguration(t *testing.T) {
+	configure(t, cluster2, addonv1beta1.AddOnDeploymentConfigSpec{
+		CustomizedVariables: []addonv1beta1.CustomizedVariable{{Name: "replicas", Value: "many"}},
 	})
+	labtest.Eventually(t, patience, func() error {
+		return addonCondition(t.Context(), cluster2, contract.AddonName, "ManifestApplied", "False", "'many' does not match")
+	})
+}
+
+// missingImage gives the agent of cluster2 a mirror without its image.
+func missingImage(t *testing.T) {
 	configure(t, cluster2, addonv1beta1.AddOnDeploymentConfigSpec{
 		Registries: []addonv1beta1.ImageMirror{{Source: "quay.io/open-cluster-management", Mirror: "registry.example/nothing"}},
 	})
+	labtest.Eventually(t, patience, func() error {
+		return errors.Join(
+			addonCondition(t.Context(), cluster2, contract.AddonName, "ManifestApplied", "True", ""),
+			addonCondition(t.Context(), cluster2, contract.AddonName, "Available", "True", ""), // by the agent that runs
+		)
+	})
+}
+
+// shownAndRecovered waits until the addon says what is wrong with the image, and mends it.
+func shownAndRecovered(t *testing.T) {
 	labtest.Eventually(t, patience, func() error {
 		return addonCondition(t.Context(), cluster2, contract.AddonName, "Degraded", "True", lab.AgentDeployment)
 	})
@@ -43,9 +58,62 @@ func wrongConfiguration(t *testing.T) {
 		return errors.Join(
 			addonCondition(t.Context(), cluster2, contract.AddonName, "Degraded", "False", ""),
 			addonCondition(t.Context(), cluster2, contract.AddonName, "Available", "True", ""),
-			addonCondition(t.Context(), cluster2, contract.AddonName, "ManifestApplied", "True", ""),
 		)
 	})
+}
+
+// notAccepted enables the addons for a cluster that the hub has not accepted: nothing is deployed, and a Workflow for it
+// says what it waits for.
+func notAccepted(t *testing.T) {
+	const stranger = "stranger"
+	cluster := &clusterv1.ManagedCluster{}
+	cluster.Name = stranger
+	// This lab's OCM accepts clusters by itself, once each.
+	cluster.Annotations = map[string]string{"open-cluster-management.io/automatically-accepted-on": time.Now().Format(time.RFC3339)}
+	require.NoError(t, theHub.client.Create(t.Context(), cluster))
+	namespace := &corev1.Namespace{}
+	namespace.Name = stranger
+	require.NoError(t, client.IgnoreAlreadyExists(theHub.client.Create(t.Context(), namespace)))
+	enable(t, lab.ArgoAddonName+","+contract.AddonName, stranger)
+	create(t, "for-a-stranger", "true", contract.AnnotationCluster, stranger)
+	waitWorkflow(t, theHub, "for-a-stranger", "Pending", stranger)
+	wf := contract.NewWorkflow()
+	require.NoError(t, theHub.client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "for-a-stranger"}, wf))
+	t.Logf("for-a-stranger: %s", contract.StatusString(contract.Status(wf), "message"))
+	secrets := &corev1.SecretList{}
+	require.NoError(t, theHub.client.List(t.Context(), secrets, client.InNamespace(stranger)))
+	assert.Empty(t, secrets.Items)
+	theHub.run(t, "kubectl", "delete", "workflow", "for-a-stranger", "--timeout=60s")
+	theHub.run(t, "clusteradm", "addon", "disable", "--names", lab.ArgoAddonName+","+contract.AddonName, "--clusters", stranger)
+	theHub.run(t, "kubectl", "delete", "managedcluster", stranger, "--timeout=60s")
+}
+
+// rightsLost empties the Role of cluster1's agent on the hub. A Workflow does not start there then, and does when the
+// manager has seen to the Role again, as it does every ten minutes and whenever the addon changes.
+func rightsLost(t *testing.T) {
+	role := &rbacv1.Role{}
+	key := client.ObjectKey{Namespace: cluster1.Name, Name: "open-cluster-management:" + contract.AddonName + ":agent"}
+	require.NoError(t, theHub.client.Get(t.Context(), key, role))
+	role.Rules = nil
+	require.NoError(t, theHub.client.Update(t.Context(), role))
+	createWorkflowOn(t, cluster1, "without-rights", "true")
+	labtest.Holds(t, 5*time.Second, func() error {
+		return client.IgnoreNotFound(workflow(t.Context(), cluster1, "without-rights", "", ""))
+	})
+	theHub.run(t, "kubectl", "annotate", "managedclusteraddon", "-n", cluster1.Name, contract.AddonName, "touched=now")
+	waitWorkflow(t, theHub, "without-rights", "Succeeded", "")
+	theHub.run(t, "kubectl", "delete", "workflow", "without-rights", "--timeout=60s")
+	labtest.Eventually(t, patience, func() error { return gone(t, cluster1, "without-rights") })
+}
+
+// gone returns an error as long as the Workflow is on the cluster.
+func gone(t *testing.T, c *cluster, name string) error {
+	t.Helper()
+	err := c.client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, contract.NewWorkflow())
+	if err == nil {
+		return fmt.Errorf("Workflow %s is still on %s", name, c.Name)
+	}
+	return client.IgnoreNotFound(err)
 }
 
 // configure gives the agent's addon on a cluster a configuration of its own.
@@ -72,7 +140,7 @@ func configure(t *testing.T, c *cluster, spec addonv1beta1.AddOnDeploymentConfig
 func upgraded(t *testing.T) {
 	for i, names := range [][]string{{"hub-first-1", "hub-first-2"}, {"agent-first-1", "agent-first-2"}} {
 		for n, c := range []*cluster{cluster1, cluster2} {
-			createWorkflowOn(t, c, names[n], "sleep 30; echo done")
+			createWorkflowOn(t, c, names[n], "sleep 20; echo done")
 			waitWorkflow(t, theHub, names[n], "Running", "")
 		}
 		before := generations(t)
@@ -123,7 +191,7 @@ func generations(t *testing.T) map[string]int64 {
 }
 
 // disabledWhileRunning disables the agent's addon on cluster1 while a Workflow runs there. That goes on, nothing of the
-// agent stays, and when the addon is enabled again the hub learns how it has ended.
+// agent stays, one that has ended can be deleted, and when the addon is enabled again the hub learns how it has ended.
 func disabledWhileRunning(t *testing.T) {
 	createWorkflowOn(t, cluster1, "outlives-the-agent", "sleep 45; echo done")
 	waitWorkflow(t, theHub, "outlives-the-agent", "Running", "")
@@ -139,6 +207,8 @@ func disabledWhileRunning(t *testing.T) {
 		}
 		return nil
 	})
+	theHub.run(t, "kubectl", "delete", "workflow", "hub-first-1", "--timeout=60s")
+	labtest.Eventually(t, patience, func() error { return gone(t, cluster1, "hub-first-1") })
 	enable(t, contract.AddonName, cluster1.Name)
 	waitWorkflow(t, theHub, "outlives-the-agent", "Succeeded", "")
 	waitAvailable(t, cluster1)
@@ -188,6 +258,22 @@ func conditions(list []metav1.Condition) (texts []string) {
 	return texts
 }
 
+// detached deletes cluster2 from the hub while a Workflow runs there: the hub says what became of it, and nothing hangs.
+func detached(t *testing.T) {
+	createWorkflowOn(t, cluster2, "detached-while-running", "sleep 60; echo done")
+	waitWorkflow(t, theHub, "detached-while-running", "Running", "")
+	theHub.run(t, "kubectl", "delete", "managedcluster", cluster2.Name, "--timeout=120s")
+	waitWorkflow(t, theHub, "detached-while-running", "Error", "detached")
+	noLeftovers(t, cluster2)
+	labtest.Eventually(t, patience, func() error {
+		runs := &v1alpha1.RemoteWorkflowList{}
+		if err := theHub.client.List(t.Context(), runs, client.InNamespace(cluster2.Name)); err != nil || len(runs.Items) > 0 {
+			return fmt.Errorf("%d RemoteWorkflows of %s: %w", len(runs.Items), cluster2.Name, err)
+		}
+		return nil
+	})
+}
+
 // uninstalled uninstalls the chart while a Workflow runs and another waits. Nothing is left but users' Workflows; the one
 // that runs goes on.
 func uninstalled(t *testing.T) {
@@ -196,19 +282,20 @@ func uninstalled(t *testing.T) {
 	theHub.run(t, "helm", "uninstall", lab.ChartRelease, "--namespace", lab.ChartRelease, "--timeout=3m")
 	assert.NoError(t, workflow(t.Context(), theHub, "outlives-the-hub", "Running", "uninstalled"))
 	assert.NoError(t, workflow(t.Context(), cluster1, "outlives-the-hub", "Running", ""))
-	for _, c := range theLab.Clusters() {
-		at, err := access(c)
-		require.NoError(t, err)
-		kept := []string{
-			"customresourcedefinitions /remoteworkflows.workflow.open-cluster-management.io", // Helm's rule for CRDs
-			"namespaces /" + lab.ChartRelease, "configmaps " + lab.ChartRelease + "/kube-root-ca.crt",
-			"serviceaccounts " + lab.ChartRelease + "/default",
+	noLeftovers(t, theHub,
+		"customresourcedefinitions /remoteworkflows.workflow.open-cluster-management.io", // Helm's rule for CRDs
+		"namespaces /"+lab.ChartRelease, "configmaps "+lab.ChartRelease+"/kube-root-ca.crt",
+		"serviceaccounts "+lab.ChartRelease+"/default")
+	noLeftovers(t, cluster1)
+}
+
+// noLeftovers waits until nothing of the product is on the cluster, but what is kept.
+func noLeftovers(t *testing.T, c *cluster, kept ...string) {
+	t.Helper()
+	labtest.Eventually(t, patience, func() error {
+		if left := leftovers(t, c, kept...); len(left) > 0 {
+			return fmt.Errorf("left on %s: %q", c.Name, left)
 		}
-		labtest.Eventually(t, patience, func() error {
-			if left := leftovers(t, at, kept...); len(left) > 0 {
-				return fmt.Errorf("left on %s: %q", at.Name, left)
-			}
-			return nil
-		})
-	}
+		return nil
+	})
 }

@@ -25,11 +25,16 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 	runSteps(t,
 		step{"installed by helm and clusteradm, it runs Workflows", installed},
 		step{"the agents may do on the hub what they need and nothing else", agentRights},
-		step{"a wrong configuration is told", wrongConfiguration},
 		step{"manager and agents are upgraded while Workflows run", upgraded},
+		step{"an invalid configuration is told", invalidConfiguration},
+		step{"an agent's image that is not there is told, as soon as its rollout has taken too long", missingImage},
 		step{"killing the leader during 100 Workflows runs each of them once", leaderKilled},
+		step{"the addon shows the failing Deployment, and recovers", shownAndRecovered},
+		step{"an addon on a cluster that is not accepted does no harm", notAccepted},
+		step{"an agent that has lost its rights gets them back", rightsLost},
 		step{"disabled while a Workflow runs", disabledWhileRunning},
 		step{"disabled while the cluster is away", disabledWhileAway},
+		step{"a cluster is detached while a Workflow runs there", detached},
 		step{"no request was denied, and no right is unused", managerRights},
 		step{"uninstalled while Workflows run, it leaves nothing behind", uninstalled},
 	)
@@ -39,9 +44,11 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 func installed(t *testing.T) {
 	require.NoError(t, theLab.BuildProduct(t.Context()))
 	began := time.Now()
-	require.NoError(t, theLab.InstallChart(t.Context()))
+	require.NoError(t, theLab.InstallChart(t.Context(),
+		"addons.agent.deploymentConfig.spec.customizedVariables[0].name=logFormat",
+		"addons.agent.deploymentConfig.spec.customizedVariables[0].value=text"))
 	t.Logf("the chart is installed after %s", time.Since(began).Round(time.Second))
-	enable(t, argoAddon+","+contract.AddonName, "cluster1,cluster2")
+	enable(t, lab.ArgoAddonName+","+contract.AddonName, "cluster1,cluster2")
 	for _, example := range []string{"clusterset-binding", "workflow-placement", "hello-world", "dag"} {
 		theHub.run(t, "kubectl", "apply", "-f", filepath.Join("example", example+".yaml"))
 	}
@@ -49,6 +56,11 @@ func installed(t *testing.T) {
 	t.Logf("from helm install to the first Succeeded: %s", time.Since(began).Round(time.Second))
 	waitWorkflow(t, theHub, "dag", "Succeeded", "")
 	waitAvailable(t, cluster1, cluster2)
+	for _, c := range []*cluster{cluster1, cluster2} {
+		args := c.run(t, "kubectl", "get", "deployment", "-n", lab.AddonNamespace, lab.AgentDeployment,
+			"-o", "jsonpath={.spec.template.spec.containers[0].args}")
+		assert.Contains(t, args, `"--log-format=text"`, "as the chart's configuration of all agents says")
+	}
 	theHub.run(t, "kubectl", "get", "managedclusteraddon", "-A")
 	theHub.run(t, "kubectl", "get", "pods", "-A", "-o", "wide")
 	for _, c := range []*cluster{cluster1, cluster2} {

@@ -13,10 +13,11 @@ import (
 	"k8s.io/client-go/metadata"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 )
 
 // ours marks what the product makes, by name, label or finalizer.
-var ours = []string{contract.AddonName, argoAddon, "workflow.open-cluster-management.io", "workflow-controller"}
+var ours = []string{contract.AddonName, lab.ArgoAddonName, "workflow.open-cluster-management.io", "workflow-controller"}
 
 // leftovers lists what of the product is on the cluster, and whatever hangs in its deletion. Users' Workflows are not the
 // product's, unless something of it is still in them. Kept are, too, what Helm and users make themselves.

@@ -28,9 +28,6 @@ import (
 // patience is how long what must happen may take on a busy machine.
 const patience = 3 * time.Minute
 
-// argoAddon is the name of the addon that installs Argo Workflows.
-const argoAddon = "argo-workflows"
-
 // cluster is one of the lab, with an administrator's access to it.
 type cluster struct {
 	*lab.Cluster
@@ -49,7 +46,7 @@ var (
 func TestMain(m *testing.M) {
 	labtest.Main(m, labtest.Suite{
 		Lab: lab.Options{
-			Name: "install", WithoutArgo: []string{"cluster1", "cluster2"}, HubNode: true, Audit: true,
+			Name: "install", ProductPods: true, Audit: true,
 		},
 		Start: func(context.Context, *lab.Lab) error { return nil },
 		Open:  open,
@@ -119,7 +116,7 @@ func addonCondition(ctx context.Context, c *cluster, addon, condition, status, m
 func waitAvailable(t *testing.T, clusters ...*cluster) {
 	t.Helper()
 	for _, c := range clusters {
-		for _, addon := range []string{contract.AddonName, argoAddon} {
+		for _, addon := range []string{contract.AddonName, lab.ArgoAddonName} {
 			labtest.Eventually(t, patience, func() error { return addonCondition(t.Context(), c, addon, "Available", "True", "") })
 		}
 	}

@@ -115,6 +115,7 @@ func managerRights(t *testing.T) {
 		"create events.":              "Events are left out of the audit log",
 		"patch events.":               "Events are left out of the audit log",
 		// A manager can only give away what it has: these are the agents'.
+		"get remoteworkflows.workflow.open-cluster-management.io":           "granted to the agents",
 		"update remoteworkflows/status.workflow.open-cluster-management.io": "granted to the agents",
 		"patch remoteworkflows/status.workflow.open-cluster-management.io":  "granted to the agents",
 		"update managedclusteraddons/finalizers.addon.open-cluster-management.io": "asked for by API servers that enforce " +
@@ -127,6 +128,9 @@ func managerRights(t *testing.T) {
 	for _, p := range granted {
 		assert.NotContains(t, []string{p.verb, p.group, p.resource}, "*", "wildcard in %s", p)
 		assert.NotEqual(t, "secrets", p.resource)
+		if p.verb == "list" && used[permission{"watch", p.group, p.resource}] {
+			continue // a watch lists first, but where an API server cannot stream that
+		}
 		if !used[p] && unusedHere[p.String()] == "" {
 			t.Errorf("the manager has not used its right to %s", p)
 		}

@@ -31,7 +31,7 @@ func main() {
 
 func newCommand() *cobra.Command {
 	var down bool
-	options := lab.Options{Progress: os.Stdout}
+	options := lab.Options{Progress: os.Stdout, ProductPods: true}
 	cmd := &cobra.Command{
 		Use:           "demo",
 		Short:         "Run the examples on a lab with the whole product, and show what happens where",
@@ -72,7 +72,7 @@ func run(ctx context.Context, options lab.Options) error {
 		return err
 	}
 	say("The product: a manager on the hub, an agent on each managed cluster")
-	if err := l.StartProduct(ctx); err != nil {
+	if err := start(ctx, l); err != nil {
 		return err
 	}
 	say("The examples: a binding, a Placement and two Workflows, created on the hub")
@@ -93,12 +93,15 @@ func run(ctx context.Context, options lab.Options) error {
 	return show(ctx, l)
 }
 
-func applyExamples(ctx context.Context, l *lab.Lab) error {
-	for _, c := range l.Managed() {
-		if err := c.ApplyFiles(ctx, filepath.Join("example", "managed", "*.yaml")); err != nil {
-			return err
-		}
+// start installs the product with helm and clusteradm, or starts its processes where the lab's pods are simulated.
+func start(ctx context.Context, l *lab.Lab) error {
+	if l.RunsInPods() {
+		return l.InstallProduct(ctx)
 	}
+	return l.StartProduct(ctx)
+}
+
+func applyExamples(ctx context.Context, l *lab.Lab) error {
 	for _, file := range append([]string{"clusterset-binding", "workflow-placement"}, workflows...) {
 		if err := l.Hub().ApplyFiles(ctx, filepath.Join("example", file+".yaml")); err != nil {
 			return err

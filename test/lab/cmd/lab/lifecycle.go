@@ -49,7 +49,7 @@ func newUp() *cobra.Command {
 	flags.StringVar(&options.HubArgo, "hub-argo", "", `Argo controller on the hub: "plain", or an instance id (default none)`)
 	flags.StringSliceVar(&options.WithoutArgo, "without-argo", nil, "managed clusters that get no Argo at all")
 	flags.BoolVar(&options.NoArgoController, "no-argo-controller", false, "install Argo's CRDs, but no controller, on managed clusters")
-	flags.BoolVar(&options.HubNode, "hub-node", false, "with real pods, give the hub a node, too")
+	flags.BoolVar(&options.ProductPods, "product-pods", false, "with real pods, leave Argo and the product to chart and addons")
 	flags.DurationVar(&options.StatusSyncInterval, "status-sync-interval", 0, "how often OCM's work agent polls for feedback (default 10s)")
 	flags.DurationVar(&options.WorkResync, "work-resync", 0, "how often OCM's work agent applies again (default 4m to 6m)")
 	flags.BoolVar(&options.Audit, "audit", false, "make the API servers write audit logs")

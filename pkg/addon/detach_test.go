@@ -1,0 +1,77 @@
+package addon
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+func TestAddonsOfADetachedClusterAreLetGoOnlyIfItCannotBeReached(t *testing.T) {
+	tests := map[string]struct {
+		detached, disabled bool
+		available          metav1.ConditionStatus
+		gone               bool
+	}{
+		"detached and away":              {true, true, metav1.ConditionUnknown, true},
+		"detached, and never joined":     {true, true, "", true},
+		"detached, its addon not yet":    {true, false, metav1.ConditionUnknown, false},
+		"detached and there":             {true, true, metav1.ConditionTrue, false},
+		"away, with the addon disabled":  {false, true, metav1.ConditionUnknown, false},
+		"there, with the addon disabled": {false, true, metav1.ConditionTrue, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			scheme := runtime.NewScheme()
+			require.NoError(t, addonv1beta1.Install(scheme))
+			require.NoError(t, clusterv1.Install(scheme))
+			now := metav1.Now()
+			cluster := gen.ManagedCluster("cluster1")
+			cluster.Status.Conditions = nil
+			if test.available != "" {
+				cluster.Status.Conditions = []metav1.Condition{{Type: clusterv1.ManagedClusterConditionAvailable, Status: test.available}}
+			}
+			if test.detached {
+				cluster.DeletionTimestamp, cluster.Finalizers = &now, []string{"cluster.open-cluster-management.io/api-resource-cleanup"}
+			}
+			objects := []client.Object{cluster}
+			for _, name := range []string{contract.AddonName, argoAddonName} {
+				addon := gen.ManagedClusterAddOn("cluster1")
+				addon.Name, addon.Finalizers = name, []string{addonv1beta1.AddonPreDeleteHookFinalizer}
+				if test.disabled {
+					addon.DeletionTimestamp = &now
+				}
+				objects = append(objects, addon)
+			}
+			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
+			recorder := events.NewFakeRecorder(10)
+			r := &detachReconciler{client: c, live: c, recorder: recorder}
+
+			result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(cluster)})
+			require.NoError(t, err)
+			assert.Equal(t, test.detached, result.RequeueAfter > 0, "looks again")
+			for _, addon := range objects[1:] {
+				err := c.Get(t.Context(), client.ObjectKeyFromObject(addon), &addonv1beta1.ManagedClusterAddOn{})
+				assert.Equal(t, test.gone, apierrors.IsNotFound(err), "%s: %v", addon.GetName(), err)
+			}
+			if test.gone {
+				require.Len(t, recorder.Events, 2)
+				assert.Contains(t, <-recorder.Events, "argo-multicluster agent release --all-hubs")
+			} else {
+				assert.Empty(t, recorder.Events)
+			}
+		})
+	}
+}

@@ -1,0 +1,58 @@
+package chart
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	rbacv1 "k8s.io/api/rbac/v1"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+
+	"open-cluster-management.io/argo-workflow-multicluster/test/docs"
+)
+
+const permissions = "../../docs/permissions.md"
+
+func TestThePermissionsOnTheHubAreDocumented(t *testing.T) {
+	t.Parallel()
+	objects := render(t, "")
+	managers := find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole).Rules
+	hooks := find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole+"-uninstall").Rules
+	for heading, rules := range map[string][]rbacv1.PolicyRule{
+		"The manager":                                   managers,
+		"The manager in its own namespace":              find[rbacv1.Role](t, objects, "Role", manager).Rules,
+		"The uninstall hook, beside the manager's":      hooks[:len(hooks)-len(managers)],
+		"The uninstall hook in the release's namespace": find[rbacv1.Role](t, objects, "Role", hook).Rules,
+	} {
+		documented, err := docs.Rights(permissions, heading)
+		require.NoError(t, err)
+		assert.ElementsMatch(t, docs.RightsOf(rules), documented, heading)
+	}
+}
+
+func TestTheExamplesOfInstallation(t *testing.T) {
+	t.Parallel()
+	values, err := os.ReadFile("../../example/install/values-by-placement.yaml")
+	require.NoError(t, err)
+	objects := render(t, string(values), newAddonAPI)
+	text, err := os.ReadFile(filepath.Join("..", "..", "example", "install", "placement.yaml"))
+	require.NoError(t, err)
+	selecting, err := decode(string(text))
+	require.NoError(t, err)
+	placement := find[clusterv1beta1.Placement](t, selecting, "Placement", "runs-workflows")
+	binding := find[clusterv1beta2.ManagedClusterSetBinding](t, selecting, "ManagedClusterSetBinding", placement.Spec.ClusterSets[0])
+	assert.Equal(t, placement.Namespace, binding.Namespace)
+	assert.Equal(t, placement.Spec.ClusterSets[0], binding.Spec.ClusterSet)
+	for _, name := range []string{"argo-workflow-multicluster", "argo-workflows"} {
+		addon := find[addonv1beta1.ClusterManagementAddOn](t, objects, "ClusterManagementAddOn", name)
+		assert.True(t, slices.ContainsFunc(addon.Spec.InstallStrategy.Placements, func(s addonv1beta1.PlacementStrategy) bool {
+			return s.Namespace == placement.Namespace && s.Name == placement.Name
+		}), name)
+		assert.Len(t, addon.Spec.DefaultConfigs, 1)
+	}
+}

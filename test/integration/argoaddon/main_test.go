@@ -1,0 +1,84 @@
+// Package argoaddon tests the addon argo-workflows on a real API server: that it takes what the addon deploys, that the
+// pre-delete hook removes what it may with the rights that it has, and that the addon learns whose Argo Workflows is.
+package argoaddon
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/test/env"
+)
+
+// patience is how long what must happen may take on a busy machine.
+const patience = time.Minute
+
+var (
+	// server is hub and managed cluster: it has OCM's CRDs, and those of Argo that the addon makes.
+	server *env.Server
+	// admin is an administrator's access.
+	admin  client.Client
+	scheme = runtime.NewScheme()
+)
+
+// TestMain starts the server in a process of its own, so that it ends whatever becomes of the tests.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.list").Value.String() != "" {
+		m.Run()
+		return
+	}
+	if env.Dir() == "" {
+		os.Exit(env.Supervise(filepath.Join("..", "..", "..", "_output", "argoaddon-logs")))
+	}
+	code := 1
+	if err := setUp(context.Background(), env.Dir()); err != nil {
+		fmt.Fprintln(os.Stderr, "set up:", err)
+	} else {
+		code = m.Run()
+	}
+	if server != nil {
+		if err := server.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "tear down:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func setUp(ctx context.Context, dir string) error {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), apiextensionsv1.AddToScheme(scheme),
+		addonv1beta1.Install(scheme), workv1.Install(scheme)); err != nil {
+		return err
+	}
+	crds, err := env.HubCRDs(ctx)
+	if err != nil {
+		return err
+	}
+	crds = slices.DeleteFunc(crds, func(crd *apiextensionsv1.CustomResourceDefinition) bool { return crd.Spec.Group == "argoproj.io" })
+	if server, err = env.Start(ctx, dir, "argoaddon", crds); err != nil {
+		return err
+	}
+	admin, err = client.New(server.Config, client.Options{Scheme: scheme})
+	return err
+}
+
+// eventually asks until there is no error, within patience.
+func eventually(ctx context.Context, ask func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return env.Retry(ctx, ask)
+}
