@@ -264,7 +264,7 @@ func detached(t *testing.T) {
 	waitWorkflow(t, theHub, "detached-while-running", "Running", "")
 	theHub.run(t, "kubectl", "delete", "managedcluster", cluster2.Name, "--timeout=120s")
 	waitWorkflow(t, theHub, "detached-while-running", "Error", "detached")
-	noLeftovers(t, cluster2)
+	noLeftovers(t, cluster2, argoKept...)
 	labtest.Eventually(t, patience, func() error {
 		runs := &v1alpha1.RemoteWorkflowList{}
 		if err := theHub.client.List(t.Context(), runs, client.InNamespace(cluster2.Name)); err != nil || len(runs.Items) > 0 {
@@ -286,7 +286,7 @@ func uninstalled(t *testing.T) {
 		"customresourcedefinitions /remoteworkflows.workflow.open-cluster-management.io", // Helm's rule for CRDs
 		"namespaces /"+lab.ChartRelease, "configmaps "+lab.ChartRelease+"/kube-root-ca.crt",
 		"serviceaccounts "+lab.ChartRelease+"/default")
-	noLeftovers(t, cluster1)
+	noLeftovers(t, cluster1, argoKept...)
 }
 
 // noLeftovers waits until nothing of the product is on the cluster, but what is kept.

@@ -34,8 +34,8 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 		step{"an agent that has lost its rights gets them back", rightsLost},
 		step{"disabled while a Workflow runs", disabledWhileRunning},
 		step{"disabled while the cluster is away", disabledWhileAway},
-		step{"a cluster is detached while a Workflow runs there", detached},
 		step{"no request was denied, and no right is unused", managerRights},
+		step{"a cluster is detached while a Workflow runs there", detached},
 		step{"uninstalled while Workflows run, it leaves nothing behind", uninstalled},
 	)
 }
