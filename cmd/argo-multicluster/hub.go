@@ -94,7 +94,7 @@ func addAddons(ctx context.Context, mgr manager.Manager, agentImage string) erro
 	if err != nil {
 		return err
 	}
-	return errors.Join(mgr.Add(run), addon.SetupConditions(mgr, hubID), addon.SetupDetach(mgr))
+	return errors.Join(mgr.Add(run), addon.SetupConditions(mgr, hubID), addon.SetupDetach(mgr, hubID))
 }
 
 // newAddonManager returns what runs the addon manager, with our addons, until its context ends.

@@ -35,7 +35,7 @@ func newAgentAddon(
 	built, err := addonfactory.NewAgentAddonFactory(contract.AddonName, manifests.Agent, "agent").
 		WithConfigGVRs(utils.AddOnDeploymentConfigGVR).
 		WithAgentInstallNamespace(utils.AgentInstallNamespaceFromDeploymentConfigFunc(getter)).
-		WithAgentDeployTriggerClusterFilter(versionChanged).
+		WithAgentDeployTriggerClusterFilter(rendersDifferently).
 		WithAgentRegistrationOption(&agent.RegistrationOption{
 			Configurations:   agent.KubeClientSignerConfigurations(contract.AddonName, agentName),
 			CSRApproveCheck:  approve,

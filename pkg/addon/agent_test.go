@@ -213,13 +213,16 @@ func TestTheAgentMayDoOnTheClusterWhatItNeeds(t *testing.T) {
 
 func TestTheWorkAgentMayDoWhatItNeeds(t *testing.T) {
 	all := []string{"get", "list", "watch", "create", "update", "patch", "delete"}
+	policies := []string{"validatingadmissionpolicies", "validatingadmissionpolicybindings"}
 	role := only[*rbacv1.ClusterRole](t, render(t, nil), ":work")
 	assert.Equal(t, map[string]string{"open-cluster-management.io/aggregate-to-work": "true"}, role.Labels)
 	assert.Equal(t, []rbacv1.PolicyRule{
 		{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: all},
+		{APIGroups: []string{"admissionregistration.k8s.io"}, Resources: policies, Verbs: []string{"create"}},
 		{
-			APIGroups: []string{"admissionregistration.k8s.io"},
-			Resources: []string{"validatingadmissionpolicies", "validatingadmissionpolicybindings"}, Verbs: all,
+			APIGroups: []string{"admissionregistration.k8s.io"}, Resources: policies,
+			ResourceNames: []string{"argo-workflow-multicluster-deny-adoption-" + agentNamespace},
+			Verbs:         []string{"get", "update", "patch", "delete"},
 		},
 	}, role.Rules)
 }
@@ -415,6 +418,16 @@ func TestNothingIsDeployedBeforeItsConfigurationIsKnown(t *testing.T) {
 		require.NoError(t, err)
 		assert.Empty(t, objects)
 	}
+}
+
+func TestAnAddonThatWaitsForItsTurnInARolloutKeepsItsHook(t *testing.T) {
+	addon := gen.ManagedClusterAddOn("cluster1",
+		gen.WithCondition(addonv1beta1.ManagedClusterAddOnConditionConfigured, metav1.ConditionFalse, "ConfigurationsNotConfigured", ""))
+	addon.Finalizers = []string{addonv1beta1.AddonPreDeleteHookFinalizer}
+	objects, err := newTestAddon(t, nil).Manifests(t.Context(), testManagedCluster(testKubeVersion), addon)
+	require.NoError(t, err)
+	require.Len(t, objects, 1, "nothing of what is deployed changes")
+	assert.IsType(t, &batchv1.Job{}, objects[0])
 }
 
 func TestAnAddonThatIsDeletedHasItsHookAndNoAgent(t *testing.T) {

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// argoAddonName is the name of the addon that installs Argo Workflows.
-	argoAddonName = "argo-workflows"
 	// argoDeployment is the Deployment of Argo's controller.
 	argoDeployment = "workflow-controller"
 	// argoCRD is the CRD by which an installation of Argo Workflows is known.
@@ -44,9 +42,10 @@ const (
 // agent then feeds back of that CRD says whether there was one already; the reconciler of the addons' conditions puts it into
 // the condition ConditionArgoManaged, and the rest follows only if that is true.
 func newArgoAddon(getter utils.AddOnDeploymentConfigGetter, options Options) (agent.AgentAddon, error) {
-	built, err := addonfactory.NewAgentAddonFactory(argoAddonName, manifests.ArgoWorkflows, "argo-workflows").
+	built, err := addonfactory.NewAgentAddonFactory(contract.ArgoAddonName, manifests.ArgoWorkflows, "argo-workflows").
 		WithConfigGVRs(utils.AddOnDeploymentConfigGVR).
 		WithAgentInstallNamespace(utils.AgentInstallNamespaceFromDeploymentConfigFunc(getter)).
+		WithAgentDeployTriggerClusterFilter(rendersDifferently).
 		WithAgentHealthProber(&agent.HealthProber{
 			Type:       agent.HealthProberTypeWork,
 			WorkProber: &agent.WorkHealthProber{ProbeFields: argoProbes(), HealthChecker: argoHealth(options.HubID)},

@@ -44,7 +44,7 @@ func newTestArgoAddon(t *testing.T, config *addonv1beta1.AddOnDeploymentConfigSp
 // argoAddOn is the ManagedClusterAddOn of Argo Workflows, which is the addon's unless a mod says otherwise.
 func argoAddOn(config *addonv1beta1.AddOnDeploymentConfigSpec, mods ...gen.Mod) *addonv1beta1.ManagedClusterAddOn {
 	addon := testAddOn(config, append([]gen.Mod{gen.WithCondition(ConditionArgoManaged, metav1.ConditionTrue, ReasonInstalled, "")}, mods...)...)
-	addon.Name = argoAddonName
+	addon.Name = contract.ArgoAddonName
 	return addon
 }
 

@@ -55,7 +55,7 @@ const maxConditionLength = 2048
 // SetupConditions adds to the manager what writes those conditions of the addons that OCM and the addon framework do not: it
 // reads what the clusters' work agents say of the addons' ManifestWorks. hubID is that of Options. It runs on the leader.
 func SetupConditions(mgr manager.Manager, hubID string) error {
-	ours, err := labels.NewRequirement(addonv1beta1.AddonLabelKey, selection.In, []string{contract.AddonName, argoAddonName})
+	ours, err := labels.NewRequirement(addonv1beta1.AddonLabelKey, selection.In, []string{contract.AddonName, contract.ArgoAddonName})
 	if err != nil {
 		return fmt.Errorf("select the addons' ManifestWorks: %w", err)
 	}
@@ -155,7 +155,7 @@ func (r *conditionReconciler) conditions(
 	if len(manifests) > 0 {
 		conditions = append(conditions, degraded(manifests))
 	}
-	if addon.Name != argoAddonName {
+	if addon.Name != contract.ArgoAddonName {
 		return conditions
 	}
 	managed := argoManaged(r.hubID, manifests)

@@ -171,12 +171,12 @@ func reconcileConditions(t *testing.T, r *conditionReconciler, hub client.Client
 
 func TestConditionsAreWrittenBesideThoseOfOthersAndOnce(t *testing.T) {
 	r, hub, patches := conditionsWith(t, interceptor.Funcs{}, argoAddOn(nil, unmanagedAs("Unknown", ReasonProbing)),
-		addonWork(argoAddonName, "addon-argo-workflows-deploy-0", crdStatus(map[string]any{feedbackUID: "1", feedbackInstalledBy: testHubID})),
-		addonWork(argoAddonName, "addon-argo-workflows-deploy-1", deploymentStatus(argoDeployment, notAvailable)),
+		addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0", crdStatus(map[string]any{feedbackUID: "1", feedbackInstalledBy: testHubID})),
+		addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-1", deploymentStatus(argoDeployment, notAvailable)),
 		addonWork("another", "addon-another-deploy-0", deploymentStatus("another", notAvailable)),
 	)
 	for range 2 {
-		got, err := reconcileConditions(t, r, hub, argoAddonName)
+		got, err := reconcileConditions(t, r, hub, contract.ArgoAddonName)
 		require.NoError(t, err)
 		assert.True(t, meta.IsStatusConditionTrue(got.Status.Conditions, "Configured"))
 		assert.True(t, meta.IsStatusConditionTrue(got.Status.Conditions, ConditionArgoManaged))
@@ -200,13 +200,13 @@ func TestOnlyArgosAddonSaysWhoseArgoIs(t *testing.T) {
 func TestWhatIsKnownStaysUntilTheClusterSaysOtherwise(t *testing.T) {
 	for name, works := range map[string][]client.Object{
 		"no ManifestWork":          nil,
-		"a new ManifestWork":       {addonWork(argoAddonName, "addon-argo-workflows-deploy-0")},
-		"a CRD that is not read":   {addonWork(argoAddonName, "addon-argo-workflows-deploy-0", crdStatus(nil))},
-		"no CRD, when it is ended": {addonWork(argoAddonName, "addon-argo-workflows-deploy-0", deploymentStatus("x", nil))},
+		"a new ManifestWork":       {addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0")},
+		"a CRD that is not read":   {addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0", crdStatus(nil))},
+		"no CRD, when it is ended": {addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0", deploymentStatus("x", nil))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, hub, _ := conditionsWith(t, interceptor.Funcs{}, append(works, argoAddOn(nil))...)
-			got, err := reconcileConditions(t, r, hub, argoAddonName)
+			got, err := reconcileConditions(t, r, hub, contract.ArgoAddonName)
 			require.NoError(t, err)
 			assert.True(t, meta.IsStatusConditionTrue(got.Status.Conditions, ConditionArgoManaged))
 		})
@@ -232,8 +232,8 @@ func TestConditionsThatOthersHaveChangedMeanwhileAreReadAgain(t *testing.T) {
 			}
 			return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
 		},
-	}, argoAddOn(nil), addonWork(argoAddonName, "addon-argo-workflows-deploy-0", deploymentStatus(argoDeployment, notAvailable)))
-	got, err := reconcileConditions(t, r, hub, argoAddonName)
+	}, argoAddOn(nil), addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0", deploymentStatus(argoDeployment, notAvailable)))
+	got, err := reconcileConditions(t, r, hub, contract.ArgoAddonName)
 	require.NoError(t, err)
 	for _, condition := range []string{"Other", "Others", "Degraded", "Configured"} {
 		assert.True(t, meta.IsStatusConditionTrue(got.Status.Conditions, condition), condition)
@@ -243,7 +243,7 @@ func TestConditionsThatOthersHaveChangedMeanwhileAreReadAgain(t *testing.T) {
 
 func TestErrorsOfTheHubAreReturned(t *testing.T) {
 	broken := errors.New("broken")
-	work := addonWork(argoAddonName, "addon-argo-workflows-deploy-0", deploymentStatus(argoDeployment, notAvailable))
+	work := addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0", deploymentStatus(argoDeployment, notAvailable))
 	for name, test := range map[string]struct {
 		intercept interceptor.Funcs
 		want      error
@@ -253,24 +253,24 @@ func TestErrorsOfTheHubAreReturned(t *testing.T) {
 			return broken
 		}}, broken},
 		"the addon is gone": {interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
-			return apierrors.NewNotFound(addonv1beta1.Resource("managedclusteraddons"), argoAddonName)
+			return apierrors.NewNotFound(addonv1beta1.Resource("managedclusteraddons"), contract.ArgoAddonName)
 		}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, hub, _ := conditionsWith(t, test.intercept, argoAddOn(nil), work.DeepCopy())
-			_, err := reconcileConditions(t, r, hub, argoAddonName)
+			_, err := reconcileConditions(t, r, hub, contract.ArgoAddonName)
 			require.ErrorIs(t, err, test.want)
 		})
 	}
 	r, hub, patches := conditionsWith(t, interceptor.Funcs{}, work.DeepCopy())
-	_, err := reconcileConditions(t, r, hub, argoAddonName)
+	_, err := reconcileConditions(t, r, hub, contract.ArgoAddonName)
 	require.NoError(t, err, "there is no addon")
 	assert.Zero(t, *patches)
 }
 
 func TestAManifestWorkLeadsToItsAddon(t *testing.T) {
-	work := addonWork(argoAddonName, "addon-argo-workflows-deploy-0")
-	assert.Equal(t, []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: "cluster1", Name: argoAddonName}}}, addonOf(t.Context(), work))
+	work := addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0")
+	assert.Equal(t, []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: "cluster1", Name: contract.ArgoAddonName}}}, addonOf(t.Context(), work))
 	work.Spec.Workload.Manifests = make([]workv1.Manifest, 3)
 	kept, err := withoutSpec(work)
 	require.NoError(t, err)

@@ -3,8 +3,10 @@ package addon
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"open-cluster-management.io/addon-framework/pkg/addonfactory"
 	"open-cluster-management.io/addon-framework/pkg/agent"
@@ -12,6 +14,7 @@ import (
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 )
 
 // Names of the values that the work agent feeds back of a Deployment, beside the well-known ReadyReplicas, Replicas and
@@ -51,19 +54,30 @@ type configuredAddon struct {
 
 // Manifests returns what the addon deploys, and nothing before OCM has said which configuration that is made with: an
 // agent would else be installed with the defaults, and moved. An addon that is being deleted is not kept waiting: its
-// pre-delete hook must run. (The framework's own check, ConfigCheckEnabled, drops the hook then.)
+// pre-delete hook must run. (The framework's own check, ConfigCheckEnabled, drops the hook then.) One that waits for its turn
+// in a rollout stays as it is deployed, and keeps its hook: the framework takes an addon without one for one that needs none.
 func (a *configuredAddon) Manifests(
 	ctx context.Context, cluster *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn,
 ) ([]runtime.Object, error) {
 	configured := meta.IsStatusConditionTrue(addon.Status.Conditions, addonv1beta1.ManagedClusterAddOnConditionConfigured)
-	if !configured && addon.DeletionTimestamp.IsZero() {
+	waiting := !configured && addon.DeletionTimestamp.IsZero()
+	if waiting && !controllerutil.ContainsFinalizer(addon, addonv1beta1.AddonPreDeleteHookFinalizer) {
 		return nil, nil
 	}
 	objects, err := a.AgentAddon.Manifests(ctx, cluster, addon)
 	if err != nil {
 		return nil, fmt.Errorf("render with the addon's AddOnDeploymentConfig, whose customizedVariables are values of this chart: %w", err)
 	}
+	if waiting {
+		objects = slices.DeleteFunc(objects, func(object runtime.Object) bool { return !isHook(object) })
+	}
 	return objects, nil
+}
+
+// isHook reports whether an object is run before an addon is removed, and not deployed before.
+func isHook(object runtime.Object) bool {
+	accessor, err := meta.Accessor(object)
+	return err == nil && metav1.HasAnnotation(metav1.ObjectMeta{Annotations: accessor.GetAnnotations()}, addonv1beta1.AddonPreDeleteHookAnnotationKey)
 }
 
 // GetAgentAddonOptions returns the options of the addon.
@@ -91,8 +105,9 @@ func watchDeployment(namespace, name string) workv1.ManifestConfigOption {
 	}
 }
 
-// versionChanged reports whether the managed cluster has come to another version of Kubernetes: what the charts contain
-// depends on it.
-func versionChanged(before, after *clusterv1.ManagedCluster) bool {
-	return before.Status.Version.Kubernetes != after.Status.Version.Kubernetes
+// rendersDifferently reports whether something of the managed cluster has changed that the charts depend on: its version of
+// Kubernetes, or the mirrors that its annotation names.
+func rendersDifferently(before, after *clusterv1.ManagedCluster) bool {
+	const mirrors = clusterv1.ClusterImageRegistriesAnnotationKey
+	return before.Status.Version.Kubernetes != after.Status.Version.Kubernetes || before.Annotations[mirrors] != after.Annotations[mirrors]
 }

@@ -27,8 +27,11 @@ const detachInterval = 10 * time.Second
 
 // SetupDetach adds to the manager what lets the addons of a cluster go that is detached and cannot be reached: nobody runs their
 // pre-delete hooks there, and the cluster would stay on the hub for ever. It runs on the leader.
-func SetupDetach(mgr manager.Manager) error {
-	r := &detachReconciler{client: mgr.GetClient(), live: mgr.GetAPIReader(), recorder: mgr.GetEventRecorder(contract.AddonName + "-hub")}
+// hubID is that of Options.
+func SetupDetach(mgr manager.Manager, hubID string) error {
+	r := &detachReconciler{
+		client: mgr.GetClient(), live: mgr.GetAPIReader(), recorder: mgr.GetEventRecorder(contract.AddonName + "-hub"), hubID: hubID,
+	}
 	return builder.ControllerManagedBy(mgr).
 		Named("addon-detach").
 		For(&clusterv1.ManagedCluster{}).
@@ -43,6 +46,7 @@ type detachReconciler struct {
 	// live reads ManagedClusterAddOns.
 	live     client.Reader
 	recorder events.EventRecorder
+	hubID    string
 }
 
 // Reconcile removes the framework's finalizer from the addons of a cluster that is being deleted and not available. As long as
@@ -56,7 +60,7 @@ func (r *detachReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		return ctrl.Result{}, nil
 	}
 	if !meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
-		if err := errors.Join(r.letGo(ctx, cluster.Name, contract.AddonName), r.letGo(ctx, cluster.Name, argoAddonName)); err != nil {
+		if err := errors.Join(r.letGo(ctx, cluster.Name, contract.AddonName), r.letGo(ctx, cluster.Name, contract.ArgoAddonName)); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
@@ -75,8 +79,12 @@ func (r *detachReconciler) letGo(ctx context.Context, cluster, name string) erro
 	if err := r.client.Update(ctx, addon); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("let addon %s of the detached cluster %s go: %w", name, cluster, err)
 	}
+	command := "release"
+	if name == contract.ArgoAddonName {
+		command = "remove-crds"
+	}
 	r.recorder.Eventf(addon, nil, corev1.EventTypeWarning, "PreDeleteHookSkipped", "Detach",
 		"the cluster is detached and cannot be reached, so that its clean-up is left out: if it comes back, run there: "+
-			"argo-multicluster agent release --all-hubs")
+			"argo-multicluster agent %s --hub-id=%s", command, r.hubID)
 	return nil
 }

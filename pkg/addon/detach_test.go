@@ -47,7 +47,7 @@ func TestAddonsOfADetachedClusterAreLetGoOnlyIfItCannotBeReached(t *testing.T) {
 				cluster.DeletionTimestamp, cluster.Finalizers = &now, []string{"cluster.open-cluster-management.io/api-resource-cleanup"}
 			}
 			objects := []client.Object{cluster}
-			for _, name := range []string{contract.AddonName, argoAddonName} {
+			for _, name := range []string{contract.AddonName, contract.ArgoAddonName} {
 				addon := gen.ManagedClusterAddOn("cluster1")
 				addon.Name, addon.Finalizers = name, []string{addonv1beta1.AddonPreDeleteHookFinalizer}
 				if test.disabled {
@@ -57,7 +57,7 @@ func TestAddonsOfADetachedClusterAreLetGoOnlyIfItCannotBeReached(t *testing.T) {
 			}
 			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
 			recorder := events.NewFakeRecorder(10)
-			r := &detachReconciler{client: c, live: c, recorder: recorder}
+			r := &detachReconciler{client: c, live: c, recorder: recorder, hubID: "hub"}
 
 			result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(cluster)})
 			require.NoError(t, err)
@@ -68,7 +68,8 @@ func TestAddonsOfADetachedClusterAreLetGoOnlyIfItCannotBeReached(t *testing.T) {
 			}
 			if test.gone {
 				require.Len(t, recorder.Events, 2)
-				assert.Contains(t, <-recorder.Events, "argo-multicluster agent release --all-hubs")
+				assert.Contains(t, <-recorder.Events, "argo-multicluster agent release --hub-id=hub")
+				assert.Contains(t, <-recorder.Events, "argo-multicluster agent remove-crds --hub-id=hub")
 			} else {
 				assert.Empty(t, recorder.Events)
 			}

@@ -186,25 +186,40 @@ func (r *remover) removeNamespace(ctx context.Context) error {
 		fmt.Fprintf(r.out, "the namespace %s stays: the addon has not made it\n", name)
 		return nil
 	}
-	for _, resource := range []string{"pods", "persistentvolumeclaims", "configmaps", "secrets", "services"} {
-		objects, err := r.list(ctx, schema.GroupVersionResource{Version: "v1", Resource: resource}, name, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		if i := slices.IndexFunc(objects, isUsers); i >= 0 {
-			fmt.Fprintf(r.out, "the namespace %s stays: there are %s in it that are not the addon's, such as %s\n", name, resource, objects[i].Name)
-			return nil
+	for group, resources := range namespaceContent {
+		for _, resource := range resources {
+			objects, err := r.list(ctx, schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource}, name, metav1.ListOptions{})
+			if err != nil {
+				return err
+			}
+			if i := slices.IndexFunc(objects, isUsers); i >= 0 {
+				fmt.Fprintf(r.out, "the namespace %s stays: there are %s in it that are not the addon's, such as %s\n",
+					name, resource, objects[i].Name)
+				return nil
+			}
 		}
 	}
 	return r.remove(ctx, namespacesResource, namespace)
+}
+
+// namespaceContent are the kinds, by group, by which users show that they use a namespace.
+var namespaceContent = map[string][]string{
+	"":                          {"configmaps", "persistentvolumeclaims", "pods", "secrets", "serviceaccounts", "services"},
+	"apps":                      {"daemonsets", "deployments", "statefulsets"},
+	"batch":                     {"cronjobs", "jobs"},
+	"networking.k8s.io":         {"ingresses"},
+	"rbac.authorization.k8s.io": {"rolebindings", "roles"},
 }
 
 // isUsers reports whether an object in the namespace is a user's, and not the addon's, OCM's or the cluster's own.
 func isUsers(object metav1.PartialObjectMetadata) bool {
 	_, ours := object.Labels[contract.LabelInstalledBy]
 	_, token := object.Annotations["kubernetes.io/service-account.name"]
-	clusters := []string{"kube-root-ca.crt", "openshift-service-ca.crt", "open-cluster-management-image-pull-credentials"}
-	return !ours && !token && len(object.OwnerReferences) == 0 && !slices.Contains(clusters, object.Name)
+	clusters := []string{
+		"kube-root-ca.crt", "openshift-service-ca.crt", "open-cluster-management-image-pull-credentials",
+		"default", "builder", "deployer", // ServiceAccounts, the last two OpenShift's
+	}
+	return !ours && !token && !slices.Contains(clusters, object.Name) && !strings.HasPrefix(object.Name, "system:")
 }
 
 // remove deletes an object, provided that it is the one that was read.

@@ -37,7 +37,9 @@ func TestWhatInTheNamespaceIsUsers(t *testing.T) {
 		"the certificates of it all":  {metav1.ObjectMeta{Name: "kube-root-ca.crt"}, false},
 		"OCM's":                       {metav1.ObjectMeta{Name: "open-cluster-management-image-pull-credentials"}, false},
 		"a ServiceAccount's token":    {metav1.ObjectMeta{Name: "x", Annotations: map[string]string{"kubernetes.io/service-account.name": "argo"}}, false},
-		"owned by something else":     {metav1.ObjectMeta{Name: "x", OwnerReferences: []metav1.OwnerReference{{Name: "y"}}}, false},
+		"of a user's Deployment":      {metav1.ObjectMeta{Name: "x", OwnerReferences: []metav1.OwnerReference{{Name: "y"}}}, true},
+		"each namespace's":            {metav1.ObjectMeta{Name: "default"}, false},
+		"OpenShift's":                 {metav1.ObjectMeta{Name: "system:deployers"}, false},
 		"with labels of its own only": {metav1.ObjectMeta{Name: "x", Labels: map[string]string{"app": "x"}}, true},
 	}
 	for name, test := range tests {

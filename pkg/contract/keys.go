@@ -11,6 +11,8 @@ const (
 
 	// AddonName is the name of the agent's ClusterManagementAddOn and ManagedClusterAddOns.
 	AddonName = "argo-workflow-multicluster"
+	// ArgoAddonName is that of the addon that installs Argo Workflows.
+	ArgoAddonName = "argo-workflows"
 )
 
 // Keys that users set on a hub Workflow.

@@ -36,14 +36,14 @@ var workflowCRDName = contract.WorkflowGVR.Resource + "." + contract.WorkflowGVR
 // server would silently drop the fields that it does not know. A newer one has them all.
 func requireRevision(ctx context.Context, reader client.Reader) error {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	if err := reader.Get(ctx, client.ObjectKey{Name: v1alpha1.CRDName}, crd); err != nil {
+	if err := reader.Get(ctx, client.ObjectKey{Name: v1alpha1.CRDName}, crd); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get CRD %s: %w", v1alpha1.CRDName, err)
 	}
 	found := crd.Annotations[v1alpha1.AnnotationContractRevision]
 	if revision, err := strconv.Atoi(found); err == nil && revision >= v1alpha1.ContractRevision {
 		return nil
 	}
-	return fmt.Errorf("the CRD %s on the hub has revision %q, and this manager needs %d or later (annotation %s). Helm does not update CRDs: "+
+	return fmt.Errorf("the CRD %s on the hub is missing or has revision %q, and this manager needs %d or later (annotation %s). Helm does not update CRDs: "+
 		"kubectl apply --server-side --force-conflicts -f %sworkflow.open-cluster-management.io_remoteworkflows.yaml, of this version of the chart",
 		v1alpha1.CRDName, found, v1alpha1.ContractRevision, v1alpha1.AnnotationContractRevision, crdFolder)
 }

@@ -49,7 +49,7 @@ func TestTheManagerWantsARemoteWorkflowCRDThatIsNotOlder(t *testing.T) {
 			require.ErrorContains(t, err, "kubectl apply --server-side")
 		})
 	}
-	require.ErrorContains(t, requireRevision(t.Context(), hubWith(t)), "not found")
+	require.ErrorContains(t, requireRevision(t.Context(), hubWith(t)), "is missing")
 }
 
 func TestTheAdviceNamesFilesOfTheChart(t *testing.T) {

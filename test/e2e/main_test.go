@@ -13,6 +13,7 @@ package e2e
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -30,12 +31,12 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	labtest.Main(m, labtest.Suite{
+	os.Exit(labtest.Main(m, labtest.Suite{
 		Lab: lab.Options{
 			Name: "e2e", Clusters: 4, WithoutArgo: []string{"cluster4"},
 			StatusSyncInterval: time.Hour, WorkResync: resync, Audit: true,
 		},
 		Start: func(ctx context.Context, l *lab.Lab) error { return l.StartProduct(ctx, "cluster3") },
 		Open:  openLab,
-	})
+	}))
 }

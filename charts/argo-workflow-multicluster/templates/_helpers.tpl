@@ -1,6 +1,6 @@
 {{/* The name of the manager's objects. */}}
 {{- define "hub.fullname" -}}
-{{- default (printf "%s-hub" (.Release.Name | trunc 59 | trimSuffix "-")) .Values.fullnameOverride -}}
+{{- default (printf "%s-hub" (.Release.Name | trunc 49 | trimSuffix "-")) .Values.fullnameOverride -}}
 {{- end }}
 
 {{/* The name of what exists once in the hub, as OCM names such objects. */}}

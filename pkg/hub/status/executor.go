@@ -26,9 +26,9 @@ func adviseExecutor(status map[string]any, cluster string) {
 	if found == nil {
 		return
 	}
-	advice := fmt.Sprintf("cluster %s: grant Role argo-workflows-executor (create and patch workflowtaskresults) to ServiceAccount %s in namespace %s, "+
+	advice := fmt.Sprintf("cluster %s: grant ServiceAccount %s in namespace %s the Role argo-workflows-executor (create and patch workflowtaskresults), "+
 		"by the variables workflowNamespaces and executorServiceAccounts of the addon argo-workflows or by hand: "+
-		"https://argo-workflows.readthedocs.io/en/latest/workflow-rbac/", cluster, found[2], found[1])
+		"example/managed/executor-rbac.yaml", cluster, found[2], found[1])
 	if message != "" {
 		advice = message + "; " + advice
 	}

@@ -18,9 +18,9 @@ func forbidden(namespace, account, verb string) string {
 }
 
 func TestTheMessageSaysWhichRightOfTheExecutorIsMissing(t *testing.T) {
-	const advice = "cluster cluster1: grant Role argo-workflows-executor (create and patch workflowtaskresults) to ServiceAccount runner " +
-		"in namespace team-a, by the variables workflowNamespaces and executorServiceAccounts of the addon argo-workflows or by hand: " +
-		"https://argo-workflows.readthedocs.io/en/latest/workflow-rbac/"
+	const advice = "cluster cluster1: grant ServiceAccount runner in namespace team-a the Role argo-workflows-executor " +
+		"(create and patch workflowtaskresults), by the variables workflowNamespaces and executorServiceAccounts of the addon " +
+		"argo-workflows or by hand: example/managed/executor-rbac.yaml"
 	node := func(phase, message string) map[string]any { return map[string]any{"phase": phase, "message": message} }
 	byName := `workflowtaskresults.argoproj.io "hello-1" is forbidden: User "system:serviceaccount:team-a:runner" cannot patch resource`
 	tests := map[string]struct {
@@ -71,7 +71,7 @@ func TestTheReportedMessageIsExplainedAndItsNodesStayVerbatim(t *testing.T) {
 	for range 2 {
 		out := decide(wf, rw, nil, "")
 		assert.Equal(t, nodes, out.status["nodes"])
-		assert.Equal(t, 1, strings.Count(contract.StatusString(out.status, "message"), "; cluster cluster1: grant Role argo-workflows-executor"))
+		assert.Equal(t, 1, strings.Count(contract.StatusString(out.status, "message"), "; cluster cluster1: grant ServiceAccount default"))
 		wf.Object["status"] = out.status
 	}
 }

@@ -55,7 +55,7 @@ func (u *uninstaller) leaveRuns(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	withoutArgo, err := u.clustersOf(ctx, argoAddonName)
+	withoutArgo, err := u.clustersOf(ctx, contract.ArgoAddonName)
 	if err != nil {
 		return err
 	}

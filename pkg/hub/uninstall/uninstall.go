@@ -38,11 +38,8 @@ const (
 	addonsShare = 0.9
 )
 
-// argoAddonName is the name of the addon that installs Argo on a managed cluster.
-const argoAddonName = "argo-workflows"
-
-// addonNames are the product's addons. The agent's comes first: what it releases, Argo may still have to end.
-var addonNames = []string{contract.AddonName, argoAddonName}
+// addonNames are the product's addons.
+var addonNames = []string{contract.AddonName, contract.ArgoAddonName}
 
 // Options say what is uninstalled, and how.
 type Options struct {

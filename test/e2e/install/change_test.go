@@ -26,6 +26,7 @@ import (
 // invalidConfiguration gives the agent of cluster2 a variable that cannot be: the addon says so, and the agent that runs
 // goes on.
 func invalidConfiguration(t *testing.T) {
+	t.Helper()
 	configure(t, cluster2, addonv1beta1.AddOnDeploymentConfigSpec{
 		CustomizedVariables: []addonv1beta1.CustomizedVariable{{Name: "replicas", Value: "many"}},
 	})
@@ -36,6 +37,7 @@ func invalidConfiguration(t *testing.T) {
 
 // missingImage gives the agent of cluster2 a mirror without its image.
 func missingImage(t *testing.T) {
+	t.Helper()
 	configure(t, cluster2, addonv1beta1.AddOnDeploymentConfigSpec{
 		Registries: []addonv1beta1.ImageMirror{{Source: "quay.io/open-cluster-management", Mirror: "registry.example/nothing"}},
 	})
@@ -49,6 +51,7 @@ func missingImage(t *testing.T) {
 
 // shownAndRecovered waits until the addon says what is wrong with the image, and mends it.
 func shownAndRecovered(t *testing.T) {
+	t.Helper()
 	labtest.Eventually(t, patience, func() error {
 		return addonCondition(t.Context(), cluster2, contract.AddonName, "Degraded", "True", lab.AgentDeployment)
 	})
@@ -65,6 +68,7 @@ func shownAndRecovered(t *testing.T) {
 // notAccepted enables the addons for a cluster that the hub has not accepted: nothing is deployed, and a Workflow for it
 // says what it waits for.
 func notAccepted(t *testing.T) {
+	t.Helper()
 	const stranger = "stranger"
 	cluster := &clusterv1.ManagedCluster{}
 	cluster.Name = stranger
@@ -88,18 +92,27 @@ func notAccepted(t *testing.T) {
 	theHub.run(t, "kubectl", "delete", "managedcluster", stranger, "--timeout=60s")
 }
 
-// rightsLost empties the Role of cluster1's agent on the hub. A Workflow does not start there then, and does when the
+// rightsLost empties Role and RoleBinding of cluster1's agent on the hub. A Workflow does not start there then, and does when the
 // manager has seen to the Role again, as it does every ten minutes and whenever the addon changes.
 func rightsLost(t *testing.T) {
+	t.Helper()
 	role := &rbacv1.Role{}
 	key := client.ObjectKey{Namespace: cluster1.Name, Name: "open-cluster-management:" + contract.AddonName + ":agent"}
 	require.NoError(t, theHub.client.Get(t.Context(), key, role))
 	role.Rules = nil
 	require.NoError(t, theHub.client.Update(t.Context(), role))
+	binding := &rbacv1.RoleBinding{}
+	require.NoError(t, theHub.client.Get(t.Context(), key, binding))
+	binding.Subjects = nil
+	require.NoError(t, theHub.client.Update(t.Context(), binding))
 	createWorkflowOn(t, cluster1, "without-rights", "true")
-	labtest.Holds(t, 5*time.Second, func() error {
-		return client.IgnoreNotFound(workflow(t.Context(), cluster1, "without-rights", "", ""))
+	labtest.Eventually(t, patience, func() error {
+		if _, denied := requests(t, theHub, agentSubject(t, cluster1).UserName); len(denied) == 0 {
+			return errors.New("the agent has not been denied anything yet")
+		}
+		return nil
 	})
+	require.NoError(t, client.IgnoreNotFound(workflow(t.Context(), cluster1, "without-rights", "", "")))
 	theHub.run(t, "kubectl", "annotate", "managedclusteraddon", "-n", cluster1.Name, contract.AddonName, "touched=now")
 	waitWorkflow(t, theHub, "without-rights", "Succeeded", "")
 	theHub.run(t, "kubectl", "delete", "workflow", "without-rights", "--timeout=60s")
@@ -138,6 +151,7 @@ func configure(t *testing.T, c *cluster, spec addonv1beta1.AddOnDeploymentConfig
 
 // upgraded changes the manager's image and then the agents', and the other way round, while Workflows run.
 func upgraded(t *testing.T) {
+	t.Helper()
 	for i, names := range [][]string{{"hub-first-1", "hub-first-2"}, {"agent-first-1", "agent-first-2"}} {
 		for n, c := range []*cluster{cluster1, cluster2} {
 			createWorkflowOn(t, c, names[n], "sleep 20; echo done")
@@ -193,10 +207,11 @@ func generations(t *testing.T) map[string]int64 {
 // disabledWhileRunning disables the agent's addon on cluster1 while a Workflow runs there. That goes on, nothing of the
 // agent stays, one that has ended can be deleted, and when the addon is enabled again the hub learns how it has ended.
 func disabledWhileRunning(t *testing.T) {
+	t.Helper()
 	createWorkflowOn(t, cluster1, "outlives-the-agent", "sleep 45; echo done")
 	waitWorkflow(t, theHub, "outlives-the-agent", "Running", "")
 	disable(t, contract.AddonName, cluster1)
-	assert.NoError(t, workflow(t.Context(), cluster1, "outlives-the-agent", "Running", ""))
+	require.NoError(t, workflow(t.Context(), cluster1, "outlives-the-agent", "Running", ""))
 	wf := contract.NewWorkflow()
 	require.NoError(t, cluster1.client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "outlives-the-agent"}, wf))
 	assert.Empty(t, wf.GetFinalizers())
@@ -216,6 +231,7 @@ func disabledWhileRunning(t *testing.T) {
 
 // disabledWhileAway disables the addon on a cluster that is cut off: it goes when the cluster is back.
 func disabledWhileAway(t *testing.T) {
+	t.Helper()
 	createWorkflowOn(t, cluster2, "runs-while-away", "sleep 30; echo done")
 	waitWorkflow(t, theHub, "runs-while-away", "Running", "")
 	require.NoError(t, cluster2.Disconnect())
@@ -260,6 +276,7 @@ func conditions(list []metav1.Condition) (texts []string) {
 
 // detached deletes cluster2 from the hub while a Workflow runs there: the hub says what became of it, and nothing hangs.
 func detached(t *testing.T) {
+	t.Helper()
 	createWorkflowOn(t, cluster2, "detached-while-running", "sleep 60; echo done")
 	waitWorkflow(t, theHub, "detached-while-running", "Running", "")
 	theHub.run(t, "kubectl", "delete", "managedcluster", cluster2.Name, "--timeout=120s")
@@ -277,6 +294,7 @@ func detached(t *testing.T) {
 // uninstalled uninstalls the chart while a Workflow runs and another waits. Nothing is left but users' Workflows; the one
 // that runs goes on.
 func uninstalled(t *testing.T) {
+	t.Helper()
 	createWorkflowOn(t, cluster1, "outlives-the-hub", "sleep 120; echo done")
 	waitWorkflow(t, theHub, "outlives-the-hub", "Running", "")
 	theHub.run(t, "helm", "uninstall", lab.ChartRelease, "--namespace", lab.ChartRelease, "--timeout=3m")

@@ -31,10 +31,11 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 		step{"killing the leader during 100 Workflows runs each of them once", leaderKilled},
 		step{"the addon shows the failing Deployment, and recovers", shownAndRecovered},
 		step{"an addon on a cluster that is not accepted does no harm", notAccepted},
+		step{"no request of the agents was denied", agentsRequests},
 		step{"an agent that has lost its rights gets them back", rightsLost},
 		step{"disabled while a Workflow runs", disabledWhileRunning},
 		step{"disabled while the cluster is away", disabledWhileAway},
-		step{"no request was denied, and no right is unused", managerRights},
+		step{"no request of the manager was denied, and no right of it is unused", managerRights},
 		step{"a cluster is detached while a Workflow runs there", detached},
 		step{"uninstalled while Workflows run, it leaves nothing behind", uninstalled},
 	)
@@ -42,6 +43,7 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 
 // installed is the way of a user from nothing to the first Workflow.
 func installed(t *testing.T) {
+	t.Helper()
 	require.NoError(t, theLab.BuildProduct(t.Context()))
 	began := time.Now()
 	require.NoError(t, theLab.InstallChart(t.Context(),
@@ -70,6 +72,7 @@ func installed(t *testing.T) {
 
 // leaderKilled deletes the leading manager pod, without grace, while Workflows are created and run.
 func leaderKilled(t *testing.T) {
+	t.Helper()
 	const workflows = 100
 	name := func(i int) string { return fmt.Sprintf("many-%03d", i) }
 	for i := range workflows {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -44,13 +45,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	labtest.Main(m, labtest.Suite{
+	os.Exit(labtest.Main(m, labtest.Suite{
 		Lab: lab.Options{
 			Name: "install", ProductPods: true, Audit: true,
 		},
 		Start: func(context.Context, *lab.Lab) error { return nil },
 		Open:  open,
-	})
+	}))
 }
 
 func open(dir string) error {

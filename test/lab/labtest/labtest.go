@@ -40,9 +40,9 @@ type Suite struct {
 	Open func(dir string) error
 }
 
-// Main is what TestMain is to call. It runs the tests in a process of their own, so that the lab is taken down whatever
+// Main is what TestMain is to call, and returns the exit code. It runs the tests in a process of their own, so that the lab is taken down whatever
 // becomes of them: a panic, a timeout, Ctrl-C. With $E2E_KEEP the lab stays up, and the next run takes it over.
-func Main(m *testing.M, s Suite) {
+func Main(m *testing.M, s Suite) int {
 	flag.Parse()
 	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
 	listing := flag.Lookup("test.list").Value.String() != ""
@@ -52,13 +52,13 @@ func Main(m *testing.M, s Suite) {
 	case dir != "":
 		err = s.Open(dir)
 	default:
-		os.Exit(s.supervise())
+		return s.supervise()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
-	m.Run()
+	return m.Run()
 }
 
 // supervise brings up the lab, runs this program again to run the tests there, and takes the lab down.
