@@ -79,7 +79,9 @@ func RemoveCRDs(ctx context.Context, managed *rest.Config, options RemoveCRDsOpt
 	}
 	if kept, err := r.inUse(ctx, crds); err != nil || kept != "" {
 		if err == nil {
-			fmt.Fprintf(out, "Argo's CRDs and the namespace %s stay: %s\n", options.ArgoNamespace, kept)
+			fmt.Fprintf(out, "Argo's CRDs and the namespace %s stay: %s. Before you install Argo Workflows here yourself, so that the addon "+
+				"does not take it for its own: kubectl label crd %s.%s %s-\n",
+				options.ArgoNamespace, kept, contract.WorkflowGVR.Resource, contract.WorkflowGVR.Group, contract.LabelInstalledBy)
 		}
 		return err
 	}
