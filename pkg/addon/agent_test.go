@@ -441,6 +441,21 @@ func TestAnAddonThatIsDeletedHasItsHookAndNoAgent(t *testing.T) {
 	assert.Equal(t, int32(0), *deploymentOf(t, render(t, config, gen.Deleting())).Spec.Replicas)
 }
 
+func TestAnAddonThatIsDeletedDoesNotWaitForItsConfiguration(t *testing.T) {
+	invalid := variables("logFormat", "rainbow")
+	for name, found := range map[string]*addonv1beta1.AddOnDeploymentConfigSpec{"invalid": invalid, "deleted before it": nil} {
+		t.Run(name, func(t *testing.T) {
+			addon := testAddOn(invalid, gen.Deleting())
+			addon.Status.Namespace = "elsewhere"
+			objects, err := newTestAddon(t, found).Manifests(t.Context(), testManagedCluster(testKubeVersion), addon)
+			require.NoError(t, err)
+			hook := hookOf(t, rendered(objects))
+			assert.Equal(t, "elsewhere", hook.Namespace, "where the agent is")
+			assert.Equal(t, testImage, hook.Spec.Template.Spec.Containers[0].Image)
+		})
+	}
+}
+
 func TestTheHookReleasesWhatThisHubHasSent(t *testing.T) {
 	hook := hookOf(t, render(t, nil))
 	assert.Contains(t, hook.Annotations, addonv1beta1.AddonPreDeleteHookAnnotationKey)

@@ -159,10 +159,29 @@ func (r *conditionReconciler) conditions(
 		return conditions
 	}
 	managed := argoManaged(r.hubID, manifests)
-	if managed.Status == metav1.ConditionUnknown && meta.FindStatusCondition(addon.Status.Conditions, ConditionArgoManaged) != nil {
+	if before := meta.FindStatusCondition(addon.Status.Conditions, ConditionArgoManaged); before != nil &&
+		(managed.Status == metav1.ConditionUnknown || isSameCRD(before, manifests)) {
 		return conditions
 	}
 	return append(conditions, managed)
+}
+
+// isSameCRD reports whether the addon has installed Argo Workflows with the CRD that is there now. It does not lose it with
+// the label, which tools that replace CRDs take away.
+func isSameCRD(before *metav1.Condition, manifests []workv1.ManifestCondition) bool {
+	uid := argoCRDFeedback(manifests).text(feedbackUID)
+	return before.Status == metav1.ConditionTrue && uid != "" && strings.HasSuffix(before.Message, " "+uid)
+}
+
+// argoCRDFeedback returns what the cluster says of the CRD of Workflows.
+func argoCRDFeedback(manifests []workv1.ManifestCondition) feedback {
+	index := slices.IndexFunc(manifests, func(m workv1.ManifestCondition) bool {
+		return m.ResourceMeta.Resource == crdResource && m.ResourceMeta.Name == argoCRD
+	})
+	if index < 0 {
+		return nil
+	}
+	return feedbackOf(manifests[index].StatusFeedbacks)
 }
 
 // argoManaged says whose the Argo Workflows on the cluster is, by the label of its CRD.
@@ -171,18 +190,12 @@ func argoManaged(hubID string, manifests []workv1.ManifestCondition) metav1.Cond
 		Type: ConditionArgoManaged, Status: metav1.ConditionUnknown, Reason: ReasonProbing,
 		Message: "the cluster has not said yet whether it has Argo Workflows already",
 	}
-	index := slices.IndexFunc(manifests, func(m workv1.ManifestCondition) bool {
-		return m.ResourceMeta.Resource == crdResource && m.ResourceMeta.Name == argoCRD
-	})
-	if index < 0 {
-		return condition
-	}
-	values := feedbackOf(manifests[index].StatusFeedbacks)
+	values := argoCRDFeedback(manifests)
 	switch by := values.text(feedbackInstalledBy); {
 	case values.text(feedbackUID) == "":
 	case by == hubID:
 		condition.Status, condition.Reason = metav1.ConditionTrue, ReasonInstalled
-		condition.Message = "this addon has installed Argo Workflows on the cluster"
+		condition.Message = "this addon has installed Argo Workflows on the cluster, with the CRD of Workflows whose UID is " + values.text(feedbackUID)
 	default:
 		condition.Status, condition.Reason = metav1.ConditionFalse, ReasonExistingInstallation
 		owner := "by others than this addon"

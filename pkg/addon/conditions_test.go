@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
 // manifestStatus is what a work agent says of a manifest: what it feeds back, and why it could not apply it, if it could not.
@@ -76,6 +77,21 @@ func TestWhoseArgoIs(t *testing.T) {
 			assert.Equal(t, test.reason, got.Reason)
 			assert.Contains(t, got.Message, test.message)
 		})
+	}
+}
+
+func TestArgoStaysTheAddonsWhenItsCRDLosesTheLabel(t *testing.T) {
+	installed := []workv1.ManifestCondition{crdStatus(map[string]any{feedbackUID: "uid-1", feedbackInstalledBy: testHubID})}
+	for uid, want := range map[string]metav1.ConditionStatus{"uid-1": "True", "uid-2": "False"} {
+		addon := gen.ManagedClusterAddOn("cluster1")
+		addon.Name = contract.ArgoAddonName
+		r := &conditionReconciler{hubID: testHubID}
+		for _, manifests := range [][]workv1.ManifestCondition{installed, {crdStatus(map[string]any{feedbackUID: uid})}} {
+			for _, condition := range r.conditions(addon, manifests) {
+				meta.SetStatusCondition(&addon.Status.Conditions, condition)
+			}
+		}
+		assert.Equal(t, want, meta.FindStatusCondition(addon.Status.Conditions, ConditionArgoManaged).Status, uid)
 	}
 }
 

@@ -65,6 +65,9 @@ func (a *configuredAddon) Manifests(
 		return nil, nil
 	}
 	objects, err := a.AgentAddon.Manifests(ctx, cluster, addon)
+	if err != nil && !addon.DeletionTimestamp.IsZero() {
+		objects, err = a.AgentAddon.Manifests(ctx, cluster, withoutConfig(addon))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("render with the addon's AddOnDeploymentConfig, whose customizedVariables are values of this chart: %w", err)
 	}
@@ -72,6 +75,17 @@ func (a *configuredAddon) Manifests(
 		objects = slices.DeleteFunc(objects, func(object runtime.Object) bool { return !isHook(object) })
 	}
 	return objects, nil
+}
+
+// withoutConfig returns an addon that is being deleted as if nothing configured it, but where it is installed. It must not wait
+// for a configuration that was deleted before it, or never was valid.
+func withoutConfig(addon *addonv1beta1.ManagedClusterAddOn) *addonv1beta1.ManagedClusterAddOn {
+	bare := addon.DeepCopy()
+	bare.Status.ConfigReferences = nil
+	if namespace := addon.Status.Namespace; namespace != "" {
+		metav1.SetMetaDataAnnotation(&bare.ObjectMeta, addonv1beta1.InstallNamespaceAnnotation, namespace)
+	}
+	return bare
 }
 
 // isHook reports whether an object is run before an addon is removed, and not deployed before.

@@ -53,9 +53,12 @@ func (u *uninstaller) removeAddons(ctx context.Context) error {
 		return nil
 	}
 	stop := u.runAddons(ctx)
-	defer stop()
 	left, err := u.awaitAddons(ctx, until)
-	if err != nil {
+	stop()
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	if left, err = u.addons(ctx); err != nil { // as the addon framework has left them
 		return err
 	}
 	for i := range left {

@@ -45,6 +45,8 @@ type progress struct {
 	// asked is when the work agent was last asked to let go of the copy; refused is whether it then held it for complete.
 	asked   time.Time
 	refused bool
+	// configs are those of the ManifestWork before it was changed.
+	configs []workv1.ManifestConfigOption
 }
 
 // leaveRuns parts all Workflows from their runs. Work agents that do not answer are waited for only so long: what they have yet
@@ -297,6 +299,7 @@ func (u *uninstaller) letGo(ctx context.Context, r *progress) error {
 		return nil
 	}
 	changed := r.work.DeepCopy()
+	r.configs = r.work.DeepCopy().Spec.ManifestConfigs
 	orphan(changed)
 	r.asked, r.refused = time.Now(), isComplete(r.work)
 	if err := u.client.Patch(ctx, changed, client.MergeFrom(r.work)); client.IgnoreNotFound(err) != nil {
@@ -383,11 +386,25 @@ func (u *uninstaller) clear(ctx context.Context, p *parting, r *progress) error 
 		u.complain("cluster %s does not answer: ManifestWorks of Workflows that may run there are left, for to delete them now would end the runs. "+
 			"Uninstall again when the cluster is back (argo-multicluster hub uninstall); they also go when it is detached. "+
 			"They are: kubectl get manifestworks -n %[1]s -l %s", r.key.Namespace, contract.LabelWorkflowUID)
+		if err := u.restoreRules(ctx, r); err != nil {
+			return err
+		}
 	}
 	if err := u.releaseRemoteWorkflow(ctx, r); err != nil {
 		return err
 	}
 	u.say("Workflow %s/%s: parted from its run on cluster %s", p.workflow.Namespace, p.workflow.Name, r.key.Namespace)
+	return nil
+}
+
+// restoreRules lets a ManifestWork that stays be complete again when its run has finished: the work agent would else create the
+// copy again whenever it is removed, and where no agent starts it, it would run again.
+func (u *uninstaller) restoreRules(ctx context.Context, r *progress) error {
+	changed := r.work.DeepCopy()
+	changed.Spec.ManifestConfigs = r.configs
+	if err := u.client.Patch(ctx, changed, client.MergeFrom(r.work)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("change ManifestWork %s: %w", r.key, err)
+	}
 	return nil
 }
 

@@ -24,7 +24,7 @@ import (
 )
 
 // patience is how long what must happen may take on a busy machine.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 var (
 	// server is hub and managed cluster: it has OCM's CRDs, and those of Argo that the addon makes.

@@ -157,7 +157,7 @@ func uninstalls(t *testing.T, c client.Client) {
 	out := &bytes.Buffer{}
 	err = uninstall.Run(t.Context(), hook, uninstall.Options{
 		Deployment: client.ObjectKey{Namespace: chart.Release, Name: manager},
-		Lease:      hub.ComponentName, HubID: gen.HubID, Timeout: 10 * time.Second, Out: out, RunAddons: addonManager(t, config),
+		Lease:      hub.ComponentName, HubID: gen.HubID, Timeout: 30 * time.Second, Out: out, RunAddons: addonManager(t, config),
 	})
 	require.ErrorContains(t, err, "does not answer", out)
 	refused.assertNone(t)
