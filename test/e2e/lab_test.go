@@ -16,9 +16,9 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
+	"open-cluster-management.io/argo-workflow-multicluster/test/env"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
-	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
 // labelName on the ManagedClusters is for Placements to select by.
@@ -65,8 +65,8 @@ func openLab(dir string) error {
 		}
 	}
 	return errors.Join(
-		labtest.Retry(ctx, func() error { return addonAvailable(ctx, cluster1) }),
-		labtest.Retry(ctx, func() error { return addonAvailable(ctx, cluster2) }),
+		env.Retry(ctx, func() error { return addonAvailable(ctx, cluster1) }),
+		env.Retry(ctx, func() error { return addonAvailable(ctx, cluster2) }),
 	)
 }
 

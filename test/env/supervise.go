@@ -3,6 +3,7 @@ package env
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -18,6 +20,29 @@ const envDir = "TEST_ENV_DIR"
 
 // Dir returns the folder for the servers' files in the process that Supervise has started, "" in any other.
 func Dir() string { return os.Getenv(envDir) }
+
+// Main is what TestMain is to call, and returns the exit code. It runs setUp, with a folder for the servers' files, the tests
+// and tearDown in a process of their own, so that the servers end whatever becomes of the tests; see Supervise.
+func Main(m *testing.M, keepLogs string, setUp func(ctx context.Context, dir string) error, tearDown func() error) int {
+	flag.Parse()
+	if flag.Lookup("test.list").Value.String() != "" {
+		return m.Run()
+	}
+	if Dir() == "" {
+		return Supervise(keepLogs)
+	}
+	code := 1
+	if err := setUp(context.Background(), Dir()); err != nil {
+		fmt.Fprintln(os.Stderr, "set up:", err)
+	} else {
+		code = m.Run()
+	}
+	if err := tearDown(); err != nil {
+		fmt.Fprintln(os.Stderr, "tear down:", err)
+		code = 1
+	}
+	return code
+}
 
 // Supervise runs this program again, to run the tests there, and returns the exit code. When that process has ended,
 // by whatever means, a panic, a timeout or Ctrl-C among them, nothing is left of the servers that it has started. The

@@ -15,8 +15,6 @@ package integration
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,27 +31,8 @@ import (
 // patience is how long what must happen may take on a busy machine.
 const patience = time.Minute
 
-// TestMain starts the servers in a process of their own, so that they end whatever becomes of the tests.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if flag.Lookup("test.list").Value.String() != "" {
-		m.Run()
-		return
-	}
-	if env.Dir() == "" {
-		os.Exit(env.Supervise(filepath.Join("..", "..", "_output", "integration-logs")))
-	}
-	code := 1
-	if err := setUp(context.Background(), env.Dir()); err != nil {
-		fmt.Fprintln(os.Stderr, "set up:", err)
-	} else {
-		code = m.Run()
-	}
-	if err := tearDown(); err != nil {
-		fmt.Fprintln(os.Stderr, "tear down:", err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(env.Main(m, filepath.Join("..", "..", "_output", "integration-logs"), setUp, tearDown))
 }
 
 // setUp starts the servers side by side, joins the managed clusters to the hub as OCM would, and starts the product.

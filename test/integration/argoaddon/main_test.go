@@ -5,8 +5,6 @@ package argoaddon
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,29 +32,15 @@ var (
 	scheme = runtime.NewScheme()
 )
 
-// TestMain starts the server in a process of its own, so that it ends whatever becomes of the tests.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if flag.Lookup("test.list").Value.String() != "" {
-		m.Run()
-		return
+	os.Exit(env.Main(m, filepath.Join("..", "..", "..", "_output", "argoaddon-logs"), setUp, tearDown))
+}
+
+func tearDown() error {
+	if server == nil {
+		return nil
 	}
-	if env.Dir() == "" {
-		os.Exit(env.Supervise(filepath.Join("..", "..", "..", "_output", "argoaddon-logs")))
-	}
-	code := 1
-	if err := setUp(context.Background(), env.Dir()); err != nil {
-		fmt.Fprintln(os.Stderr, "set up:", err)
-	} else {
-		code = m.Run()
-	}
-	if server != nil {
-		if err := server.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "tear down:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	return server.Stop()
 }
 
 func setUp(ctx context.Context, dir string) error {

@@ -5,7 +5,6 @@ package hubchart
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,29 +40,15 @@ var (
 	admin client.Client
 )
 
-// TestMain starts the server in a process of its own, so that it ends whatever becomes of the tests.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if flag.Lookup("test.list").Value.String() != "" {
-		m.Run()
-		return
+	os.Exit(env.Main(m, filepath.Join("..", "..", "..", "_output", "hubchart-logs"), setUp, tearDown))
+}
+
+func tearDown() error {
+	if server == nil {
+		return nil
 	}
-	if env.Dir() == "" {
-		os.Exit(env.Supervise(filepath.Join("..", "..", "..", "_output", "hubchart-logs")))
-	}
-	code := 1
-	if err := setUp(context.Background(), env.Dir()); err != nil {
-		fmt.Fprintln(os.Stderr, "set up:", err)
-	} else {
-		code = m.Run()
-	}
-	if server != nil {
-		if err := server.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "tear down:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	return server.Stop()
 }
 
 // setUp installs the chart on a server that has MutatingAdmissionPolicies, with all of its policies.
