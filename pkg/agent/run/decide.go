@@ -98,6 +98,13 @@ func decideLost(rw *v1alpha1.RemoteWorkflow) decision {
 // decideRun decides about the recorded copy.
 func decideRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
 	gated, deleted := isGated(wf), isDeleted(wf)
+	switch {
+	case isBack(rw, wf):
+		return decision{action: release}
+	case isRolledBack(rw, wf):
+		return decision{action: tell, conditions: []metav1.Condition{remoteDeleted(rw, v1alpha1.ReasonRolledBack,
+			"was rolled back to before it started: the cluster was restored from a backup")}}
+	}
 	if contract.IsFinished(contract.Phase(wf)) {
 		return decision{action: report, conditions: []metav1.Condition{started(rw)}, release: true}
 	}
@@ -132,6 +139,22 @@ func isRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
 // restored hub, and made again: the run is none but this one, whatever is being done with it.
 func wasRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
 	return wf != nil && rw.Status.RemoteUID == "" && hasFinalizer(wf) && contract.ReferenceOf(wf) == contract.ReferenceTo(rw)
+}
+
+// isRolledBack reports whether the recorded copy is as it was before it started, although the hub has heard of its run: the
+// cluster was restored from a backup, and what is to start has run already. One that somebody gated again has a status.
+func isRolledBack(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
+	heardOf := rw.Status.Phase != "" || meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionStarted)
+	return heardOf && isGated(wf) && len(contract.Status(wf)) == 0
+}
+
+// isBack reports whether the recorded copy is there although the hub has been told that it is gone: it was rolled back, or a
+// backup has brought it back. The hub keeps the end that it shows. Only a copy that is being deleted is told as gone while
+// it is there, and is reported to its end.
+func isBack(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
+	gone := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	return gone != nil && gone.Status == metav1.ConditionTrue &&
+		(gone.Reason != v1alpha1.ReasonDeletedUnfinished || !isDeleted(wf))
 }
 
 func isGated(wf *unstructured.Unstructured) bool {

@@ -19,6 +19,7 @@ func TestDecide(t *testing.T) {
 		cutShort     = "RemoteDeleted=True/DeletedBeforeItFinished"
 		vanished     = "RemoteDeleted=True/Vanished"
 		gone         = "RemoteDeleted=True/DeletedAfterItFinished"
+		rolledBack   = "RemoteDeleted=True/RolledBack"
 		otherUID     = "another-uid"
 		otherAttempt = "2"
 	)
@@ -85,6 +86,32 @@ func TestDecide(t *testing.T) {
 		"a re-created copy of a run that is known to be gone needs nothing": {
 			rw: newRemote(claimedFor(otherUID), knownDeleted), wf: newCopy(t), want: wait},
 
+		"a copy that was rolled back to before it started does not start again": {
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t), want: tell, conditions: []string{rolledBack}},
+		"a copy that was rolled back to before it started and finished does not start again": {
+			rw: newRemote(claimed, showing("Succeeded")), wf: newCopy(t), want: tell, conditions: []string{rolledBack}},
+		"a copy that was rolled back with an empty status does not start again": {
+			rw: newRemote(claimed, showing("Pending")), wf: newCopy(t, withStatus(map[string]any{})), want: tell, conditions: []string{rolledBack}},
+		"a copy that was rolled back does not start again, though the hub knows of its start alone": {
+			rw: newRemote(claimed, knownStarted), wf: newCopy(t), want: tell, conditions: []string{rolledBack}},
+		"a copy that was rolled back is not taken for deleted before it started": {
+			rw: newRemote(claimed, showing("Succeeded")), wf: newCopy(t, deletedAt(justNow)), want: tell, conditions: []string{rolledBack}},
+		"a run that somebody gated again goes on": {
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, guarded, inPhase("Running")), want: start},
+		"a copy that is known to be rolled back is let go": {
+			rw: newRemote(claimed, showing("Running"), knownGone(v1alpha1.ReasonRolledBack)), wf: newCopy(t), want: release},
+		"a run that is back after its end was told is let go, and not reported": {
+			rw: newRemote(claimed, showing("Succeeded"), knownGone(v1alpha1.ReasonDeletedFinished)), wf: newCopy(t, opened, inPhase("Running")),
+			want: release},
+		"a run that is back after it had vanished is let go, even when it is deleted": {
+			rw: newRemote(claimed, showing("Running"), knownGone(v1alpha1.ReasonVanishedUnfinished)),
+			wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: release},
+		"a run that is back after it was deleted on the cluster is let go": {
+			rw: newRemote(claimed, showing("Failed"), knownDeleted), wf: newCopy(t, opened, inPhase("Running")), want: release},
+		"a run that is known to be deleted goes on ending": {
+			rw: newRemote(claimed, showing("Running"), knownDeleted), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: end,
+			conditions: []string{startedTrue, cutShort}, within: 20 * time.Second},
+
 		"a run without a status has nothing to report": {rw: newRemote(claimed), wf: newCopy(t, opened), want: wait},
 		"a run with an empty status has nothing to report": {
 			rw: newRemote(claimed), wf: newCopy(t, opened, withStatus(map[string]any{})), want: wait},
@@ -140,6 +167,7 @@ func TestDecisionsNameTheWorkflow(t *testing.T) {
 		decide(newRemote(), newCopy(t, annotated(contract.AnnotationHubID, "other")), testNow),
 		decide(newRemote(claimed), nil, testNow),
 		decide(newRemote(claimed), newCopy(t, deletedAt(testNow)), testNow),
+		decide(newRemote(claimed, showing("Running")), newCopy(t), testNow),
 		notGranted(newRemote()),
 	} {
 		assert.Contains(t, got.conditions[0].Message, "default/demo")

@@ -58,10 +58,18 @@ func showing(phase string) remoteMod {
 	return func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Phase = phase }
 }
 
-func knownDeleted(rw *v1alpha1.RemoteWorkflow) {
-	meta.SetStatusCondition(&rw.Status.Conditions, metav1.Condition{
-		Type: v1alpha1.ConditionRemoteDeleted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDeletedUnfinished,
-	})
+func knownStarted(rw *v1alpha1.RemoteWorkflow) {
+	meta.SetStatusCondition(&rw.Status.Conditions, started(rw))
+}
+
+func knownDeleted(rw *v1alpha1.RemoteWorkflow) { knownGone(v1alpha1.ReasonDeletedUnfinished)(rw) }
+
+func knownGone(reason string) remoteMod {
+	return func(rw *v1alpha1.RemoteWorkflow) {
+		meta.SetStatusCondition(&rw.Status.Conditions, metav1.Condition{
+			Type: v1alpha1.ConditionRemoteDeleted, Status: metav1.ConditionTrue, Reason: reason,
+		})
+	}
 }
 
 // newCopy returns the copy for newRemote as the work agent creates it: gated.

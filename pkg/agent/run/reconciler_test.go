@@ -347,6 +347,51 @@ func TestARecreatedCopyNeverStarts(t *testing.T) {
 	assert.Len(t, e.said(), 1)
 }
 
+func TestACopyThatWasRolledBackToBeforeItStartedDoesNotStartAgain(t *testing.T) {
+	for _, phase := range []string{"Running", "Succeeded"} {
+		t.Run(phase, func(t *testing.T) {
+			e := newEnv(t, newRemote(claimed, showing(phase)), newCopy(t))
+			e.reconcile()
+			e.reconcile()
+			assert.Empty(t, e.managedWrites)
+			assert.Len(t, e.hubWrites, 1)
+			gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+			require.NotNil(t, gone)
+			assert.Equal(t, v1alpha1.ReasonRolledBack, gone.Reason)
+			assert.Equal(t, "Workflow default/demo was rolled back to before it started: the cluster was restored from a backup", gone.Message)
+			assert.Equal(t, phase, e.remote().Status.Phase)
+			assert.Len(t, e.said(), 1)
+			assert.Zero(t, e.count("gates_opened_total"))
+			assert.Equal(t, 1, e.count("refusals_total", v1alpha1.ReasonRolledBack))
+		})
+	}
+}
+
+func TestARecordedCopyIsStartedWhenTheAgentStoppedBeforeItsStart(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t))
+	e.reconcile()
+	assert.Empty(t, e.hubWrites)
+	assert.Equal(t, 1, e.count("gates_opened_total"))
+}
+
+func TestARunThatSomebodyGatedAgainIsReopened(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, guarded, inPhase("Running")))
+	e.reconcile()
+	assert.Empty(t, e.hubWrites)
+	assert.NotContains(t, e.workflow().GetLabels(), contract.LabelInstanceID)
+}
+
+func TestARunThatABackupBroughtBackIsLetGoAndDoesNotChangeItsEndOnTheHub(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Succeeded"), knownGone(v1alpha1.ReasonDeletedFinished)),
+		newCopy(t, opened, inPhase("Running")))
+	e.reconcile()
+	assert.NotContains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
+	e.change(inPhase("Failed"))
+	e.reconcile()
+	assert.Empty(t, e.hubWrites)
+	assert.Len(t, e.managedWrites, 1)
+}
+
 func TestARunDeletedOnTheClusterIsEndedReportedAndLetGo(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, showing("Running")),
 		newCopy(t, opened, inPhase("Running"), withFinalizer("example.com/of-another"), deletedAt(testNow)))

@@ -34,6 +34,9 @@ const (
 	ReasonVanishedUnfinished = "Vanished"
 	// ReasonDeletedFinished: the copy finished, was reported, and is gone: a TTL or a person removed it.
 	ReasonDeletedFinished = "DeletedAfterItFinished"
+	// ReasonRolledBack: the copy is as it was before it started, and the hub has heard of its run: the managed cluster
+	// was restored from a backup.
+	ReasonRolledBack = "RolledBack"
 
 	// ReasonReportComplete: the whole status is in the report.
 	ReasonReportComplete = "Complete"
