@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -57,6 +58,14 @@ func checkWorkflow(wf *unstructured.Unstructured) hold {
 			len(name), contract.MaxWorkflowNameLength)}
 	}
 	return hold{}
+}
+
+// isWanted reports whether the Workflow, as the API server has it, still waits for the run that rw stands for.
+func isWanted(live *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) bool {
+	return live.GetUID() == rw.Spec.WorkflowRef.UID && live.GetDeletionTimestamp().IsZero() &&
+		contract.AssignedCluster(live) == rw.Namespace && contract.Attempt(live) == rw.Spec.Attempt &&
+		slices.Contains(live.GetFinalizers(), contract.FinalizerDispatch) &&
+		contract.IsPending(contract.Phase(live)) && checkWorkflow(live) == (hold{})
 }
 
 // checkClusterName holds back a Workflow whose chosen cluster cannot exist.

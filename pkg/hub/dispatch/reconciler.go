@@ -236,30 +236,19 @@ func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured
 		if err := hubcopy.Assign(ctx, r.Client, wf, cluster); err != nil {
 			return err
 		}
-	} else if current, err := r.isCurrent(ctx, wf); err != nil || !current {
-		return err
 	}
-	created, err := r.create(ctx, rw, work)
+	sent, err := r.create(ctx, rw)
+	if err == nil && sent {
+		sent, err = r.send(ctx, rw, work)
+	}
 	if err != nil {
 		return r.explain(ctx, wf, err)
 	}
-	if created {
+	if sent {
 		r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, reasonDispatched, "Dispatch", "sent to cluster %s as %s/%s",
 			cluster, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name)
 	}
 	return nil
-}
-
-// isCurrent reports whether the API server has the Workflow as the cache shows it, in all that its dispatch depends on. After a
-// change of leaders a cache may lag so far behind that the Workflow has long run and gone.
-func (r *Reconciler) isCurrent(ctx context.Context, wf *unstructured.Unstructured) (bool, error) {
-	live := contract.NewWorkflow()
-	err := r.Live.Get(ctx, client.ObjectKeyFromObject(wf), live)
-	if err != nil {
-		return false, client.IgnoreNotFound(err)
-	}
-	return live.GetUID() == wf.GetUID() && live.GetDeletionTimestamp().IsZero() && contract.IsPending(contract.Phase(live)) &&
-		contract.AssignedCluster(live) == contract.AssignedCluster(wf) && contract.Attempt(live) == contract.Attempt(wf), nil
 }
 
 // explain says on the Workflow that the hub itself does not let it go: an admission policy or a quota. The error is returned,

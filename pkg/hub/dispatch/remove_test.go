@@ -148,47 +148,6 @@ func TestARunIsNotTakenBackForACacheThatLags(t *testing.T) {
 	assert.True(t, hub.Show(work))
 }
 
-func TestAWorkflowThatOnlyTheCacheStillShowsAsWaitingIsNotSent(t *testing.T) {
-	cached := gen.Workflow("hello", gen.WithPlacement("anywhere"), gen.WithAssignment(cluster))
-	tests := map[string]func() *unstructured.Unstructured{
-		"it is gone":               func() *unstructured.Unstructured { return nil },
-		"another has its name":     func() *unstructured.Unstructured { return gen.Workflow("hello", gen.WithUID("later")) },
-		"it is being deleted":      func() *unstructured.Unstructured { return with(cached, gen.Deleting()) },
-		"it has run":               func() *unstructured.Unstructured { return with(cached, gen.WithHubStatus("Succeeded")) },
-		"it went to another":       func() *unstructured.Unstructured { return with(cached, gen.WithAssignment("cluster2")) },
-		"the API server is silent": nil,
-	}
-	for name, live := range tests {
-		t.Run(name, func(t *testing.T) {
-			r, hub := newReconciler(t, append(surroundings(), cached)...)
-			if live == nil {
-				hub.Fail("live get Workflow", apierrors.NewServiceUnavailable("down"))
-				assert.True(t, apierrors.IsServiceUnavailable(run(t, r, cached)))
-			} else {
-				var objects []client.Object
-				if wf := live(); wf != nil {
-					objects = append(objects, wf)
-				}
-				r.Live = fakehub.New(t, nil, objects...).Live
-				require.NoError(t, run(t, r, cached))
-			}
-			assert.Empty(t, hub.Writes())
-		})
-	}
-	r, hub := newReconciler(t, append(surroundings(), cached)...)
-	require.NoError(t, run(t, r, cached))
-	assert.Len(t, hub.Writes(), 2, "and otherwise it is")
-}
-
-// with returns a changed copy of the Workflow.
-func with(wf *unstructured.Unstructured, mods ...gen.Mod) *unstructured.Unstructured {
-	out := wf.DeepCopy()
-	for _, mod := range mods {
-		mod(out)
-	}
-	return out
-}
-
 func TestTheRunOfAWorkflowThatOnlyTheCacheShowsDoesNotBringItBack(t *testing.T) {
 	// The cache shows an earlier Workflow that went to another cluster, where nothing has its name.
 	earlier := gen.Workflow("hello", gen.WithUID("earlier"), gen.WithAssignment("cluster2"))

@@ -35,8 +35,8 @@ func isRemoteDeleted(rw *v1alpha1.RemoteWorkflow) bool {
 	return meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
 }
 
-// create makes the RemoteWorkflow, the root of the run, and then the ManifestWork that it owns, and reports whether it did.
-func (r *Reconciler) create(ctx context.Context, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) (bool, error) {
+// create makes the RemoteWorkflow, the root of the run, and reports whether it did. Alone it starts nothing.
+func (r *Reconciler) create(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (bool, error) {
 	err := r.Client.Create(ctx, rw)
 	if apierrors.IsAlreadyExists(err) {
 		// The cache lags behind our own creation: the name is a hash of the Workflow's UID, so it is the same run. The
@@ -46,11 +46,45 @@ func (r *Reconciler) create(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wo
 	if err != nil {
 		return false, fmt.Errorf("create RemoteWorkflow: %w", err)
 	}
+	return true, nil
+}
+
+// send creates the ManifestWork of rw, which is on the API server, and reports whether the Workflow is on its way.
+//
+// Only now the API server is asked whether the Workflow still waits for this run: a manager that was paused, or whose cache
+// lags, may be about to send what another has run and a user deleted. Whoever lets a deleted Workflow go looks for rw after
+// the deletion. So either it is found there, and a copy without it never starts; or the deletion came first, and shows here.
+func (r *Reconciler) send(ctx context.Context, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork) (bool, error) {
+	ref, live := rw.Spec.WorkflowRef, contract.NewWorkflow()
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, live)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get Workflow: %w", err)
+	}
+	if err != nil || !isWanted(live, rw) {
+		return false, r.takeBack(ctx, rw)
+	}
 	work.OwnerReferences[0].UID = rw.UID
 	if err := r.Client.Create(ctx, work); err != nil && !apierrors.IsAlreadyExists(err) {
 		return false, fmt.Errorf("create ManifestWork: %w", err)
 	}
 	return true, nil
+}
+
+// takeBack deletes a RemoteWorkflow that came too late; its end is remove's. If it has changed since it was read, or has a
+// ManifestWork, another manager has gone on with it.
+func (r *Reconciler) takeBack(ctx context.Context, rw *v1alpha1.RemoteWorkflow) error {
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(rw), &workv1.ManifestWork{})
+	if err == nil {
+		return nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("get ManifestWork: %w", err)
+	}
+	err = r.Client.Delete(ctx, rw, client.Preconditions{UID: &rw.UID, ResourceVersion: &rw.ResourceVersion})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete RemoteWorkflow: %w", err)
+	}
+	return nil
 }
 
 // createManifestWork makes good for a crash between the two creations.
@@ -59,10 +93,8 @@ func (r *Reconciler) createManifestWork(ctx context.Context, wf *unstructured.Un
 	if err != nil {
 		return fmt.Errorf("build ManifestWork: %w", err)
 	}
-	if err := r.Client.Create(ctx, work); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create ManifestWork: %w", err)
-	}
-	return nil
+	_, err = r.send(ctx, rw, work)
+	return err
 }
 
 // retryApply sees to it that the work agent tries again to create a copy that it could not, and returns when to look at it
