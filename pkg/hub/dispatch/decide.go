@@ -21,6 +21,7 @@ const (
 	ReasonInvalidName      hubcopy.Reason = "InvalidName"
 	ReasonInvalidCluster   hubcopy.Reason = "InvalidClusterName"
 	ReasonForeignStatus    hubcopy.Reason = "ForeignStatus"
+	ReasonStatusLost       hubcopy.Reason = "StatusLost"
 	ReasonClusterNotFound  hubcopy.Reason = "ClusterNotFound"
 	ReasonClusterNotJoined hubcopy.Reason = "ClusterNotAccepted"
 	ReasonClusterNotBound  hubcopy.Reason = "ClusterNotBound"
@@ -48,6 +49,11 @@ func checkWorkflow(wf *unstructured.Unstructured) hold {
 	if value := wf.GetLabels()[contract.LabelEnable]; value != contract.LabelEnableValue {
 		return hold{ReasonInvalidLabel, fmt.Sprintf("label %s: the value must be %q, not %q: set it to dispatch the Workflow, "+
 			"or remove the label to run it here", contract.LabelEnable, contract.LabelEnableValue, value)}
+	}
+	if hubcopy.HasLostStatus(wf) {
+		return hold{ReasonStatusLost, fmt.Sprintf("not dispatched: by its labels %s and %s the Workflow has run, and it has no status that "+
+			"says how: it was restored from a backup, or its status was erased. To run it again, create it anew without these labels, "+
+			"for example with argo resubmit", contract.LabelPhase, contract.LabelCompleted)}
 	}
 	if hubcopy.IsForeign(wf) {
 		return hold{ReasonForeignStatus, "not dispatched: the Workflow already has a status that this hub did not write. A controller on " +

@@ -34,6 +34,10 @@ func TestAWorkflowThatNoClusterCouldRunIsRefused(t *testing.T) {
 			gen.Workflow("hello", gen.WithStatus("Running")),
 			ReasonForeignStatus, []string{"already has a status that this hub did not write", "restored", "create it anew"},
 		},
+		"its labels say that it has run, and it has no status": {
+			gen.Workflow("hello", gen.WithHubStatus("Succeeded"), withStatus(nil)),
+			ReasonStatusLost, []string{contract.LabelPhase, contract.LabelCompleted, "restored from a backup", "create it anew", "argo resubmit"},
+		},
 		"the name is too long": {
 			gen.Workflow(strings.Repeat("x", 64)), ReasonInvalidName, []string{"64 characters", "at most 63"},
 		},

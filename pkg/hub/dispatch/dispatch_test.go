@@ -99,6 +99,32 @@ func TestNothingIsCreatedForAWorkflowThatIsNotToBeDispatched(t *testing.T) {
 	}
 }
 
+func TestAWorkflowThatABackupToolRestoresIsNotRunAgain(t *testing.T) {
+	for phase, mods := range map[string][]gen.Mod{
+		"Running":   {gen.WithCluster(cluster)},
+		"Succeeded": {gen.WithPlacement("anywhere")},
+		"Failed":    {gen.WithAssignment(cluster)}, // nobody restored it: its status was erased, and its RemoteWorkflow
+	} {
+		t.Run(phase, func(t *testing.T) {
+			wf := gen.Workflow("hello", append(mods, gen.WithHubStatus(phase), withStatus(nil))...)
+			if phase != "Failed" {
+				wf.SetUID("of the restored one")
+			}
+			labels := wf.GetLabels()
+			r, hub := newReconciler(t, append(surroundings(), wf)...)
+			for range 2 {
+				require.NoError(t, run(t, r, wf))
+			}
+			assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
+			require.True(t, hub.Show(wf))
+			assert.Equal(t, labels, wf.GetLabels(), "they are all that is known of the run")
+			message := contract.StatusString(contract.Status(wf), "message")
+			assert.Contains(t, message, "argo resubmit")
+			assert.Equal(t, []string{"Warning StatusLost " + message}, hub.Events())
+		})
+	}
+}
+
 func TestAWorkflowThatIsTakenBackBeforeItWasSentIsLetGo(t *testing.T) {
 	wf := gen.Workflow("hello", gen.WithAssignment(cluster), gen.WithFinalizers(contract.FinalizerDispatch))
 	wf.SetLabels(nil)

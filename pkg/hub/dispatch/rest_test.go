@@ -28,6 +28,7 @@ func TestTheReconcilersAgreeOnWhyAWorkflowIsHeld(t *testing.T) {
 		"and its Placement is missing":          gen.Workflow(longName, nowhere),
 		"its label is wrong":                    gen.Workflow("hello", nowhere, gen.WithLabels(map[string]string{contract.LabelEnable: "yes"})),
 		"somebody else wrote its status":        gen.Workflow("hello", nowhere, gen.WithStatus("Running")),
+		"it has run, and lost its status":       gen.Workflow("hello", nowhere, gen.WithHubStatus("Succeeded"), withStatus(nil)),
 		"its cluster is not bound":              gen.Workflow("hello", nowhere, gen.WithCluster(cluster)),
 		"the cluster it was given is not bound": gen.Workflow("hello", nowhere, gen.WithAssignment(cluster)),
 	} {

@@ -63,14 +63,25 @@ func Tell(recorder events.EventRecorder, wf *unstructured.Unstructured, reason R
 
 // IsForeign reports whether the Workflow has a status that the hub did not write for it: a controller on the hub
 // runs it, it was restored from a backup, or a client prefilled it. A status without content, which typed
-// clients send, is nobody's.
+// clients send, is nobody's; unless the labels that go with a status are there.
 func IsForeign(wf *unstructured.Unstructured) bool {
+	if HasLostStatus(wf) {
+		return true
+	}
 	status := contract.Status(wf)
 	if isBlank(status) {
 		return false
 	}
 	hash, err := contract.StatusHash(wf.GetUID(), status)
 	return err != nil || hash != wf.GetAnnotations()[contract.AnnotationStatusHash]
+}
+
+// HasLostStatus reports whether the Workflow has run, by the labels that Argo's clients filter by, although its status does not
+// say so. That is how a backup tool restores one: with its labels, under a new UID, without its status.
+func HasLostStatus(wf *unstructured.Unstructured) bool {
+	labels := wf.GetLabels()
+	return contract.IsPending(contract.Phase(wf)) &&
+		(labels[contract.LabelCompleted] == "true" || !contract.IsPending(labels[contract.LabelPhase]))
 }
 
 func isBlank(status map[string]any) bool {
@@ -84,8 +95,8 @@ func isBlank(status map[string]any) bool {
 }
 
 // Hold keeps a Workflow Pending with the message, and says the same in an Event. It writes nothing, and says
-// nothing, when the Workflow already says so. A status that is not ours keeps all but its message, and a
-// finished one keeps that, too.
+// nothing, when the Workflow already says so. A status that is not ours keeps all but its message, and its labels, and a
+// finished one keeps the message, too.
 func Hold(
 	ctx context.Context, c client.Client, recorder events.EventRecorder,
 	wf *unstructured.Unstructured, reason Reason, message string,
@@ -99,7 +110,11 @@ func Hold(
 	case foreign && contract.StatusString(contract.Status(wf), "message") == message:
 		return nil
 	case foreign:
-		if _, err := patch(ctx, c, wf, []operation{{"add", "/status/message", message}}); err != nil {
+		op := operation{"add", "/status/message", message}
+		if contract.Status(wf) == nil {
+			op = operation{"add", "/status", map[string]any{"message": message}}
+		}
+		if _, err := patch(ctx, c, wf, []operation{op}); err != nil {
 			return err
 		}
 	default:

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
@@ -26,6 +27,7 @@ func TestIsForeign(t *testing.T) {
 	typedEmpty, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&wfv1.Workflow{})
 	require.NoError(t, err)
 	copied := gen.Workflow("original", gen.WithHubStatus("Succeeded"))
+	erased := func(obj client.Object) { obj.(*unstructured.Unstructured).Object["status"] = nil }
 	withStatus := func(status any) *unstructured.Unstructured {
 		wf := gen.Workflow("hello")
 		wf.Object["status"] = status
@@ -44,12 +46,42 @@ func TestIsForeign(t *testing.T) {
 		"a number alone is foreign":                  {withStatus(map[string]any{"estimatedDuration": int64(1)}), true},
 		"a status that the hub wrote is the hub's":   {gen.Workflow("hello", gen.WithHubStatus("Running")), false},
 		"a status that was changed since is foreign": {gen.Workflow("hello", gen.WithHubStatus("Running"), gen.WithStatus("Succeeded")), true},
+		"labels that say that it ran are foreign":    {gen.Workflow("hello", gen.WithHubStatus("Running"), erased), true},
+		"so they are beside a status that waits": {gen.Workflow("hello", gen.WithHubStatus("Pending"),
+			gen.WithLabels(map[string]string{contract.LabelPhase: "Failed"})), true},
+		"labels that say that it waits are not": {gen.Workflow("hello", gen.WithHubStatus("Pending"), erased), false},
 		"a status restored under another UID is foreign": {gen.Workflow("original", gen.WithUID("another"),
 			gen.WithAnnotations(copied.GetAnnotations()), gen.WithStatus("Succeeded")), true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, test.want, hubcopy.IsForeign(test.wf))
+		})
+	}
+}
+
+func TestHasLostStatus(t *testing.T) {
+	for name, test := range map[string]struct {
+		phase, completed, status string
+		want                     bool
+	}{
+		"it is new":                       {"", "", "", false},
+		"it waits":                        {"Pending", "false", "", false},
+		"it ran":                          {"Running", "false", "", true},
+		"it ran, and waits by its status": {"Running", "false", "Pending", true},
+		"it ended":                        {"Succeeded", "true", "", true},
+		"it ended, and that is all":       {"", "true", "", true},
+		"it runs, and its status is so":   {"Running", "false", "Running", false},
+		"its status is ahead":             {"Running", "false", "Failed", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := gen.Workflow("hello", gen.WithLabels(map[string]string{
+				contract.LabelPhase: test.phase, contract.LabelCompleted: test.completed,
+			}))
+			if test.status != "" {
+				gen.WithStatus(test.status)(wf)
+			}
+			assert.Equal(t, test.want, hubcopy.HasLostStatus(wf))
 		})
 	}
 }
@@ -170,6 +202,14 @@ func TestHold(t *testing.T) {
 			gen.Workflow("hello", gen.WithStatus("Running", map[string]any{"message": message})),
 			map[string]any{"phase": "Running", "message": message}, false, false,
 		},
+		"a status that was lost is made good for by the message alone": {
+			gen.Workflow("hello", gen.WithHubStatus("Succeeded"), func(obj client.Object) { delete(obj.(*unstructured.Unstructured).Object, "status") }),
+			map[string]any{"message": message}, true, true,
+		},
+		"a status that was erased, too": {
+			gen.Workflow("hello", gen.WithHubStatus("Running"), func(obj client.Object) { obj.(*unstructured.Unstructured).Object["status"] = nil }),
+			map[string]any{"message": message}, true, true,
+		},
 		"a foreign status that has finished is not touched": {
 			gen.Workflow("hello", gen.WithStatus("Succeeded", map[string]any{"message": "done"})),
 			map[string]any{"phase": "Succeeded", "message": "done"}, false, true,
@@ -179,7 +219,7 @@ func TestHold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hub := fakehub.New(t, nil, test.wf)
 			require.True(t, hub.Show(test.wf))
-			wasForeign := hubcopy.IsForeign(test.wf)
+			wasForeign, labels := hubcopy.IsForeign(test.wf), test.wf.GetLabels()
 
 			require.NoError(t, hubcopy.Hold(t.Context(), hub, hub.Recorder, test.wf, "Waiting", message))
 			require.True(t, hub.Show(test.wf))
@@ -191,6 +231,9 @@ func TestHold(t *testing.T) {
 			}
 			assert.Equal(t, wantEvents, hub.Events())
 			assert.Equal(t, wasForeign, hubcopy.IsForeign(test.wf), "whose status it is must not change")
+			if wasForeign {
+				assert.Equal(t, labels, test.wf.GetLabels())
+			}
 		})
 	}
 }

@@ -78,8 +78,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 }
 
 // needsCluster reports whether the Workflow is still to be given a cluster by this package. One that no cluster could
-// run, for its name or for a status that somebody else wrote, is not: the dispatch says so on it, and two packages that
-// take turns in writing its message would never end. Nor is one that has run: its status is not made to wait again.
+// run, for its name or for a status that somebody else wrote, or that was lost, is not: the dispatch says so on it, and two
+// packages that take turns in writing its message would never end. Nor is one that has run: its status is not made to wait again.
 func needsCluster(wf *unstructured.Unstructured) bool {
 	return contract.IsOurs(wf) && wf.GetDeletionTimestamp().IsZero() &&
 		contract.AssignedCluster(wf) == "" && contract.ChosenCluster(wf) == "" &&

@@ -216,6 +216,7 @@ func TestLeavesAloneWhatIsNotForItToPlace(t *testing.T) {
 		"the user chose a cluster":               gen.Workflow("hello", placed, gen.WithCluster("cluster2")),
 		"it is being deleted":                    gen.Workflow("hello", placed, gen.WithFinalizers("x"), gen.Deleting()),
 		"somebody else wrote its status":         gen.Workflow("hello", placed, gen.WithStatus("Pending", map[string]any{"progress": "0/1"})),
+		"it has run, and lost its status":        gen.Workflow("hello", placed, gen.WithLabels(map[string]string{contract.LabelCompleted: "true"})),
 		"the dispatch refuses it for its name":   gen.Workflow(strings.Repeat("x", 64), placed),
 		"it has run, and lost its annotations":   gen.Workflow("hello", placed, gen.WithHubStatus("Running")),
 		"it ended, and lost all its annotations": gen.Workflow("hello", gen.WithHubStatus("Succeeded")),

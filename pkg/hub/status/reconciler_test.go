@@ -54,6 +54,18 @@ func counted(t *testing.T, name, reason string) float64 {
 	return 0
 }
 
+func TestAStatusThatAUserErasedIsMendedWhateverTheLabelsSay(t *testing.T) {
+	wf := assigned(gen.WithHubStatus("Running"))
+	labels := wf.GetLabels()
+	wf.Object["status"] = nil
+	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
+	r, hub := newReconciler(t, wf, rw, gen.ManifestWork(rw), gen.ManagedClusterAddOn(cluster))
+	mustRun(t, r, wf)
+	require.True(t, hub.Show(wf))
+	assert.Equal(t, running(), contract.Status(wf))
+	assert.Equal(t, labels, wf.GetLabels())
+}
+
 func TestAReportIsWrittenOnceInOneWrite(t *testing.T) {
 	wf := assigned(gen.WithHubStatus("Pending", map[string]any{"message": "sent to cluster cluster1"}))
 	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
