@@ -22,8 +22,8 @@ const argoModule = "github.com/argoproj/argo-workflows/v3"
 // labBinary is the lab's own program, which also runs its helper processes.
 const labBinary = "lab"
 
-// clusteradmModule is the folder in test/lab/tools of the module that pins clusteradm.
-const clusteradmModule = "clusteradm"
+// ownModules are the programs that are pinned by a module of their own, in a folder of that name in test/lab/tools.
+var ownModules = []string{"clusteradm", toxiproxy}
 
 // toolPackages are the programs of the nested modules in test/lab/tools by the name of their binary.
 var toolPackages = map[string]string{
@@ -41,6 +41,7 @@ var toolPackages = map[string]string{
 	"argo":                    argoModule + "/cmd/argo",
 	"helm":                    "helm.sh/helm/v3/cmd/helm",
 	"clusteradm":              "open-cluster-management.io/clusteradm/cmd/clusteradm",
+	toxiproxy:                 "github.com/Shopify/toxiproxy/v2/cmd/server",
 }
 
 // simulatedTools are what a lab with simulated pods runs; realTools what real pods need besides.
@@ -70,8 +71,8 @@ func (b *builder) tools() string { return filepath.Join(b.repository, "test", "l
 
 // module returns the folder of the Go module that pins the versions of a program.
 func (b *builder) module(name string) string {
-	if name == clusteradmModule {
-		return filepath.Join(b.tools(), clusteradmModule)
+	if slices.Contains(ownModules, name) {
+		return filepath.Join(b.tools(), name)
 	}
 	return b.tools()
 }
@@ -87,7 +88,7 @@ func Build(ctx context.Context, options Options, names ...string) error {
 		return err
 	}
 	if len(names) == 0 {
-		names = slices.Concat(simulatedTools, realTools, []string{"kubectl", "argo", "helm", "clusteradm"})
+		names = slices.Concat(simulatedTools, realTools, []string{"kubectl", "argo", "helm"}, ownModules)
 	}
 	return (&builder{repository: repository, progress: newProgress(options.Progress)}).build(ctx, names)
 }

@@ -20,10 +20,13 @@ const (
 	portEtcdPeer   = "etcd-peer"
 	portKubelet    = "kubelet"
 	portHubLink    = "hub-link"
+	portOwnLink    = "own-link"
+	portToxiproxy  = "toxiproxy"
 	portKlusterlet = "klusterlet"
 
 	portManagerMetrics = "manager-metrics"
 	portManagerHealth  = "manager-health"
+	portDeputyHealth   = "deputy-health"
 	portAgentMetrics   = "agent-metrics"
 	portAgentHealth    = "agent-health"
 )

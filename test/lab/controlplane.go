@@ -151,6 +151,9 @@ func (c *Cluster) apiServer() (Process, error) {
 		args = append(args, "--feature-gates=MutatingAdmissionPolicy=true",
 			"--runtime-config=admissionregistration.k8s.io/v1beta1=true")
 	}
+	if c.lab.opts.Chaos {
+		args = append(args, "--etcd-compaction-interval=0")
+	}
 	if c.lab.opts.Audit {
 		policy := c.path("audit-policy.yaml")
 		if err := writeFile(policy, []byte(auditPolicy)); err != nil {

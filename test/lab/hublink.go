@@ -18,14 +18,14 @@ const hubLink = "hub-link"
 
 // hubServer is the URL of the hub's API server as the managed cluster sees it.
 func (c *Cluster) hubServer() string {
-	if hub := c.lab.Hub(); c.real() {
+	if hub := c.lab.Hub(); c.real() && !c.lab.opts.Chaos {
 		return fmt.Sprintf("https://%s:%d", hub.site().NodeIP(), hub.ports[portAPIServer])
 	}
 	return "https://" + loopback(c.ports[portHubLink])
 }
 
 func (c *Cluster) startHubLink(ctx context.Context) error {
-	if c.real() {
+	if c.real() || c.lab.opts.Chaos {
 		return nil
 	}
 	listen := loopback(c.ports[portHubLink])

@@ -16,6 +16,8 @@ import (
 const (
 	klusterletSpace   = "open-cluster-management-agent"
 	klusterletAccount = "klusterlet-agent-sa"
+	// KlusterletProcess is OCM's registration agent and work agent in one.
+	KlusterletProcess = "klusterlet-agent"
 	// AddonNamespace is where addon agents live on a managed cluster.
 	AddonNamespace = "open-cluster-management-agent-addon"
 )
@@ -40,7 +42,7 @@ func (c *Cluster) join(ctx context.Context) error {
 		return err
 	}
 	if err := c.waitJoined(ctx); err != nil {
-		return fmt.Errorf("%s does not join: %w\n%s", c.Name, err, c.tail("klusterlet-agent"))
+		return fmt.Errorf("%s does not join: %w\n%s", c.Name, err, c.tail(KlusterletProcess))
 	}
 	c.lab.progress.printf("%s: joined the hub and is available", c.Name)
 	return nil
@@ -117,7 +119,7 @@ func (c *Cluster) startKlusterlet(ctx context.Context) error {
 		args = append(args, "--work-resync-interval="+interval.String())
 	}
 	return c.Start(ctx, Process{
-		Name: "klusterlet-agent", Path: c.lab.binary("ocm"), Args: args, Ready: c.httpOK("https://" + listen + "/healthz"),
+		Name: KlusterletProcess, Path: c.lab.binary("ocm"), Args: args, Ready: c.httpOK("https://" + listen + "/healthz"),
 	})
 }
 

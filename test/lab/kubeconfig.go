@@ -98,7 +98,7 @@ func (c *Cluster) serviceAccountIdentity(ctx context.Context, namespace, name st
 		return "", err
 	}
 	auth := &clientcmdapi.AuthInfo{Token: answer.Status.Token}
-	return path, writeKubeconfig(path, newKubeconfig(c.server(), ca.certPEM, namespace, auth))
+	return path, writeKubeconfig(path, newKubeconfig(c.linkedServer(), ca.certPEM, namespace, auth))
 }
 
 func exists(path string) bool {

@@ -26,6 +26,8 @@ type Lab struct {
 	state      *state
 	clusters   []*Cluster
 	progress   *progress
+	// variant is the build of the product that is used in place of the repository's, if any.
+	variant string
 
 	mu      sync.Mutex
 	started []startedProcess

@@ -55,6 +55,9 @@ type Options struct {
 	WorkResync time.Duration
 	// Audit makes the API servers write audit logs; see Cluster.AuditLog.
 	Audit bool
+	// Chaos makes the ways to the API servers such that a test can disturb them, see Cluster.Disturb, keeps every version of
+	// every object, see Cluster.History, and lets pods tell what they do, see Lab.Journal.
+	Chaos bool
 	// Progress receives a line for each step; nothing is printed if nil.
 	Progress io.Writer `json:"-"`
 }

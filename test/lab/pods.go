@@ -21,7 +21,7 @@ func (c *Cluster) startPods(ctx context.Context) error {
 		Args: []string{
 			"run-pods", "--kubeconfig=" + kubeconfig, "--listen=" + loopback(c.ports[portKubelet]),
 			"--cert=" + c.path("pki", "apiserver.crt"), "--key=" + c.path("pki", "apiserver.key"),
-			"--client-ca=" + c.path("pki", "ca.crt"),
+			"--client-ca=" + c.path("pki", "ca.crt"), "--journal=" + c.lab.Journal(),
 		},
 		Ready: accepts(loopback(c.ports[portKubelet])), // it registers its node first
 	})

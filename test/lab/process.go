@@ -40,7 +40,7 @@ type Process struct {
 	// OnHost keeps the process out of the cluster's network.
 	OnHost bool
 	// Ready is asked again and again until it returns nil; a process without it is ready once it runs.
-	Ready func(ctx context.Context) error
+	Ready func(ctx context.Context) error `json:"-"`
 }
 
 // Start runs the process and waits until it is ready. One that already runs with the same command line and the
@@ -99,8 +99,7 @@ func (c *Cluster) spawn(ctx context.Context, p Process, want string) (<-chan err
 	}()
 	c.lab.noteStarted(c, p.Name)
 	rec := record{
-		PID: cmd.Process.Pid, StartTime: ticks, Fingerprint: want, Command: cmd.Args,
-		Program: p.Path, Build: buildID(p.Path), LogOffset: offset,
+		PID: cmd.Process.Pid, StartTime: ticks, Fingerprint: want, Process: p, Build: buildID(p.Path), LogOffset: offset,
 	}
 	return exited, writeJSON(c.recordPath(p.Name), rec)
 }

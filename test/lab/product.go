@@ -23,11 +23,17 @@ const (
 const (
 	ManagerProcess = "argo-multicluster-hub"
 	AgentProcess   = "argo-multicluster-agent"
+	DeputyProcess  = "argo-multicluster-hub-deputy"
 	mirrorProcess  = "secret-mirror"
 )
 
-// productBinary is where BuildProduct puts the product.
-func (l *Lab) productBinary() string { return filepath.Join(l.repository, "bin", "argo-multicluster") }
+// productBinary is where BuildProduct puts the product, or the variant of it that is used.
+func (l *Lab) productBinary() string {
+	if l.variant != "" {
+		return l.variant
+	}
+	return filepath.Join(l.repository, "bin", "argo-multicluster")
+}
 
 // StartProduct builds the product and starts the manager and an agent on each managed cluster but those named. It
 // returns when OCM says that the agents work, where there is Argo for them.
@@ -85,6 +91,22 @@ func (l *Lab) StartManager(ctx context.Context, extraArgs ...string) error {
 	if err := l.InstallChart(ctx, "replicas=0"); err != nil {
 		return err
 	}
+	return l.startManager(ctx, ManagerProcess, portManagerHealth, append([]string{
+		"--leader-elect=false", "--metrics-bind-address=" + l.ManagerMetrics(),
+	}, extraArgs...))
+}
+
+// StartManagers installs the hub chart and runs two managers as processes, of which one leads and the other stands by.
+func (l *Lab) StartManagers(ctx context.Context) error {
+	electing := []string{"--leader-elect=true", "--leader-election-namespace=" + ChartRelease}
+	if err := l.StartManager(ctx, electing...); err != nil {
+		return err
+	}
+	return l.startManager(ctx, DeputyProcess, portDeputyHealth, append(electing, "--metrics-bind-address=0"))
+}
+
+// startManager runs the manager as the process of that name.
+func (l *Lab) startManager(ctx context.Context, name, healthPort string, extraArgs []string) error {
 	hub := l.Hub()
 	args, err := hub.containerArgs(ctx, ChartRelease, ManagerDeployment)
 	if err != nil {
@@ -94,14 +116,11 @@ func (l *Lab) StartManager(ctx context.Context, extraArgs ...string) error {
 	if err != nil {
 		return err
 	}
-	health := loopback(hub.ports[portManagerHealth])
+	health := loopback(hub.ports[healthPort])
 	return hub.Start(ctx, Process{
-		Name: ManagerProcess,
-		Path: l.productBinary(),
-		Args: slices.Concat(args, []string{
-			"--kubeconfig=" + kubeconfig, "--leader-elect=false",
-			"--metrics-bind-address=" + l.ManagerMetrics(), "--health-probe-bind-address=" + health,
-		}, extraArgs),
+		Name:  name,
+		Path:  l.productBinary(),
+		Args:  slices.Concat(args, []string{"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=" + health}, extraArgs),
 		Ready: hub.httpOK("http://" + health + "/readyz"),
 	})
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,11 +18,10 @@ type record struct {
 	StartTime uint64 `json:"startTime"`
 	// Fingerprint covers the command line and the program's build, so that a second start can tell whether
 	// what runs is still what is asked for.
-	Fingerprint string   `json:"fingerprint"`
-	Command     []string `json:"command"`
-	// Program is the file that was run, Build what it was then; see buildID.
-	Program string `json:"program"`
-	Build   string `json:"build"`
+	Fingerprint string `json:"fingerprint"`
+	// Process is what was started, Build what its program was then; see buildID.
+	Process Process `json:"process"`
+	Build   string  `json:"build"`
 	// LogOffset is the size of the log when the process was started.
 	LogOffset int64 `json:"logOffset"`
 }
@@ -65,6 +65,22 @@ func (c *Cluster) Stop(name string) error {
 // Kill ends the process at once, as a crash would. Status shows it as down.
 func (c *Cluster) Kill(name string) error {
 	return c.end(name, syscall.SIGKILL)
+}
+
+// Revive starts a process again that has died, as it was started, and does not wait until it is ready. One that runs is left
+// alone.
+func (c *Cluster) Revive(ctx context.Context, name string) error {
+	rec, err := c.readRecord(name)
+	if err != nil {
+		return fmt.Errorf("revive %s on %s: %w", name, c.Name, err)
+	}
+	if rec.alive(proc) {
+		return nil
+	}
+	if _, err := c.spawn(ctx, rec.Process, rec.Fingerprint); err != nil {
+		return fmt.Errorf("revive %s on %s: %w", name, c.Name, err)
+	}
+	return nil
 }
 
 func (c *Cluster) end(name string, sig syscall.Signal) error {

@@ -56,10 +56,12 @@ func loadUsable(ctx context.Context, dir string) (*state, error) {
 func layOut(options Options) ([]clusterState, error) {
 	finder := newPortFinder(options.Dir)
 	hubPorts := append([]string{
-		portAPIServer, portEtcd, portEtcdPeer, portKubelet, portManagerMetrics, portManagerHealth,
+		portAPIServer, portEtcd, portEtcdPeer, portKubelet, portManagerMetrics, portManagerHealth, portDeputyHealth,
+		portOwnLink, portToxiproxy,
 	}, ocmHubPorts...)
 	managedPorts := []string{
 		portAPIServer, portEtcd, portEtcdPeer, portKubelet, portHubLink, portKlusterlet, portAgentMetrics, portAgentHealth,
+		portOwnLink, portToxiproxy,
 	}
 	var clusters []clusterState
 	for i, name := range append([]string{hubName}, options.managedNames()...) {
@@ -114,6 +116,9 @@ func (l *Lab) programs() []string {
 	if l.opts.Pods == PodsReal {
 		programs = append(programs, realTools...)
 	}
+	if l.opts.Chaos {
+		programs = append(programs, toxiproxy)
+	}
 	return programs
 }
 
@@ -163,6 +168,9 @@ func (c *Cluster) startWorkloads(ctx context.Context) error {
 	if err := c.startControlPlane(ctx); err != nil {
 		return err
 	}
+	if err := c.startToxiproxy(ctx); err != nil {
+		return err
+	}
 	if err := c.startArgo(ctx); err != nil {
 		return err
 	}
@@ -176,7 +184,7 @@ func (l *Lab) healthy(ctx context.Context) bool {
 	}
 	for _, c := range l.clusters {
 		for _, name := range l.state.Processes[c.Name] {
-			if rec, running := c.running(name); !running || rec.Build != buildID(rec.Program) {
+			if rec, running := c.running(name); !running || rec.Build != buildID(rec.Process.Path) {
 				return false
 			}
 		}

@@ -13,7 +13,7 @@ import (
 const NodeName = "simulated"
 
 // Annotations that steer a pod. Argo replaces expressions in them, so that `"{{inputs.parameters.seconds}}s"` or
-// `"{{=retries == 0 ? 1 : 0}}"` work.
+// `"{{=asInt(retries) == 0 ? 1 : 0}}"` work.
 const (
 	// AnnotationDuration is how long the pod runs, as Go writes durations; DefaultDuration without it.
 	AnnotationDuration = "simulated-pod/duration"
@@ -21,6 +21,8 @@ const (
 	AnnotationExitCode = "simulated-pod/exit-code"
 	// AnnotationResult is what a script wrote to its standard output; DefaultOutput without it.
 	AnnotationResult = "simulated-pod/result"
+	// AnnotationJournal is a line that the pod appends to the runner's journal when it starts.
+	AnnotationJournal = "simulated-pod/journal"
 	// AnnotationOutput and the name of an output parameter are the key of that parameter's value; DefaultOutput
 	// without it.
 	AnnotationOutput = "simulated-pod/output."

@@ -3,8 +3,11 @@ package podrunner
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -37,13 +40,15 @@ type Runner struct {
 	synced  cache.InformerSynced
 	start   func(stop <-chan struct{})
 	queue   workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	// journal is the file that pods append to.
+	journal string
 
 	mu   sync.Mutex
 	runs map[types.UID]Run
 }
 
-// New makes a runner for the cluster of the configuration.
-func New(config *rest.Config) (*Runner, error) {
+// New makes a runner for the cluster of the configuration, whose pods append to the journal.
+func New(config *rest.Config, journal string) (*Runner, error) {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
@@ -60,7 +65,8 @@ func New(config *rest.Config) (*Runner, error) {
 		client: client, dynamic: dynamicClient, pods: pods.Lister(), synced: pods.Informer().HasSynced, start: factory.Start,
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](
 			20*time.Millisecond, 5*time.Second)),
-		runs: map[types.UID]Run{},
+		journal: journal,
+		runs:    map[types.UID]Run{},
 	}
 	_, err = pods.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    r.enqueue,
@@ -191,6 +197,11 @@ func (r *Runner) startPod(ctx context.Context, pod *corev1.Pod) error {
 			return fmt.Errorf("bind: %w", err)
 		}
 	}
+	if line, found := pod.Annotations[AnnotationJournal]; found {
+		if err := r.note(line); err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+	}
 	began := time.Now()
 	if err := r.writeStatus(ctx, pod, runningStatus(pod, metav1.NewTime(began))); err != nil {
 		return err
@@ -198,6 +209,19 @@ func (r *Runner) startPod(ctx context.Context, pod *corev1.Pod) error {
 	r.update(pod.UID, func(run *Run) bool { run.Began = began; return true })
 	r.enqueue(pod)
 	return nil
+}
+
+// note appends a line to the journal: in one write, for the runners of other clusters append to it, too.
+func (r *Runner) note(line string) error {
+	if err := os.MkdirAll(filepath.Dir(r.journal), 0o755); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(r.journal, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(line + "\n")
+	return errors.Join(err, file.Close())
 }
 
 // finishPod writes the result that Argo waits for, and ends the pod.

@@ -14,7 +14,7 @@ import (
 )
 
 func newRunPods() *cobra.Command {
-	var kubeconfig string
+	var kubeconfig, journal string
 	var at podrunner.NodeServer
 	cmd := &cobra.Command{
 		Use: "run-pods", Short: "Simulate the pods of Workflows", Hidden: true, Args: cobra.NoArgs,
@@ -24,7 +24,7 @@ func newRunPods() *cobra.Command {
 				return err
 			}
 			config.QPS = -1
-			runner, err := podrunner.New(config)
+			runner, err := podrunner.New(config, journal)
 			if err != nil {
 				return err
 			}
@@ -47,6 +47,7 @@ func newRunPods() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the cluster")
+	flags.StringVar(&journal, "journal", "", "file that pods append to")
 	flags.StringVar(&at.Address, "listen", "", "address at which the API server reaches the node")
 	flags.StringVar(&at.CertFile, "cert", "", "server certificate")
 	flags.StringVar(&at.KeyFile, "key", "", "server key")
