@@ -1,0 +1,96 @@
+package chaos
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"open-cluster-management.io/argo-workflow-multicluster/test/e2e/chaos/verdict"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+)
+
+// What can be taken away from the product, as edits of its source.
+var (
+	withoutGate = lab.Edit{File: "pkg/contract/payload.go", Old: "labels[LabelInstanceID] = InstanceIDGate", New: "delete(labels, LabelInstanceID)"}
+
+	withUpdate = lab.Edit{
+		File: "pkg/hub/dispatch/manifestwork.go", Old: "workv1.UpdateStrategyTypeCreateOnly", New: "workv1.UpdateStrategyTypeUpdate",
+	}
+	withoutComplete = lab.Edit{
+		File: "pkg/hub/dispatch/manifestwork.go", Old: "ConditionRules:     []workv1.ConditionRule{completeRule(rw)},", New: "",
+	}
+	withoutWithdrawal = lab.Edit{File: "pkg/hub/dispatch/reconciler.go", Old: "case isRemoteDeleted(rw):", New: "case false && isRemoteDeleted(rw):"}
+
+	withoutFinalizer = lab.Edit{
+		File: "pkg/agent/run/decide.go", Old: "return slices.Contains(wf.GetFinalizers(), contract.FinalizerReport)",
+		New: "return true || slices.Contains(wf.GetFinalizers(), contract.FinalizerReport)",
+	}
+
+	// The UID is what tells the run from a copy that was created again; that such a copy has not started is seen by it, too.
+	withoutUID = []lab.Edit{
+		{
+			File: "pkg/agent/run/decide.go", Old: `rw.Status.RemoteUID != "" && wf.GetUID() == rw.Status.RemoteUID`,
+			New: `rw.Status.RemoteUID != "" && contract.ReferenceOf(wf) == contract.ReferenceTo(rw)`,
+		},
+		{File: "pkg/agent/run/decide.go", Old: "return heardOf && isGated(wf)", New: "return false && heardOf && isGated(wf)"},
+		{File: "pkg/agent/run/compose.go", Old: "RemoteUID: wf.GetUID(), Data: data", New: "RemoteUID: rw.Status.RemoteUID, Data: data"},
+	}
+)
+
+// TestVerdictOnABrokenProduct checks the suite itself: what is broken on purpose must be found. It runs the naive dispatcher
+// only, and with CHAOS_CHECKER=all the product without each of its mechanisms in turn.
+func TestVerdictOnABrokenProduct(t *testing.T) {
+	variants := []struct {
+		name  string
+		edits []lab.Edit
+		// want are kinds of findings, of which each must be there; none if the product must hold even so.
+		want []verdict.Kind
+	}{
+		{
+			"naive", []lab.Edit{withUpdate, withoutComplete, withoutGate, withoutFinalizer, withoutWithdrawal},
+			[]verdict.Kind{verdict.SecondRun, verdict.StatusLost},
+		},
+		{"without the gate", []lab.Edit{withoutGate}, []verdict.Kind{verdict.SecondRun}},
+		{"without the UID", withoutUID, []verdict.Kind{verdict.SecondRun}},
+		{"without the finalizer", []lab.Edit{withoutFinalizer}, []verdict.Kind{verdict.WrongEnd}},
+		// It saves work, and guarantees nothing.
+		{"without Complete", []lab.Edit{withoutComplete}, nil},
+	}
+	for i, variant := range variants {
+		t.Run(variant.name, func(t *testing.T) {
+			if i > 0 && os.Getenv("CHAOS_CHECKER") != "all" {
+				t.Skip("it runs with CHAOS_CHECKER=all, as in make test-chaos-checker")
+			}
+			use(t, variant.name, variant.edits)
+			p := newPlan(uint64(1000+i), 24, 12, mix{clusters: clusters, between: time.Second, harsh: true})
+			bounds := patience{toSettle: 40 * time.Second, toVanish: 40 * time.Second}
+			if len(variant.want) == 0 {
+				bounds = wholePatience
+			}
+			findings := run(t, p, bounds)
+			found := map[verdict.Kind]bool{}
+			for _, finding := range findings {
+				found[finding.Kind] = true
+			}
+			if len(variant.want) == 0 {
+				assert.Empty(t, findings)
+			}
+			for _, kind := range variant.want {
+				assert.True(t, found[kind], "no %s was found", kind)
+			}
+		})
+	}
+}
+
+// use starts a variant of the product in place of the product.
+func use(t *testing.T, name string, edits []lab.Edit) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	require.NoError(t, theLab.UseVariant(ctx, name, edits...))
+	require.NoError(t, startProduct(ctx, theLab))
+}

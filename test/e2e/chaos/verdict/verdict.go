@@ -1,0 +1,249 @@
+// Package verdict says, from evidence that is out of the product's reach, whether every Workflow ran once and whether its end
+// was seen on the hub: what the pods of the runs have written down, and every state that etcd has ever held, on the hub and
+// on the managed clusters.
+package verdict
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// Kind is what is wrong.
+type Kind string
+
+const (
+	// SecondRun: more than one Workflow on the managed clusters ran for one on the hub.
+	SecondRun Kind = "second run"
+	// LostRun: a Workflow that nobody deleted never ran.
+	LostRun Kind = "lost run"
+	// Unrecorded: what ran is not what the hub has recorded as the run.
+	Unrecorded Kind = "unrecorded run"
+	// Unfinished: the hub shows no end of a Workflow that nobody deleted there.
+	Unfinished Kind = "no end on the hub"
+	// WrongEnd: the hub shows another end than the run must have had.
+	WrongEnd Kind = "wrong end"
+	// StatusDiffers: the last status on the hub is not the last one on the managed cluster.
+	StatusDiffers Kind = "status differs"
+	// StatusLost: a status was there, and then it was not: it became empty, or a finished Workflow unfinished.
+	StatusLost Kind = "status lost"
+	// Leftover: something is there that ought to be gone.
+	Leftover Kind = "left over"
+)
+
+// Finding is one thing that is wrong.
+type Finding struct {
+	Kind Kind
+	// Run is the Workflow that it is about; see Subject.
+	Run    string
+	Detail string
+}
+
+func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.Kind, f.Run, f.Detail) }
+
+// Subject is a Workflow that was created on the hub.
+type Subject struct {
+	// Run names it and no other, whatever its own name. It is the Workflow's parameter "run".
+	Run string
+	// Want is the phase that it must end in if nobody deletes it.
+	Want string
+	// DeletedOnHub and DeletedOnCluster tell whether it was deleted before it was seen to end.
+	DeletedOnHub, DeletedOnCluster bool
+}
+
+// Evidence is what there is to judge by.
+type Evidence struct {
+	Subjects []Subject
+	// Journal holds, by Run, the UIDs of the Workflows whose pods have written it down.
+	Journal map[string][]types.UID
+	// Hub and Managed are all states that Workflows have had on the hub, and on all managed clusters, in their order.
+	Hub, Managed []*unstructured.Unstructured
+	// RemoteWorkflows are all states that RemoteWorkflows have had.
+	RemoteWorkflows []*unstructured.Unstructured
+	// Leftovers names what was there when all was to be gone.
+	Leftovers []string
+}
+
+// ParameterRun is the parameter of a Workflow that holds its Subject's Run.
+const ParameterRun = "run"
+
+// Of returns what is wrong, nothing if all is well.
+func Of(e Evidence) []Finding {
+	hub, managed, recorded := byRun(e.Hub), byRun(e.Managed), recordedUIDs(e.RemoteWorkflows)
+	var findings []Finding
+	for _, subject := range e.Subjects {
+		j := judgement{
+			Subject: subject, journal: e.Journal[subject.Run], hub: hub[subject.Run], managed: managed[subject.Run], recorded: recorded,
+		}
+		findings = append(findings, j.findings()...)
+	}
+	for _, left := range e.Leftovers {
+		findings = append(findings, Finding{Leftover, "at the end", left})
+	}
+	return findings
+}
+
+// judgement is about one Subject.
+type judgement struct {
+	Subject
+	journal      []types.UID
+	hub, managed []*unstructured.Unstructured
+	// recorded are the UIDs that the hub has recorded as the runs, by the UID of the Workflow on the hub.
+	recorded map[types.UID]types.UID
+	found    []Finding
+}
+
+func (j *judgement) add(kind Kind, format string, args ...any) {
+	j.found = append(j.found, Finding{kind, j.Run, fmt.Sprintf(format, args...)})
+}
+
+func (j *judgement) findings() []Finding {
+	j.judgeRuns()
+	j.judgeHistory("on the hub", j.hub)
+	j.judgeHistory("on the cluster", j.managed)
+	if len(j.hub) == 0 {
+		j.add(Unfinished, "the hub has never had it")
+		return j.found
+	}
+	if !j.DeletedOnHub {
+		j.judgeEnd()
+	}
+	return j.found
+}
+
+// judgeRuns looks at what has run. A copy counts that some controller could have run, even if its pods wrote nothing.
+func (j *judgement) judgeRuns() {
+	ran := map[types.UID]bool{}
+	for _, uid := range j.journal {
+		ran[uid] = true
+	}
+	for _, wf := range j.managed {
+		gated := wf.GetLabels()[contract.LabelInstanceID] == contract.InstanceIDGate
+		if !gated || len(contract.Status(wf)) > 0 {
+			ran[wf.GetUID()] = true
+		}
+	}
+	uids := slices.Sorted(maps.Keys(ran))
+	if len(uids) > 1 {
+		j.add(SecondRun, "%d Workflows ran for it: %v", len(uids), uids)
+	}
+	if len(j.journal) == 0 && !j.DeletedOnHub && !j.DeletedOnCluster {
+		j.add(LostRun, "none of its pods has written anything")
+	}
+	for _, uid := range uids {
+		if recorded := j.recordedRun(); recorded != uid {
+			j.add(Unrecorded, "%s ran, and the hub has recorded %q", uid, recorded)
+		}
+	}
+}
+
+// recordedRun returns the UID of the copy that the hub has recorded as the run.
+func (j *judgement) recordedRun() types.UID {
+	if len(j.hub) == 0 {
+		return ""
+	}
+	return j.recorded[j.hub[0].GetUID()]
+}
+
+// judgeHistory looks for a status that was lost.
+func (j *judgement) judgeHistory(where string, history []*unstructured.Unstructured) {
+	last := map[types.UID]string{}
+	for _, wf := range history {
+		before, now := last[wf.GetUID()], contract.Phase(wf)
+		switch {
+		case before != "" && now == "":
+			j.add(StatusLost, "%s it was %s, and then had no status", where, before)
+		case contract.IsFinished(before) && now != before:
+			j.add(StatusLost, "%s it had ended as %s, and then was %s", where, before, now)
+		}
+		last[wf.GetUID()] = now
+	}
+}
+
+// judgeEnd compares the end on the hub with that of the recorded run.
+func (j *judgement) judgeEnd() {
+	last := j.hub[len(j.hub)-1]
+	phase := contract.Phase(last)
+	switch {
+	case !contract.IsFinished(phase):
+		j.add(Unfinished, "its last phase is %q, with %q", phase, contract.StatusString(contract.Status(last), "message"))
+		return
+	case phase != j.Want && !j.DeletedOnCluster:
+		j.add(WrongEnd, "it ended as %s, not as %s, with %q", phase, j.Want, contract.StatusString(contract.Status(last), "message"))
+	}
+	real := lastOf(j.managed, j.recordedRun())
+	if real == nil {
+		return
+	}
+	// Where the run was deleted, the hub says so in place of what Argo says.
+	deleted := j.DeletedOnCluster && phase == contract.PhaseError
+	got, want := statusOf(last, deleted), statusOf(real, deleted)
+	if got != want {
+		j.add(StatusDiffers, "the hub's last status is\n%s\nand the cluster's\n%s", got, want)
+	}
+}
+
+// statusOf returns a status as canonical JSON, if asked without what the hub replaces when a run was deleted.
+func statusOf(wf *unstructured.Unstructured, deleted bool) string {
+	status := maps.Clone(contract.Status(wf))
+	if deleted {
+		for _, field := range []string{"phase", "message", "finishedAt"} {
+			delete(status, field)
+		}
+	}
+	raw, err := json.Marshal(status)
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw)
+}
+
+func lastOf(history []*unstructured.Unstructured, uid types.UID) *unstructured.Unstructured {
+	var last *unstructured.Unstructured
+	for _, wf := range history {
+		if wf.GetUID() == uid {
+			last = wf
+		}
+	}
+	return last
+}
+
+// byRun sorts the states of Workflows by their Subject.
+func byRun(history []*unstructured.Unstructured) map[string][]*unstructured.Unstructured {
+	sorted := map[string][]*unstructured.Unstructured{}
+	for _, wf := range history {
+		run := RunOf(wf)
+		sorted[run] = append(sorted[run], wf)
+	}
+	return sorted
+}
+
+// RunOf returns the Run of the Subject that a Workflow, or its copy, is.
+func RunOf(wf *unstructured.Unstructured) string {
+	parameters, _, _ := unstructured.NestedSlice(wf.Object, "spec", "arguments", "parameters")
+	for _, parameter := range parameters {
+		if fields, ok := parameter.(map[string]any); ok && fields["name"] == ParameterRun {
+			value, _ := fields["value"].(string)
+			return value
+		}
+	}
+	return ""
+}
+
+// recordedUIDs returns, by the UID of the Workflow on the hub, the UID of its run as RemoteWorkflows have recorded it.
+func recordedUIDs(history []*unstructured.Unstructured) map[types.UID]types.UID {
+	recorded := map[types.UID]types.UID{}
+	for _, rw := range history {
+		workflow, _, _ := unstructured.NestedString(rw.Object, "spec", "workflowRef", "uid")
+		if remote, _, _ := unstructured.NestedString(rw.Object, "status", "remoteUID"); remote != "" {
+			recorded[types.UID(workflow)] = types.UID(remote)
+		}
+	}
+	return recorded
+}
