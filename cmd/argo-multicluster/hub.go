@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
@@ -51,6 +52,8 @@ The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no A
 	flags.Float32Var(&options.QPS, "kube-api-qps", 300, "requests per second to the hub's API server, at most")
 	flags.IntVar(&options.Burst, "kube-api-burst", 600, "requests to the hub's API server that may come at once")
 	flags.IntVar(&options.Concurrency, "concurrency", 16, "Workflows that each reconciler works on at a time")
+	flags.DurationVar(&options.DeletionTimeout, "deletion-timeout", 15*time.Minute,
+		"how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever")
 	flags.StringVar(&agentImage, "agent-image", defaultAgentImage(), "image that the addon runs as agent on the managed clusters")
 	logs.addFlags(flags)
 	cmd.AddCommand(newUninstallCommand())

@@ -28,6 +28,10 @@ const (
 	AnnotationCluster = argoPrefix + "ocm-managed-cluster"
 	// AnnotationClusterNamespace names the namespace on the managed cluster; by default the hub's.
 	AnnotationClusterNamespace = argoPrefix + "ocm-managed-cluster-namespace"
+	// AnnotationRelease, with the value "true", lets a deleted Workflow go although its run may not be gone from its cluster.
+	AnnotationRelease = argoPrefix + "ocm-release"
+	// AnnotationReleaseValue is the only value of AnnotationRelease that has an effect.
+	AnnotationReleaseValue = "true"
 )
 
 // Keys that the managed cluster's copy carries.

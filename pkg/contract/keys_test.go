@@ -29,6 +29,7 @@ func TestPublishedKeysNeverChange(t *testing.T) {
 		"workflows.argoproj.io/ocm-placement":                 contract.AnnotationPlacement,
 		"workflows.argoproj.io/ocm-managed-cluster":           contract.AnnotationCluster,
 		"workflows.argoproj.io/ocm-managed-cluster-namespace": contract.AnnotationClusterNamespace,
+		"workflows.argoproj.io/ocm-release":                   contract.AnnotationRelease,
 		"workflows.argoproj.io/ocm-hub-workflow-namespace":    contract.AnnotationHubNamespace,
 		"workflows.argoproj.io/ocm-hub-workflow-name":         contract.AnnotationHubName,
 		"workflows.argoproj.io/ocm-hub-workflow-uid":          contract.AnnotationHubUID,
@@ -45,7 +46,7 @@ func TestEveryKeyIsAQualifiedName(t *testing.T) {
 		contract.LabelCluster, contract.LabelWorkflowNamespace, contract.AnnotationHubNamespace, contract.AnnotationHubName,
 		contract.AnnotationHubUID, contract.AnnotationHubID, contract.AnnotationAttempt, contract.AnnotationRemoteWorkflow,
 		contract.FinalizerReport, contract.LabelInstalledBy, contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.LabelWorkflowUID,
-		contract.FinalizerDispatch, contract.LabelInstanceID, contract.LabelPhase, contract.LabelCompleted,
+		contract.FinalizerDispatch, contract.AnnotationRelease, contract.LabelInstanceID, contract.LabelPhase, contract.LabelCompleted,
 	}
 	seen := map[string]bool{}
 	for _, key := range keys {

@@ -68,7 +68,7 @@ func TestPayloadLeavesBehindWhatIsTheHubCopys(t *testing.T) {
 		"workflow.open-cluster-management.io/of-the-future",
 	}
 	annotations := []string{
-		contract.AnnotationPlacement, contract.AnnotationCluster, contract.AnnotationClusterNamespace,
+		contract.AnnotationPlacement, contract.AnnotationCluster, contract.AnnotationClusterNamespace, contract.AnnotationRelease,
 		contract.AnnotationAssigned, contract.AnnotationStatusHash, "workflows.argoproj.io/last-seen-version",
 		"kubectl.kubernetes.io/last-applied-configuration", "workflow.open-cluster-management.io/of-the-future",
 	}

@@ -61,6 +61,8 @@ type Options struct {
 	Burst int
 	// Concurrency is the number of Workflows that each reconciler works on at a time.
 	Concurrency int
+	// DeletionTimeout is how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever.
+	DeletionTimeout time.Duration
 }
 
 // Validate returns an error that names the flags to correct.
@@ -71,6 +73,9 @@ func (o Options) Validate() error {
 	}
 	if o.QPS <= 0 || o.Burst < 1 {
 		errs = append(errs, errors.New("--kube-api-qps must be positive, and --kube-api-burst at least 1"))
+	}
+	if o.DeletionTimeout < 0 {
+		errs = append(errs, errors.New("--deletion-timeout must not be negative"))
 	}
 	return errors.Join(errs...)
 }
@@ -156,8 +161,10 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) e
 	return errors.Join(
 		(&placement.Reconciler{Client: mgr.GetClient(), Recorder: recorder, HubID: hubID}).
 			SetupWithManager(ctx, mgr, controllerOptions(options)),
-		(&dispatch.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID}).
-			SetupWithManager(ctx, mgr, controllerOptions(options)),
+		(&dispatch.Reconciler{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID,
+			DeletionTimeout: options.DeletionTimeout,
+		}).SetupWithManager(ctx, mgr, controllerOptions(options)),
 		(&status.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder}).
 			SetupWithManager(mgr, controllerOptions(options)),
 	)

@@ -104,9 +104,10 @@ func TestOptionsThatCannotWorkNameTheFlag(t *testing.T) {
 	valid := Options{QPS: 1, Burst: 1, Concurrency: 1}
 	require.NoError(t, valid.Validate())
 	for flag, change := range map[string]func(*Options){
-		"--concurrency":    func(o *Options) { o.Concurrency = 0 },
-		"--kube-api-qps":   func(o *Options) { o.QPS = -1 },
-		"--kube-api-burst": func(o *Options) { o.Burst = 0 },
+		"--concurrency":      func(o *Options) { o.Concurrency = 0 },
+		"--deletion-timeout": func(o *Options) { o.DeletionTimeout = -time.Second },
+		"--kube-api-qps":     func(o *Options) { o.QPS = -1 },
+		"--kube-api-burst":   func(o *Options) { o.Burst = 0 },
 	} {
 		options := valid
 		change(&options)

@@ -52,25 +52,31 @@ func (r *Reconciler) plan(ctx context.Context, wf *unstructured.Unstructured, cl
 
 // target reads what decides whether a Workflow of the namespace may go to the cluster.
 func (r *Reconciler) target(ctx context.Context, namespace, name string) (target, error) {
-	t := target{name: name, hubID: r.HubID, cluster: &clusterv1.ManagedCluster{}}
-	err := r.Client.Get(ctx, client.ObjectKey{Name: name}, t.cluster)
-	if apierrors.IsNotFound(err) {
-		t.cluster = nil
-		return t, nil
+	cluster, addon, err := r.surroundings(ctx, name)
+	t := target{name: name, hubID: r.HubID, cluster: cluster, addon: addon}
+	if err != nil || cluster == nil {
+		return t, err
 	}
-	if err != nil {
-		return t, fmt.Errorf("get ManagedCluster: %w", err)
-	}
-	addon := &addonv1beta1.ManagedClusterAddOn{}
-	err = r.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: contract.AddonName}, addon)
-	if client.IgnoreNotFound(err) != nil {
-		return t, fmt.Errorf("get ManagedClusterAddOn: %w", err)
-	}
-	if err == nil {
-		t.addon = addon
-	}
-	t.bound, err = r.isBound(ctx, namespace, t.cluster)
+	t.bound, err = r.isBound(ctx, namespace, cluster)
 	return t, err
+}
+
+// surroundings returns the managed cluster and the agent's addon there, each nil if the hub has none.
+func (r *Reconciler) surroundings(ctx context.Context, name string) (*clusterv1.ManagedCluster, *addonv1beta1.ManagedClusterAddOn, error) {
+	cluster, addon := &clusterv1.ManagedCluster{}, &addonv1beta1.ManagedClusterAddOn{}
+	switch err := r.Client.Get(ctx, client.ObjectKey{Name: name}, cluster); {
+	case apierrors.IsNotFound(err):
+		cluster = nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("get ManagedCluster: %w", err)
+	}
+	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: contract.AddonName}, addon); {
+	case apierrors.IsNotFound(err):
+		addon = nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("get ManagedClusterAddOn: %w", err)
+	}
+	return cluster, addon, nil
 }
 
 // isBound reports whether a ManagedClusterSet that holds the cluster is bound to the namespace.

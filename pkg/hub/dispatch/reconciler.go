@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,6 +40,11 @@ type Reconciler struct {
 	Clock    clock.PassiveClock
 	// HubID is the UID of the hub's kube-system namespace.
 	HubID string
+	// DeletionTimeout is how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever.
+	DeletionTimeout time.Duration
+
+	// told holds, by Workflow, the wait for such a cluster that an Event has told of.
+	told sync.Map
 }
 
 // Reconcile keeps one RemoteWorkflow and one ManifestWork for each Workflow that has been given a cluster, and none
@@ -55,7 +61,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	var result ctrl.Result
 	switch {
 	case !wf.GetDeletionTimestamp().IsZero():
-		err = r.finalize(ctx, wf, current)
+		result.RequeueAfter, err = r.finalize(ctx, wf, current)
 	case current != nil && !current.DeletionTimestamp.IsZero():
 		err = r.giveUp(ctx, wf, current)
 	case current != nil:
@@ -78,6 +84,7 @@ func (r *Reconciler) workflow(ctx context.Context, key types.NamespacedName) (*u
 		err = r.Live.Get(ctx, key, wf)
 	}
 	if apierrors.IsNotFound(err) {
+		r.told.Delete(key)
 		return nil, nil
 	}
 	if err != nil {
@@ -259,28 +266,4 @@ func (r *Reconciler) explain(ctx context.Context, wf *unstructured.Unstructured,
 		return errors.Join(err, hubcopy.IgnoreStale(held))
 	}
 	return err
-}
-
-// finalize removes the run of a deleted Workflow, and then lets the Workflow go.
-func (r *Reconciler) finalize(ctx context.Context, wf *unstructured.Unstructured, current *v1alpha1.RemoteWorkflow) error {
-	if current == nil {
-		// The cache may not show yet what has just been created.
-		if cluster := contract.AssignedCluster(wf); cluster != "" {
-			key := client.ObjectKey{Namespace: cluster, Name: contract.RemoteWorkflowName(wf.GetName(), wf.GetUID(), contract.Attempt(wf))}
-			live := &v1alpha1.RemoteWorkflow{}
-			err := r.Live.Get(ctx, key, live)
-			if client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("get RemoteWorkflow: %w", err)
-			}
-			if err == nil {
-				current = live
-			}
-		}
-	}
-	if current != nil {
-		if gone, err := r.remove(ctx, current); err != nil || !gone {
-			return err
-		}
-	}
-	return hubcopy.Release(ctx, r.Client, wf)
 }

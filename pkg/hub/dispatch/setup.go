@@ -37,6 +37,8 @@ const (
 	indexRemote = "dispatch.remote"
 	// indexHeld finds the Workflows that have not been dispatched.
 	indexHeld = "dispatch.held"
+	// indexLeaving finds the RemoteWorkflows that are being deleted.
+	indexLeaving = "dispatch.leaving"
 )
 
 // pageSize is the number of Workflows that one answer of the API server holds.
@@ -47,7 +49,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
-	held := handler.EnqueueRequestsFromMapFunc(r.held)
+	held, leaving := handler.EnqueueRequestsFromMapFunc(r.held), handler.EnqueueRequestsFromMapFunc(r.leaving)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("dispatch").
 		For(contract.NewWorkflow()).
@@ -58,6 +60,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Watches(&clusterv1beta2.ManagedClusterSet{}, held, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, held).
 		Watches(&addonv1beta1.ManagedClusterAddOn{}, held, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&clusterv1.ManagedCluster{}, leaving, builder.WithPredicates(changesOf(absenceOfCluster))).
+		Watches(&addonv1beta1.ManagedClusterAddOn{}, leaving, builder.WithPredicates(changesOf(absenceOfAgent))).
 		WatchesRawSource(source.Func(r.abandoned)).
 		WithOptions(options).
 		Complete(r)
@@ -72,6 +76,14 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	}
 	if err := indexer.IndexField(ctx, &v1alpha1.RemoteWorkflow{}, indexRemote, func(obj client.Object) []string {
 		return []string{remoteKey(obj.(*v1alpha1.RemoteWorkflow).Spec.Remote)}
+	}); err != nil {
+		return err
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.RemoteWorkflow{}, indexLeaving, func(obj client.Object) []string {
+		if obj.GetDeletionTimestamp().IsZero() {
+			return nil
+		}
+		return []string{""}
 	}); err != nil {
 		return err
 	}
@@ -150,6 +162,35 @@ func (r *Reconciler) held(ctx context.Context, _ client.Object) []reconcile.Requ
 	requests, err := hubcopy.Listed(ctx, r.Client, client.MatchingFields{indexHeld: ""})
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list the Workflows that wait")
+	}
+	return requests
+}
+
+// changesOf passes what changes whether a cluster, or the agent there, can remove a run.
+func changesOf[T client.Object](absenceOf func(T) absence) predicate.Funcs {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok := e.ObjectOld.(T)
+			after, ok2 := e.ObjectNew.(T)
+			return !ok || !ok2 || absenceOf(before) != absenceOf(after)
+		},
+	}
+}
+
+// leaving maps a cluster, or the addon there, to the Workflows whose run is to be removed from it.
+func (r *Reconciler) leaving(ctx context.Context, obj client.Object) []reconcile.Request {
+	cluster := obj.GetNamespace()
+	if cluster == "" {
+		cluster = obj.GetName()
+	}
+	var runs v1alpha1.RemoteWorkflowList
+	if err := r.Client.List(ctx, &runs, client.InNamespace(cluster), client.MatchingFields{indexLeaving: ""}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list the Workflows whose run is to be removed", "cluster", cluster)
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range runs.Items {
+		requests = append(requests, hubcopy.OfRemoteWorkflow(ctx, &runs.Items[i])...)
 	}
 	return requests
 }

@@ -1,0 +1,108 @@
+package dispatch
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+)
+
+// Reasons of the Events on a deleted Workflow whose run is not known to be gone.
+const (
+	reasonDeletionWaits hubcopy.Reason = "DeletionWaits"
+	reasonReleased      hubcopy.Reason = "ReleasedUnconfirmed"
+)
+
+// absence is why a cluster cannot remove a run; the zero value says that it can.
+type absence struct {
+	why string
+	// since is when that began; zero if it is not known.
+	since time.Time
+}
+
+// absenceOf returns why the run of rw cannot be removed from its cluster for now. cluster and addon are nil if the hub has none.
+func absenceOf(rw *v1alpha1.RemoteWorkflow, cluster *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) absence {
+	away := absenceOfCluster(cluster)
+	if away == (absence{}) && rw.Spec.Reporting == v1alpha1.ReportingAgent {
+		return absenceOfAgent(addon) // it keeps the copy until it has let go of it
+	}
+	return away
+}
+
+func absenceOfCluster(cluster *clusterv1.ManagedCluster) absence {
+	switch {
+	case cluster == nil:
+		return absence{why: "the hub has no managed cluster of this name"}
+	case !cluster.DeletionTimestamp.IsZero():
+		return absence{"the cluster is being detached", cluster.DeletionTimestamp.Time}
+	}
+	return unlessTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable, "the cluster is not available")
+}
+
+func absenceOfAgent(addon *addonv1beta1.ManagedClusterAddOn) absence {
+	if addon == nil {
+		return absence{why: fmt.Sprintf("the addon %s is not enabled there", contract.AddonName)}
+	}
+	return unlessTrue(addon.Status.Conditions, addonv1beta1.ManagedClusterAddOnConditionAvailable,
+		fmt.Sprintf("the addon %s is not available there", contract.AddonName))
+}
+
+func unlessTrue(conditions []metav1.Condition, conditionType, why string) absence {
+	condition := meta.FindStatusCondition(conditions, conditionType)
+	switch {
+	case condition == nil:
+		return absence{why: why}
+	case condition.Status == metav1.ConditionTrue:
+		return absence{}
+	}
+	return absence{why, condition.LastTransitionTime.Time}
+}
+
+// parting is what becomes of a deleted Workflow whose run is still to be removed.
+type parting struct {
+	// release is why it is let go now; "" if it waits.
+	release string
+	// waits is what the user is to know of the wait; "" if there is nothing to say.
+	waits string
+	// until is when it is let go if nothing changes; zero for never.
+	until time.Time
+}
+
+// part decides how long a deleted Workflow waits for the removal of its run: as long as it takes on a cluster that can do
+// it, and on another until the timeout has passed since both the deletion and the absence began; 0 is no timeout. The user
+// can end either.
+func part(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away absence, timeout time.Duration, now time.Time) parting {
+	if wf.GetAnnotations()[contract.AnnotationRelease] == contract.AnnotationReleaseValue {
+		return parting{release: "by the annotation " + contract.AnnotationRelease}
+	}
+	if away == (absence{}) {
+		return parting{}
+	}
+	var until time.Time
+	atTheLatest := ""
+	if timeout > 0 {
+		until = later(wf.GetDeletionTimestamp().Time, away.since).Add(timeout)
+		atTheLatest = ", or at " + until.UTC().Format(time.RFC3339)
+	}
+	if !until.IsZero() && !now.Before(until) {
+		return parting{release: away.why}
+	}
+	return parting{until: until, waits: fmt.Sprintf("waiting for cluster %s to remove the run %s/%s: %s. The Workflow goes when that is done%s; "+
+		"the annotation %s: %q lets it go at once", rw.Namespace, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name, away.why, atTheLatest,
+		contract.AnnotationRelease, contract.AnnotationReleaseValue)}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,199 @@
+package dispatch
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+func updateOf(before, after client.Object) event.UpdateEvent {
+	return event.UpdateEvent{ObjectOld: before, ObjectNew: after}
+}
+
+// leaving is a deleted Workflow whose run its cluster has not removed yet, at the moment of its deletion.
+func leaving(t *testing.T, surroundings ...client.Object) (*Reconciler, *fakehub.Hub, *clocktesting.FakePassiveClock) {
+	t.Helper()
+	wf, rw, work := dispatched(gen.Deleting())
+	gen.Deleting()(rw)
+	gen.WithFinalizers("work agent")(work)
+	gen.Deleting()(work)
+	r, hub := newReconciler(t, append(surroundings, wf, rw, work)...)
+	now := clocktesting.NewFakePassiveClock(gen.Time.Time)
+	r.Clock, r.DeletionTimeout = now, 15*time.Minute
+	return r, hub, now
+}
+
+// look reconciles the Workflow, and returns when it is to be looked at again.
+func look(t *testing.T, r *Reconciler) time.Duration {
+	t.Helper()
+	result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: gen.Namespace, Name: "hello"}})
+	require.NoError(t, err)
+	return result.RequeueAfter
+}
+
+// away is a cluster that does not report any more.
+func away() []client.Object {
+	return []client.Object{gen.ManagedCluster(cluster, clusterAvailable(metav1.ConditionUnknown)), gen.ManagedClusterAddOn(cluster)}
+}
+
+func TestADeletedWorkflowWaitsWithoutLimitForAClusterThatIsThere(t *testing.T) {
+	r, hub, now := leaving(t, gen.ManagedCluster(cluster), gen.ManagedClusterAddOn(cluster))
+	now.SetTime(now.Now().Add(1000 * time.Hour))
+	assert.Zero(t, look(t, r))
+	assert.Empty(t, hub.Writes())
+	assert.Empty(t, hub.Events())
+}
+
+func TestADeletedWorkflowIsLetGoWhenItsClusterStaysAway(t *testing.T) {
+	r, hub, now := leaving(t, away()...)
+	assert.Equal(t, 15*time.Minute, look(t, r))
+	events := hub.Events()
+	require.Len(t, events, 1)
+	assert.Contains(t, events[0], "Warning DeletionWaits waiting for cluster cluster1 to remove the run default/hello")
+
+	now.SetTime(now.Now().Add(5 * time.Minute))
+	assert.Equal(t, 10*time.Minute, look(t, r), "exactly then")
+	assert.Empty(t, hub.Writes())
+	assert.Empty(t, hub.Events(), "it is said once")
+
+	now.SetTime(now.Now().Add(10 * time.Minute))
+	assert.Zero(t, look(t, r))
+	assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
+	events = hub.Events()
+	require.Len(t, events, 1)
+	assert.Contains(t, events[0], "Warning ReleasedUnconfirmed let go before cluster cluster1 has removed the run: the cluster is not available")
+	assert.Contains(t, events[0], "may still exist there as default/hello")
+	assert.False(t, hub.Show(gen.Workflow("hello")))
+}
+
+func TestTheRunOfAWorkflowThatWasLetGoIsRemovedWhenItsClusterIsBack(t *testing.T) {
+	r, hub, now := leaving(t, append(away(), gen.ManagedClusterSet(gen.GlobalSet), gen.ManagedClusterSetBinding(gen.GlobalSet))...)
+	now.SetTime(now.Now().Add(15 * time.Minute))
+	look(t, r)
+	wf, rw, work := dispatched()
+	require.False(t, hub.Show(gen.Workflow("hello")))
+	require.True(t, hub.Show(rw), "the agent sees by it that the run is to go")
+	require.True(t, hub.Show(work), "the work agent removes the copy for it")
+	look(t, r)
+	assert.True(t, hub.Show(rw))
+
+	anew := gen.Workflow("hello", gen.WithUID("anew"), gen.WithCluster(cluster))
+	require.NoError(t, hub.Create(t.Context(), anew))
+	look(t, r)
+	require.True(t, hub.Show(anew))
+	assert.Contains(t, contract.Status(anew)["message"], "waiting for the name default/hello on cluster cluster1")
+
+	releaseManifestWork(t, hub, work)
+	look(t, r)
+	assert.False(t, hub.Show(rw))
+	look(t, r)
+	require.True(t, hub.Show(anew))
+	assert.NotEqual(t, wf.GetUID(), anew.GetUID())
+	runOf(t, hub, anew)
+}
+
+func TestANewWorkflowOfTheNameOfOneThatWasLetGoRunsOnAnotherClusterAtOnce(t *testing.T) {
+	r, hub, now := leaving(t, append(away(), gen.ManagedClusterSet(gen.GlobalSet), gen.ManagedClusterSetBinding(gen.GlobalSet),
+		gen.ManagedCluster("cluster2"), gen.ManagedClusterAddOn("cluster2"))...)
+	now.SetTime(now.Now().Add(15 * time.Minute))
+	look(t, r)
+	anew := gen.Workflow("hello", gen.WithCluster("cluster2"))
+	require.NoError(t, hub.Create(t.Context(), anew))
+	look(t, r)
+	assert.Contains(t, hub.Writes(), "create ManifestWork cluster2/"+nameOf(anew))
+}
+
+func TestAnAnnotationLetsADeletedWorkflowGoAtOnce(t *testing.T) {
+	for name, surroundings := range map[string][]client.Object{
+		"its cluster is away":  away(),
+		"its cluster is there": {gen.ManagedCluster(cluster), gen.ManagedClusterAddOn(cluster)},
+		"its cluster is gone":  nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf, rw, work := dispatched(gen.Deleting(), gen.WithAnnotations(map[string]string{contract.AnnotationRelease: "true"}))
+			gen.WithFinalizers("work agent")(work)
+			r, hub := newReconciler(t, append(surroundings, wf, rw, work)...)
+			look(t, r)
+			assert.Equal(t, []string{"delete RemoteWorkflow cluster1/" + rw.Name, "delete ManifestWork cluster1/" + rw.Name}, hub.Writes(),
+				"first its cluster is told")
+			look(t, r)
+			assert.False(t, hub.Show(wf))
+			events := hub.Events()
+			require.Len(t, events, 1)
+			assert.Contains(t, events[0], "Warning ReleasedUnconfirmed")
+			assert.Contains(t, events[0], "by the annotation "+contract.AnnotationRelease)
+		})
+	}
+}
+
+func TestAWaitThatBeginsAgainIsSaidAgain(t *testing.T) {
+	r, hub, now := leaving(t, away()...)
+	lost := func(status metav1.ConditionStatus) {
+		t.Helper()
+		managed := gen.ManagedCluster(cluster)
+		require.True(t, hub.Show(managed))
+		before := managed.DeepCopy()
+		clusterAvailable(status)(managed)
+		managed.Status.Conditions[len(managed.Status.Conditions)-1].LastTransitionTime = metav1.NewTime(now.Now())
+		require.NoError(t, hub.Patch(t.Context(), managed, client.MergeFrom(before)))
+	}
+	look(t, r)
+	assert.Len(t, hub.Events(), 1)
+	now.SetTime(now.Now().Add(10 * time.Minute))
+	lost(metav1.ConditionTrue)
+	assert.Zero(t, look(t, r))
+	assert.Empty(t, hub.Events())
+	lost(metav1.ConditionUnknown)
+	assert.Equal(t, 15*time.Minute, look(t, r), "from its loss on")
+	assert.Len(t, hub.Events(), 1)
+}
+
+func TestAWorkflowThatOnlyOthersKeepIsNotLetGoAgain(t *testing.T) {
+	wf, rw, work := dispatched(gen.Deleting(), gen.WithAnnotations(map[string]string{contract.AnnotationRelease: "true"}))
+	wf.SetFinalizers([]string{"somebody/else"})
+	gen.Deleting()(rw)
+	gen.WithFinalizers("work agent")(work)
+	gen.Deleting()(work)
+	r, hub := newReconciler(t, append(away(), wf, rw, work)...)
+	look(t, r)
+	assert.Empty(t, hub.Writes())
+	assert.Empty(t, hub.Events())
+}
+
+func TestAnErrorWhileADeletedWorkflowWaitsIsReturnedAndSaysNothing(t *testing.T) {
+	for _, call := range []string{"get ManagedCluster", "get ManagedClusterAddOn", "patch Workflow"} {
+		t.Run(call, func(t *testing.T) {
+			r, hub, now := leaving(t, away()...)
+			now.SetTime(now.Now().Add(time.Hour))
+			hub.Fail(call, apierrors.NewInternalError(errors.New("down")))
+			err := run(t, r, gen.Workflow("hello"))
+			assert.True(t, apierrors.IsInternalError(err), "got %v", err)
+			assert.Empty(t, hub.Events())
+		})
+	}
+}
+
+func TestAClusterWakesTheWorkflowsWhoseRunsAreToGoFromIt(t *testing.T) {
+	r, hub, _ := leaving(t)
+	stays := gen.RemoteWorkflow(gen.Workflow("stays"), cluster)
+	require.NoError(t, hub.Create(t.Context(), stays))
+	want := []ctrl.Request{{NamespacedName: client.ObjectKey{Namespace: gen.Namespace, Name: "hello"}}}
+	assert.Equal(t, want, r.leaving(t.Context(), gen.ManagedCluster(cluster)))
+	assert.Equal(t, want, r.leaving(t.Context(), gen.ManagedClusterAddOn(cluster)))
+	assert.Empty(t, r.leaving(t.Context(), gen.ManagedCluster("cluster2")))
+	hub.Fail("list RemoteWorkflow", errors.New("down"))
+	assert.Empty(t, r.leaving(t.Context(), gen.ManagedCluster(cluster)))
+}
