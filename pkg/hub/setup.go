@@ -1,4 +1,5 @@
-// Package hub is the manager on the hub: it places, dispatches and mirrors Workflows, and registers the agents.
+// Package hub is the manager on the hub: it places, dispatches and mirrors Workflows, deletes those whose time is over, and
+// registers the agents.
 package hub
 
 import (
@@ -43,6 +44,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/dispatch"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/placement"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/status"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/ttl"
 )
 
 // ComponentName identifies the manager in Events, and its Lease.
@@ -166,6 +168,8 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) e
 			DeletionTimeout: options.DeletionTimeout,
 		}).SetupWithManager(ctx, mgr, controllerOptions(options)),
 		(&status.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder}).
+			SetupWithManager(mgr, controllerOptions(options)),
+		(&ttl.Reconciler{Client: mgr.GetClient(), Recorder: recorder, Clock: clock.RealClock{}}).
 			SetupWithManager(mgr, controllerOptions(options)),
 	)
 }

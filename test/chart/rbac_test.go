@@ -22,7 +22,7 @@ func TestRightsOfTheManager(t *testing.T) {
 	require.NotNil(t, role)
 	const addons = " [argo-workflow-multicluster argo-workflows]"
 	assert.ElementsMatch(t, []string{
-		"argoproj.io/workflows: get list watch patch",
+		"argoproj.io/workflows: get list watch patch delete",
 		"workflow.open-cluster-management.io/remoteworkflows: get list watch create patch delete",
 		"workflow.open-cluster-management.io/remoteworkflows/status: patch update",
 		"work.open-cluster-management.io/manifestworks: get list watch create patch delete",

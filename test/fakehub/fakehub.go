@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
@@ -48,8 +49,10 @@ type Write struct {
 	// PatchType and Body belong to a patch.
 	PatchType types.PatchType
 	Body      []byte
-	// UID is the precondition of a deletion.
-	UID types.UID
+	// UID and ResourceVersion are the preconditions of a deletion, Propagation is how it goes on.
+	UID             types.UID
+	ResourceVersion string
+	Propagation     metav1.DeletionPropagation
 }
 
 // String returns "<verb> <kind> <namespace>/<name>".
@@ -259,9 +262,9 @@ func (h *Hub) cached() interceptor.Funcs {
 			var options client.DeleteOptions
 			options.ApplyOptions(opts)
 			if err := h.write(c, "delete", obj, func(w *Write) {
-				if options.Preconditions != nil && options.Preconditions.UID != nil {
-					w.UID = *options.Preconditions.UID
-				}
+				preconditions := ptr.Deref(options.Preconditions, metav1.Preconditions{})
+				w.UID, w.ResourceVersion = ptr.Deref(preconditions.UID, ""), ptr.Deref(preconditions.ResourceVersion, "")
+				w.Propagation = ptr.Deref(options.PropagationPolicy, "")
 			}); err != nil {
 				return err
 			}

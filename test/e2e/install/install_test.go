@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
@@ -24,6 +25,7 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 	}
 	runSteps(t,
 		step{"installed by helm and clusteradm, it runs Workflows", installed},
+		step{"a Workflow goes from hub and cluster when its ttlStrategy says so", expired},
 		step{"the agents may do on the hub what they need and nothing else", agentRights},
 		step{"manager and agents are upgraded while Workflows run", upgraded},
 		step{"an invalid configuration is told", invalidConfiguration},
@@ -67,6 +69,16 @@ func installed(t *testing.T) {
 	theHub.run(t, "kubectl", "get", "pods", "-A", "-o", "wide")
 	for _, c := range []*cluster{cluster1, cluster2} {
 		c.run(t, "kubectl", "get", "pods", "-A", "-o", "wide")
+	}
+}
+
+// expired runs a Workflow that is not to stay.
+func expired(t *testing.T) {
+	t.Helper()
+	create(t, "expires", "true", contract.AnnotationCluster, cluster1.Name,
+		gen.WithSpecField(int64(0), "ttlStrategy", "secondsAfterCompletion"))
+	for _, c := range []*cluster{theHub, cluster1} {
+		labtest.Eventually(t, patience, func() error { return gone(t, c, "expires") })
 	}
 }
 
@@ -133,7 +145,7 @@ func createWorkflowOn(t *testing.T, c *cluster, name, command string) {
 	create(t, name, command, contract.AnnotationCluster, c.Name)
 }
 
-func create(t *testing.T, name, command, annotation, value string) {
+func create(t *testing.T, name, command, annotation, value string, mods ...gen.Mod) {
 	t.Helper()
 	wf := contract.NewWorkflow()
 	wf.SetNamespace("default")
@@ -148,6 +160,9 @@ func create(t *testing.T, name, command, annotation, value string) {
 				"image": "alpine:3.20", "imagePullPolicy": "IfNotPresent", "command": []any{"sh", "-c", command},
 			},
 		}},
+	}
+	for _, mod := range mods {
+		mod(wf)
 	}
 	require.NoError(t, theHub.client.Create(t.Context(), wf))
 }

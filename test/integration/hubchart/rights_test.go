@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
@@ -110,8 +112,8 @@ func adminOf(t *testing.T) client.Client {
 	return c
 }
 
-// TestRightsAreEnough has the manager lead, read all that it watches, send a Workflow and deploy the addon, and then the
-// uninstall hook take all that back.
+// TestRightsAreEnough has the manager lead, read all that it watches, send a Workflow, delete one and deploy the addon, and then
+// the uninstall hook take all that back.
 func TestRightsAreEnough(t *testing.T) {
 	c := adminOf(t)
 	enableAddon(t, c)
@@ -125,6 +127,7 @@ func TestRightsAreEnough(t *testing.T) {
 	}))
 	wf := workflow("waiting", gen.WithCluster("nowhere"))
 	create(t, wf)
+	expired := createExpired(t)
 	require.NoError(t, eventually(t.Context(), func() error {
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(wf), wf); err != nil {
 			return err
@@ -132,12 +135,29 @@ func TestRightsAreEnough(t *testing.T) {
 		if contract.Phase(wf) != contract.PhasePending {
 			return errors.New("the manager has not seen the Workflow")
 		}
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(expired), expired); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the Workflow whose time is over is not gone: %w", err)
+		}
 		return nil
 	}))
 	stop()
 	refused.assertNone(t)
 
 	uninstalls(t, c)
+}
+
+// createExpired creates a Workflow whose time to live is over. It is the manager's when it has its status, which belongs to a
+// UID, and not before.
+func createExpired(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
+	wf := workflow("expired", gen.WithSpecField(int64(0), "ttlStrategy", "secondsAfterCompletion"))
+	ours := wf.GetLabels()
+	wf.SetLabels(nil)
+	create(t, wf)
+	wf.SetLabels(ours)
+	gen.WithHubStatus("Succeeded", map[string]any{"finishedAt": gen.Time.UTC().Format(time.RFC3339)})(wf)
+	require.NoError(t, admin.Update(t.Context(), wf))
+	return wf
 }
 
 // uninstalls runs the hook. No work agent and no agent answers it, so that it has to do without.
