@@ -161,12 +161,14 @@ func newReconciler(mgr manager.Manager, hub cluster.Cluster, options Options) (*
 	}
 	return &run.Reconciler{
 		Hub:        hub.GetClient(),
+		HubLive:    hub.GetAPIReader(),
 		Managed:    mgr.GetClient(),
 		Live:       mgr.GetAPIReader(),
 		Recorder:   mgr.GetEventRecorder(componentName),
 		Clock:      clock.RealClock{},
 		Metrics:    counters,
 		Pacer:      run.NewPacer(options.ReportInterval, options.ReportBandwidth),
+		HubID:      options.HubID,
 		InstanceID: options.InstanceID,
 	}, nil
 }

@@ -43,6 +43,8 @@ type env struct {
 	hubFails     func(patch []byte) error
 	managedFails func(patch []byte) error
 	liveFails    func() error
+	// hubLiveFails answers a read from the hub's API server, instead of the fake.
+	hubLiveFails func() error
 	// hubShows is what the hub's cache shows of the RemoteWorkflow, if it lags.
 	hubShows *v1alpha1.RemoteWorkflow
 }
@@ -104,6 +106,15 @@ func newEnv(t *testing.T, objects ...client.Object) *env {
 				return c.Get(ctx, key, obj, opts...)
 			},
 		}),
+		HubLive: interceptor.NewClient(e.hub, interceptor.Funcs{
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+				if e.hubLiveFails != nil {
+					return e.hubLiveFails()
+				}
+				return c.Get(ctx, key, obj, opts...)
+			},
+		}),
+		HubID:    "hub-id",
 		Recorder: recorder,
 		Clock:    e.clock,
 		Metrics:  metrics,
@@ -116,7 +127,8 @@ func (e *env) build(objects []client.Object) {
 	scheme := runtime.NewScheme()
 	require.NoError(e.t, v1alpha1.AddToScheme(scheme))
 	hub := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.RemoteWorkflow{})
-	managed := fake.NewClientBuilder().WithScheme(runtime.NewScheme())
+	managed := fake.NewClientBuilder().WithScheme(runtime.NewScheme()).
+		WithIndex(contract.NewWorkflow(), indexRemoteWorkflow, remoteWorkflowOf)
 	for _, obj := range objects {
 		if wf, ok := obj.(*unstructured.Unstructured); ok {
 			managed = managed.WithObjects(wf)

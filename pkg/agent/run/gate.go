@@ -34,7 +34,7 @@ func (r *Reconciler) claim(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf 
 // start guards the run with the finalizer and opens its gate, in one patch that fails if the copy is not as it was read.
 func (r *Reconciler) start(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
 	gated := isGated(wf)
-	if err := r.patchWorkflow(ctx, rw, wf, startPatch(rw, wf, r.InstanceID)); err != nil {
+	if err := r.patchWorkflow(ctx, r.memory.recall(rw), wf, startPatch(rw, wf, r.InstanceID)); err != nil {
 		return fmt.Errorf("open the gate: %w", err)
 	}
 	if !gated {
@@ -52,7 +52,7 @@ func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow,
 	if shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown"); shutdown == shutdownTerminate {
 		return nil
 	}
-	if err := r.patchWorkflow(ctx, rw, wf, terminatePatch(wf)); err != nil {
+	if err := r.patchWorkflow(ctx, r.memory.recall(rw), wf, terminatePatch(wf)); err != nil {
 		return fmt.Errorf("terminate: %w", err)
 	}
 	log.FromContext(ctx).Info("terminating: deleted on this cluster", "workflow", client.ObjectKeyFromObject(wf))
@@ -67,16 +67,14 @@ func (r *Reconciler) release(ctx context.Context, rw *v1alpha1.RemoteWorkflow, w
 	if !hasFinalizer(wf) {
 		return nil
 	}
-	if err := r.patchWorkflow(ctx, rw, wf, releasePatch(wf)); err != nil {
+	if err := r.patchWorkflow(ctx, r.memory.recall(rw), wf, releasePatch(wf)); err != nil {
 		return fmt.Errorf("release the copy: %w", err)
 	}
 	return nil
 }
 
 // patchWorkflow sends a merge patch. The answer is metadata only: a Workflow can have a megabyte.
-func (r *Reconciler) patchWorkflow(
-	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, patch map[string]any,
-) error {
+func (r *Reconciler) patchWorkflow(ctx context.Context, known *hints, wf *unstructured.Unstructured, patch map[string]any) error {
 	data, err := json.Marshal(patch)
 	if err != nil {
 		return fmt.Errorf("encode patch: %w", err)
@@ -86,7 +84,7 @@ func (r *Reconciler) patchWorkflow(
 	if err := r.Managed.Patch(ctx, answer, client.RawPatch(types.MergePatchType, data)); err != nil {
 		return err
 	}
-	r.memory.recall(rw).workflow.replaced(wf.GetResourceVersion(), answer.ResourceVersion, r.Clock.Now())
+	known.workflow.replaced(wf.GetResourceVersion(), answer.ResourceVersion, r.Clock.Now())
 	return nil
 }
 

@@ -30,24 +30,29 @@ type hints struct {
 	reported string
 	// refusal is what the hub did not take.
 	refusal *refusal
+	// told is whether it has been said what a copy without a RemoteWorkflow waits for.
+	told bool
 }
 
 // recall returns the hints for this incarnation of the RemoteWorkflow.
-func (m *memory) recall(rw *v1alpha1.RemoteWorkflow) *hints {
+func (m *memory) recall(rw *v1alpha1.RemoteWorkflow) *hints { return m.of(rw.Name, rw.UID) }
+
+// of returns the hints for a RemoteWorkflow with this UID or, where there is none, for a copy with this UID that was made for it.
+func (m *memory) of(name string, uid types.UID) *hints {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	known := m.runs[rw.Name]
-	if known == nil || known.uid != rw.UID {
-		known = &hints{uid: rw.UID}
+	known := m.runs[name]
+	if known == nil || known.uid != uid {
+		known = &hints{uid: uid}
 		if m.runs == nil {
 			m.runs = map[string]*hints{}
 		}
-		m.runs[rw.Name] = known
+		m.runs[name] = known
 	}
 	return known
 }
 
-// forget drops the hints for a RemoteWorkflow that is gone.
+// forget drops the hints for a RemoteWorkflow that is gone, as is its copy.
 func (m *memory) forget(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -26,6 +26,8 @@ const staleRetry = 5 * time.Second
 type Reconciler struct {
 	// Hub reads RemoteWorkflows from a cache, and writes their status.
 	Hub client.Client
+	// HubLive reads from the hub's API server: that there is no RemoteWorkflow is not concluded from a cache.
+	HubLive client.Reader
 	// Managed reads Workflows of this cluster from a cache, which is restricted to ours, and patches them. They are not
 	// changed in place, so that the cache need not copy them.
 	Managed client.Client
@@ -35,6 +37,8 @@ type Reconciler struct {
 	Clock    clock.PassiveClock
 	Metrics  *Metrics
 	Pacer    *Pacer
+	// HubID is the id of the hub: the UID of its kube-system namespace. Without it, no copy is let go that the hub does not know.
+	HubID string
 	// InstanceID is that of this cluster's own Argo controller, "" if it has none.
 	InstanceID string
 
@@ -42,13 +46,13 @@ type Reconciler struct {
 }
 
 // Reconcile starts the copy of a RemoteWorkflow's Workflow once the hub has recorded its UID, reports it until it has
-// finished, and lets it go. Nothing is concluded from a RemoteWorkflow that is not there.
+// finished, and lets it go. From a RemoteWorkflow that is not there nothing is concluded but that, in the end, a copy that is
+// being deleted need not wait for it.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	rw := &v1alpha1.RemoteWorkflow{}
 	if err := r.Hub.Get(ctx, req.NamespacedName, rw); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.memory.forget(req.Name)
-			return reconcile.Result{}, nil
+			return r.seeToOrphan(ctx, req.NamespacedName)
 		}
 		return reconcile.Result{}, fmt.Errorf("get RemoteWorkflow: %w", err)
 	}
@@ -131,10 +135,9 @@ func (r *Reconciler) find(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (*un
 	switch {
 	case err == nil:
 		return live, nil
-	case apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err):
+	case isAbsent(err):
 		return nil, nil
 	}
-	// Among the rest is the 404 of an API server that does not serve Workflows at all: it says nothing about this one.
 	return nil, fmt.Errorf("get Workflow: %w", err)
 }
 

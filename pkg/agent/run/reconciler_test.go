@@ -182,6 +182,7 @@ func TestARemoteWorkflowThatIsNotThereIsNoReasonForAnything(t *testing.T) {
 	e := newEnv(t, newCopy(t, opened, inPhase("Running")))
 	e.managedFails = func([]byte) error { return errors.New("must not be asked") }
 	e.liveFails = func() error { return errors.New("must not be asked") }
+	e.hubLiveFails = e.liveFails
 	assert.Zero(t, e.reconcile())
 }
 

@@ -2,9 +2,11 @@ package run
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -32,8 +34,21 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, hub cache.Cache, cluster
 		WatchesRawSource(source.Kind(hub, &v1alpha1.RemoteWorkflow{},
 			&handler.TypedEnqueueRequestForObject[*v1alpha1.RemoteWorkflow]{})).
 		WatchesRawSource(source.Kind(mgr.GetCache(), contract.NewWorkflow(), workflowHandler(cluster))).
+		WatchesRawSource(index(mgr.GetFieldIndexer())).
 		WithOptions(options).
 		Complete(r)
+}
+
+// index indexes the cache of Workflows as the watches start, and before anything is reconciled. Done earlier, it would have the
+// manager wait for Argo's CRDs before it does anything else.
+func index(indexer client.FieldIndexer) source.Source {
+	return source.Func(func(ctx context.Context, _ workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		err := indexer.IndexField(ctx, contract.NewWorkflow(), indexRemoteWorkflow, remoteWorkflowOf)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("index Workflows: %w", err)
+		}
+		return nil
+	})
 }
 
 // workflowHandler maps a copy to its RemoteWorkflow by annotation. It maps what the copy was before as well, so that the
