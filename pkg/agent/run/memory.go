@@ -26,7 +26,7 @@ type hints struct {
 	pace pace
 	// remote and workflow are the versions that the agent's own writes have replaced.
 	remote, workflow echo
-	// reported is the version of the copy whose status the hub holds.
+	// reported are the versions of the RemoteWorkflow and of the copy whose status it holds.
 	reported string
 	// refusal is what the hub did not take.
 	refusal *refusal

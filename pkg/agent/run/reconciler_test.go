@@ -154,6 +154,21 @@ func TestWhatIsNotUrgentIsReportedWhenItsTurnComes(t *testing.T) {
 	assert.NotContains(t, e.hubWrites[1]["status"], "conditions", "what has not changed is not sent")
 }
 
+func TestAReportIsSentAgainToAHubThatABackupHasSetBack(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running")))
+	before := e.remote()
+	e.reconcile()
+	e.requireReported()
+	restored := e.remote()
+	restored.Status = before.Status
+	require.NoError(t, e.hub.Status().Update(t.Context(), restored))
+	e.reconcile()
+	e.requireReported()
+	assert.Len(t, e.hubWrites, 2)
+	assert.Zero(t, e.reconcile())
+	assert.Len(t, e.hubWrites, 2)
+}
+
 func TestAReportSpeaksOfTheRunWhateverBecameOfTheCopysAnnotations(t *testing.T) {
 	for name, edit := range referenceEdits() {
 		t.Run(name, func(t *testing.T) {

@@ -23,7 +23,7 @@ func (r *Reconciler) report(
 	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
 ) (reconcile.Result, error) {
 	known, now := r.memory.recall(rw), r.Clock.Now()
-	if known.reported == wf.GetResourceVersion() && !next.release {
+	if known.reported == versionsOf(rw, wf) && !next.release {
 		return reconcile.Result{}, nil
 	}
 	due := reconcile.Result{}
@@ -41,7 +41,7 @@ func (r *Reconciler) report(
 	status := compose(rw, wf, data, refused)
 	setConditions(&status, conditionsWith(next, wf, refused), metav1.NewTime(now))
 	if equality.Semantic.DeepEqual(status, rw.Status) {
-		known.reported = wf.GetResourceVersion()
+		known.reported = versionsOf(rw, wf)
 		if next.release {
 			return reconcile.Result{}, r.release(ctx, rw, wf)
 		}
@@ -67,7 +67,7 @@ func (r *Reconciler) send(
 	err := r.writeStatus(ctx, rw, status)
 	r.Metrics.reported(err, size)
 	if err == nil {
-		known.reported = version
+		known.reported = versionsOf(rw, wf)
 		return reconcile.Result{}, nil
 	}
 	sent := known.refusal.of(encoded, version).extent()
@@ -126,6 +126,11 @@ func conditionsWith(next decision, wf *unstructured.Unstructured, refused *refus
 		return next.conditions
 	}
 	return append([]metav1.Condition{reported(refused)}, next.conditions...)
+}
+
+// versionsOf identifies what the two sides hold. With a hub that was restored from a backup, the RemoteWorkflow's goes back.
+func versionsOf(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) string {
+	return rw.ResourceVersion + "/" + wf.GetResourceVersion()
 }
 
 // isUrgent reports whether the hub is to learn at once: a new phase, or a condition that it does not know.
