@@ -34,6 +34,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/agent/run"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/relist"
 )
 
 const (
@@ -233,8 +234,11 @@ func knows(gvk schema.GroupVersionKind) func(*rest.Config, *http.Client) (meta.R
 	}
 }
 
+// limited returns the access for clients that send so many requests per second at most, and take over what a server has after
+// it was away.
 func limited(config *rest.Config, qps float32, burst int) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = qps, burst
+	relist.AfterOutage(config)
 	return config
 }

@@ -45,6 +45,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/placement"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/status"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/ttl"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/relist"
 )
 
 // ComponentName identifies the manager in Events, and its Lease.
@@ -108,6 +109,7 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	}
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = options.QPS, options.Burst
+	relist.AfterOutage(config)
 	mapper, err := newMapper(config)
 	if err != nil {
 		return nil, err
