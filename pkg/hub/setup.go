@@ -66,6 +66,9 @@ type Options struct {
 	Concurrency int
 	// DeletionTimeout is how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever.
 	DeletionTimeout time.Duration
+	// RestoredAt is when the hub was restored from a backup; zero if it was not. A Workflow from before that may have run since
+	// the backup was made: without a RemoteWorkflow it is held.
+	RestoredAt time.Time
 }
 
 // Validate returns an error that names the flags to correct.
@@ -163,11 +166,11 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) e
 	}
 	recorder := mgr.GetEventRecorder(ComponentName)
 	return errors.Join(
-		(&placement.Reconciler{Client: mgr.GetClient(), Recorder: recorder, HubID: hubID}).
+		(&placement.Reconciler{Client: mgr.GetClient(), Recorder: recorder, HubID: hubID, RestoredAt: options.RestoredAt}).
 			SetupWithManager(ctx, mgr, controllerOptions(options)),
 		(&dispatch.Reconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID,
-			DeletionTimeout: options.DeletionTimeout,
+			DeletionTimeout: options.DeletionTimeout, RestoredAt: options.RestoredAt,
 		}).SetupWithManager(ctx, mgr, controllerOptions(options)),
 		(&status.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder}).
 			SetupWithManager(mgr, controllerOptions(options)),

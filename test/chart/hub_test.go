@@ -146,6 +146,7 @@ func TestValuesThatTheChartDoesNotHaveAreRefused(t *testing.T) {
 		`image: {digest: abc}`:           "at '/image/digest': 'abc' does not match pattern",
 		`log: {format: xml}`:             "at '/log/format': value must be one of 'json', 'text'",
 		`hubArgo: {enabled: "yes"}`:      "at '/hubArgo/enabled': got string, want boolean",
+		`restoredAt: yesterday`:          "at '/restoredAt': 'yesterday' does not match pattern",
 		`deletionTimeout: 0`:             "at '/deletionTimeout': got number, want string",
 		`uninstall: {timeout: 4}`:        "at '/uninstall/timeout': got number, want string",
 		`uninstall: {timeout: soon}`:     "at '/uninstall/timeout': 'soon' does not match pattern",
@@ -205,6 +206,7 @@ func TestManagerIsDeployed(t *testing.T) {
 	assert.Equal(t, []string{"hub", "--leader-elect"}, container.Args[:2])
 	assert.Contains(t, container.Args, "--agent-image="+image)
 	assert.Contains(t, container.Args, "--deletion-timeout=15m")
+	assert.NotContains(t, strings.Join(container.Args, " "), "--restored-at")
 	assert.Equal(t, "/healthz", container.LivenessProbe.HTTPGet.Path)
 	assert.Equal(t, "/readyz", container.ReadinessProbe.HTTPGet.Path)
 	require.Len(t, pod.TopologySpreadConstraints, 2)
@@ -224,6 +226,7 @@ image: {repository: mirror.local/argo-multicluster, tag: "1.2", digest: "sha256:
 agentImage: mirror.local/agent:1
 imagePullSecrets: [{name: registry}]
 deletionTimeout: 1h30m
+restoredAt: 2026-01-02T15:04:05Z
 log: {level: 4, format: text}
 extraArgs: [--concurrency=4]
 resources: {limits: {cpu: "1"}}
@@ -240,7 +243,8 @@ terminationGracePeriodSeconds: 5
 	pod, container := deployment.Spec.Template.Spec, deployment.Spec.Template.Spec.Containers[0]
 	assert.Equal(t, "manager", pod.ServiceAccountName)
 	assert.Equal(t, "mirror.local/argo-multicluster@sha256:"+strings.Repeat("a", 64), container.Image)
-	for _, arg := range []string{"--agent-image=mirror.local/agent:1", "--deletion-timeout=1h30m", "--log-level=4", "--log-format=text", "--concurrency=4"} {
+	for _, arg := range []string{"--agent-image=mirror.local/agent:1", "--deletion-timeout=1h30m", "--restored-at=2026-01-02T15:04:05Z",
+		"--log-level=4", "--log-format=text", "--concurrency=4"} {
 		assert.Contains(t, container.Args, arg)
 	}
 	assert.Equal(t, []corev1.LocalObjectReference{{Name: "registry"}}, pod.ImagePullSecrets)

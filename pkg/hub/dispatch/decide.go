@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -22,6 +23,7 @@ const (
 	ReasonInvalidCluster   hubcopy.Reason = "InvalidClusterName"
 	ReasonForeignStatus    hubcopy.Reason = "ForeignStatus"
 	ReasonStatusLost       hubcopy.Reason = "StatusLost"
+	ReasonRestoredHub      hubcopy.Reason = "RestoredHub"
 	ReasonClusterNotFound  hubcopy.Reason = "ClusterNotFound"
 	ReasonClusterNotJoined hubcopy.Reason = "ClusterNotAccepted"
 	ReasonClusterNotBound  hubcopy.Reason = "ClusterNotBound"
@@ -64,6 +66,15 @@ func checkWorkflow(wf *unstructured.Unstructured) hold {
 			len(name), contract.MaxWorkflowNameLength)}
 	}
 	return hold{}
+}
+
+// checkRestored holds back a Workflow without RemoteWorkflow that a restored hub shows as it was when the backup was made.
+func checkRestored(wf *unstructured.Unstructured, restoredAt time.Time) hold {
+	if !hubcopy.MayHaveRun(wf, restoredAt) {
+		return hold{}
+	}
+	return hold{ReasonRestoredHub, fmt.Sprintf("not dispatched: the Workflow was created before the hub was restored from a backup, at %s, and may "+
+		"have run since the backup was made. If it has not, argo resubmit it, or delete it and create it anew", restoredAt.UTC().Format(time.RFC3339))}
 }
 
 // isWanted reports whether the Workflow, as the API server has it, still waits for the run that rw stands for.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -48,6 +49,39 @@ func TestAWorkflowThatNoClusterCouldRunIsRefused(t *testing.T) {
 			assert.Equal(t, test.wantReason, held.reason)
 			for _, part := range test.wantParts {
 				assert.Contains(t, held.message, part)
+			}
+		})
+	}
+}
+
+func TestAWorkflowFromBeforeTheHubWasRestoredIsHeldIfItMayHaveRunSince(t *testing.T) {
+	restoredAt := gen.Time.Time
+	created := func(after time.Duration, mods ...gen.Mod) *unstructured.Unstructured {
+		wf := gen.Workflow("hello", mods...)
+		wf.SetCreationTimestamp(metav1.NewTime(restoredAt.Add(after)))
+		return wf
+	}
+	for name, test := range map[string]struct {
+		wf         *unstructured.Unstructured
+		restoredAt time.Time
+		want       hubcopy.Reason
+	}{
+		"it is from before, and new":      {created(-time.Second), restoredAt, ReasonRestoredHub},
+		"it is from before, and waits":    {created(-time.Hour, gen.WithHubStatus("Pending")), restoredAt, ReasonRestoredHub},
+		"it is from before, and was sent": {created(-time.Hour, gen.WithAssignment(cluster)), restoredAt, ReasonRestoredHub},
+		"it is from before, and runs":     {created(-time.Hour, gen.WithHubStatus("Running")), restoredAt, ""},
+		"it is from before, and ended":    {created(-time.Hour, gen.WithHubStatus("Succeeded")), restoredAt, ""},
+		"it came with the restoration":    {created(0), restoredAt, ""},
+		"it came later":                   {created(time.Second), restoredAt, ""},
+		"the hub was not restored":        {created(-time.Hour), time.Time{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			held := checkRestored(test.wf, test.restoredAt)
+			assert.Equal(t, test.want, held.reason)
+			if test.want != "" {
+				for _, part := range []string{"restored from a backup, at 2026-01-02T15:04:05Z", "may have run since", "argo resubmit"} {
+					assert.Contains(t, held.message, part)
+				}
 			}
 		})
 	}

@@ -3,10 +3,12 @@ package dispatch
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -123,6 +125,34 @@ func TestAWorkflowThatABackupToolRestoresIsNotRunAgain(t *testing.T) {
 			assert.Equal(t, []string{"Warning StatusLost " + message}, hub.Events())
 		})
 	}
+}
+
+func TestOnARestoredHubOnlyWhatHasARemoteWorkflowGoesOn(t *testing.T) {
+	fromBefore := func(obj client.Object) { obj.SetCreationTimestamp(metav1.NewTime(gen.Time.Add(-time.Hour))) }
+	wf, rw, work := dispatched(fromBefore)
+	t.Run("it has none", func(t *testing.T) {
+		r, hub := newReconciler(t, append(surroundings(), wf)...)
+		r.RestoredAt = gen.Time.Time
+		for range 2 {
+			require.NoError(t, run(t, r, wf))
+		}
+		assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
+		events := hub.Events()
+		require.Len(t, events, 1)
+		assert.Contains(t, events[0], "Warning RestoredHub not dispatched")
+	})
+	t.Run("it has one", func(t *testing.T) {
+		r, hub := newReconciler(t, append(surroundings(), wf, rw, work)...)
+		r.RestoredAt = gen.Time.Time
+		require.NoError(t, run(t, r, wf))
+		assert.Empty(t, hub.Writes())
+	})
+	t.Run("it has one, and no ManifestWork yet", func(t *testing.T) {
+		r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
+		r.RestoredAt = gen.Time.Time
+		require.NoError(t, run(t, r, wf))
+		assert.Equal(t, []string{"create ManifestWork cluster1/" + rw.Name}, hub.Writes())
+	})
 }
 
 func TestAWorkflowThatIsTakenBackBeforeItWasSentIsLetGo(t *testing.T) {

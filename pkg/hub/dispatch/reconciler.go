@@ -42,6 +42,8 @@ type Reconciler struct {
 	HubID string
 	// DeletionTimeout is how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever.
 	DeletionTimeout time.Duration
+	// RestoredAt is when the hub was restored from a backup; zero if it was not.
+	RestoredAt time.Time
 
 	// told holds, by Workflow, the wait for such a cluster that an Event has told of.
 	told sync.Map

@@ -1,6 +1,8 @@
 package hubcopy
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -14,6 +16,12 @@ import (
 // no other.
 func HasStarted(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) bool {
 	return rw.Status.RemoteUID != "" || !contract.IsPending(contract.Phase(wf))
+}
+
+// MayHaveRun reports whether a Workflow that waits was created before the hub was restored from a backup: it may have run
+// since, if the hub has nothing that says where. A zero time stands for a hub that was not restored.
+func MayHaveRun(wf *unstructured.Unstructured, restoredAt time.Time) bool {
+	return contract.IsPending(contract.Phase(wf)) && wf.GetCreationTimestamp().Time.Before(restoredAt)
 }
 
 // ApplyProblem returns the condition that says why the work agent could not create the copy; nil if it could or has not tried.

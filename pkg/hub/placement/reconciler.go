@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -35,6 +36,8 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	// HubID is the UID of the hub's kube-system namespace.
 	HubID string
+	// RestoredAt is when the hub was restored from a backup; zero if it was not.
+	RestoredAt time.Time
 
 	// choosing serialises the choice, so that Workflows that arrive together spread; chosen holds the choices that
 	// the cache does not show yet.
@@ -49,7 +52,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !needsCluster(wf) {
+	if !needsCluster(wf) || hubcopy.MayHaveRun(wf, r.RestoredAt) { // of the latter the dispatch says so
 		r.forget(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}

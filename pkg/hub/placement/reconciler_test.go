@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -230,6 +231,19 @@ func TestLeavesAloneWhatIsNotForItToPlace(t *testing.T) {
 			assert.Empty(t, waitingFor(wf), "nor is it woken up")
 		})
 	}
+}
+
+func TestOnARestoredHubWhatMayHaveRunSinceTheBackupGetsNoCluster(t *testing.T) {
+	wf := gen.Workflow("hello", gen.WithPlacement("anywhere"))
+	wf.SetCreationTimestamp(metav1.NewTime(gen.Time.Add(-time.Hour)))
+	r, hub := newReconciler(t, append(surroundings(), wf)...)
+	r.RestoredAt = gen.Time.Time
+	require.NoError(t, run(t, r, wf))
+	assert.Empty(t, hub.Writes())
+
+	r.RestoredAt = gen.Time.Add(-2 * time.Hour)
+	require.NoError(t, run(t, r, wf))
+	assert.Len(t, hub.Writes(), 1)
 }
 
 func TestAWorkflowThatIsGoneIsNoError(t *testing.T) {
