@@ -1,8 +1,11 @@
 // Package relist makes clients list anew what they watch when their API server has been away.
 //
 // Left alone, they go on watching from the last resourceVersion that they have seen. An API server that was restored from a
-// backup meanwhile is behind that version: it accepts the watch, and sends nothing until it has got as far again. What they list is never
-// older than what they have seen, unless the server has nothing newer: then they take what it has.
+// backup meanwhile is behind that version: it accepts the watch, and sends nothing until it has got as far again. When they
+// list, it says that it is behind, and they take what it has.
+//
+// Each kind is listed on its own, within a minute. Who concludes from several kinds, as the manager on the hub does, is restarted
+// after a restore: until then one cache may show what another does not have any more.
 package relist
 
 import (

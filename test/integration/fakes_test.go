@@ -29,6 +29,19 @@ const workAgentFinalizer = "cluster.open-cluster-management.io/manifest-work-cle
 // ManifestWork or, at a resync, finds the copy missing. It returns the copy.
 func (a fakeWorkAgent) apply(r *run) *unstructured.Unstructured {
 	r.t.Helper()
+	work := a.takes(r)
+	wf := a.create(r, work)
+	meta.SetStatusCondition(&work.Status.Conditions, metav1.Condition{
+		Type: workv1.WorkApplied, Status: metav1.ConditionTrue, Reason: "AppliedManifestWorkComplete", ObservedGeneration: work.Generation,
+	})
+	require.NoError(r.t, theHub.client.Status().Update(r.t.Context(), work))
+	return wf
+}
+
+// takes waits for the ManifestWork and marks it as one that the work agent is to clean up after. With a copy that is there
+// already, as when the ManifestWork was lost and is made again, this is all that it does.
+func (a fakeWorkAgent) takes(r *run) *workv1.ManifestWork {
+	r.t.Helper()
 	work := r.waitForManifestWork()
 	require.NoError(r.t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		if err := theHub.client.Get(r.t.Context(), r.name(), work); err != nil {
@@ -39,12 +52,7 @@ func (a fakeWorkAgent) apply(r *run) *unstructured.Unstructured {
 		}
 		return theHub.client.Update(r.t.Context(), work)
 	}))
-	wf := a.create(r, work)
-	meta.SetStatusCondition(&work.Status.Conditions, metav1.Condition{
-		Type: workv1.WorkApplied, Status: metav1.ConditionTrue, Reason: "AppliedManifestWorkComplete", ObservedGeneration: work.Generation,
-	})
-	require.NoError(r.t, theHub.client.Status().Update(r.t.Context(), work))
-	return wf
+	return work
 }
 
 // create creates the copy that the ManifestWork carries, whatever became of the ManifestWork since it was read: the work

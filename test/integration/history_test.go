@@ -6,7 +6,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -17,6 +16,9 @@ import (
 
 // history is every version that the Workflows of a namespace have had on a managed cluster: a watch leaves none out.
 type history struct {
+	cluster   *cluster
+	namespace string
+
 	mu sync.Mutex
 	// opened are the copies that Argo would have run at any time, by name.
 	opened map[string]map[types.UID]bool
@@ -27,11 +29,24 @@ type history struct {
 
 func watchHistory(t *testing.T, c *cluster, namespace string) *history {
 	t.Helper()
-	h := &history{opened: map[string]map[types.UID]bool{}, latest: map[types.UID]string{}, gone: map[types.UID]bool{}}
+	h := &history{
+		cluster: c, namespace: namespace,
+		opened: map[string]map[types.UID]bool{}, latest: map[types.UID]string{}, gone: map[types.UID]bool{},
+	}
+	h.watch(t)
+	return h
+}
+
+// watch adds what there is, and what comes until the server stops.
+func (h *history) watch(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	watcher, err := c.client.Watch(ctx, contract.NewWorkflowList(), client.InNamespace(namespace))
-	require.NoError(t, err)
+	var watcher watch.Interface
+	eventually(t, func() (err error) {
+		watcher, err = h.cluster.client.Watch(ctx, contract.NewWorkflowList(), client.InNamespace(h.namespace))
+		return err
+	})
 	go func() {
 		defer watcher.Stop()
 		for event := range watcher.ResultChan() {
@@ -40,7 +55,6 @@ func watchHistory(t *testing.T, c *cluster, namespace string) *history {
 			}
 		}
 	}()
-	return h
 }
 
 func (h *history) add(event watch.EventType, wf *unstructured.Unstructured) {

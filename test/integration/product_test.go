@@ -106,7 +106,9 @@ func stopManager(t *testing.T) {
 
 // agentOn is the agent on a managed cluster, and what it writes on both sides.
 type agentOn struct {
-	cluster      *cluster
+	cluster *cluster
+	// hubID is that of the hub, if the agent is to know it.
+	hubID        string
 	hub, managed env.Tap
 	running      *background
 }
@@ -155,7 +157,7 @@ func (a *agentOn) access() (hubConfig, managedConfig *rest.Config, err error) {
 // options are the agent's flags by default, but for addresses.
 func (a *agentOn) options() agent.Options {
 	return agent.Options{
-		HubKubeconfig: "unused", ClusterName: a.cluster.name, Namespace: agentNamespace,
+		HubKubeconfig: "unused", ClusterName: a.cluster.name, HubID: a.hubID, Namespace: agentNamespace,
 		MetricsBindAddress: "0", HealthProbeBindAddress: "0",
 		HubQPS: 200, HubBurst: 400, QPS: 300, Burst: 600, Concurrency: 16,
 		ReportInterval: time.Second, ReportBandwidth: 1 << 20,

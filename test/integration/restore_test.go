@@ -1,0 +1,247 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// The tests in this file are not parallel: all others share what they set back. The agents go on all the time, and see
+// resourceVersions that they have seen before. The manager is restarted when the hub is restored: its caches come back one
+// after the other, and what one still has of the time after the backup does not go with what another has of the time before.
+
+// backUp returns a backup of all that the server of the space stores.
+func backUp(t *testing.T, s *space, c *cluster) (backup string) {
+	t.Helper()
+	backup = filepath.Join(t.TempDir(), "backup")
+	whileStopped(t, s, c, func() error { return c.server.Backup(backup) })
+	return backup
+}
+
+// restore sets the server back to the backup.
+func restore(t *testing.T, s *space, c *cluster, backup string) {
+	t.Helper()
+	whileStopped(t, s, c, func() error { return c.server.Restore(backup) })
+}
+
+// whileStopped does something while the server is stopped. The space's history goes on when the server is back.
+func whileStopped(t *testing.T, s *space, c *cluster, do func() error) {
+	t.Helper()
+	t.Cleanup(func() { assert.NoError(t, c.server.Resume()) })
+	require.NoError(t, c.server.Stop())
+	require.NoError(t, do())
+	require.NoError(t, c.server.Resume())
+	if h := s.seen[c]; h != nil {
+		h.watch(t)
+	}
+}
+
+// isWithdrawn returns an error unless the ManifestWork is deleted: else the copy is created again and again.
+func (r *run) isWithdrawn() error {
+	work, err := r.manifestWork()
+	if err == nil && work.DeletionTimestamp.IsZero() {
+		err = errors.New("the ManifestWork is kept")
+	}
+	return client.IgnoreNotFound(err)
+}
+
+// remoteDeleted returns why the agent says that the copy is gone, "" if it does not.
+func (r *run) remoteDeleted() string {
+	r.t.Helper()
+	if gone := meta.FindStatusCondition(r.mustRemoteWorkflow().Status.Conditions, v1alpha1.ConditionRemoteDeleted); gone != nil {
+		return gone.Reason
+	}
+	return ""
+}
+
+// assertRanOnce makes sure that one copy of each run was opened, and that it is the given one.
+func assertRanOnce(t *testing.T, s *space, ran map[*run]types.UID) {
+	t.Helper()
+	s.create("afterwards", cluster1).runs()
+	for r, uid := range ran {
+		if wf, err := r.get(r.cluster); err == nil {
+			s.seen[r.cluster].caughtUp(t, wf)
+		}
+		assert.Equal(t, []types.UID{uid}, s.seen[r.cluster].open(r.key.Name), r.key.Name)
+	}
+}
+
+func TestHubThatIsRestoredFromABackupStartsNothingAgain(t *testing.T) {
+	s := newSpace(t)
+	// As they are when the backup is made.
+	waiting, waited := s.create("sent-and-runs", cluster1), s.create("sent-and-ends", cluster1)
+	vanishing, ended := s.create("running-and-ends", cluster1), s.create("ended", cluster1)
+	waiting.waitForManifestWork()
+	waited.waitForManifestWork()
+	vanishing.starts()
+	vanishing.runsOn()
+	ended.runs()
+	stopManager(t)
+	unsent, unsentEnds := s.create("unsent-and-runs", cluster1), s.create("unsent-and-ends", cluster1)
+	backup := backUp(t, s, theHub)
+
+	// What becomes of them.
+	require.NoError(t, theManager.start())
+	ran := map[*run]types.UID{}
+	for _, r := range []*run{waiting, unsent} {
+		r.starts()
+		r.runsOn()
+		ran[r] = r.must(cluster1).GetUID()
+	}
+	for _, r := range []*run{waited, unsentEnds} {
+		r.runs()
+		ran[r] = r.must(cluster1).GetUID()
+	}
+	ran[vanishing], ran[ended] = vanishing.must(cluster1).GetUID(), ended.must(cluster1).GetUID()
+	works := map[*run]*workv1.ManifestWork{vanishing: vanishing.waitForManifestWork(), ended: ended.waitForManifestWork()}
+	vanishing.succeeds()
+	vanishing.delete(cluster1)
+	eventually(t, vanishing.isWithdrawn)
+	ended.isGone()
+
+	require.NoError(t, theManager.stop())
+	restore(t, s, theHub, backup)
+	require.NoError(t, theManager.start())
+	recreated := map[*run]*unstructured.Unstructured{}
+	for r, work := range works {
+		recreated[r] = r.workAgent.create(r, work)
+	}
+	for _, r := range []*run{waiting, unsent} {
+		r.workAgent.takes(r)
+		r.waitUntilMirrored()
+		assert.Equal(t, ran[r], r.mustRemoteWorkflow().Status.RemoteUID)
+		r.succeeds()
+	}
+	for _, r := range []*run{waited, unsentEnds} {
+		r.workAgent.takes(r)
+		r.waitUntilMirrored()
+		assert.Equal(t, "Succeeded", contract.Phase(r.must(theHub)))
+		assert.Equal(t, ran[r], r.mustRemoteWorkflow().Status.RemoteUID)
+	}
+	vanishing.waitFor("Error", "cluster cluster1: Workflow "+vanishing.key.String()+" is gone, and was not finished when last seen")
+	eventually(t, vanishing.isWithdrawn)
+	eventually(t, ended.isWithdrawn)
+	assert.Equal(t, v1alpha1.ReasonDeletedFinished, ended.remoteDeleted())
+
+	assertRanOnce(t, s, ran)
+	assert.Equal(t, canonical(t, succeededStatus()), canonical(t, contract.Status(ended.must(theHub))))
+	for r, wf := range recreated {
+		assert.Equal(t, wf.GetResourceVersion(), r.must(cluster1).GetResourceVersion(), "nobody writes to a copy that was created again")
+	}
+	for r := range ran {
+		r.isGone()
+	}
+}
+
+func TestManagedClusterThatIsRestoredFromABackupStartsNothingAgain(t *testing.T) {
+	s := newSpace(t)
+	// As they are when the backup is made.
+	goesOn, goneOn := s.create("running-and-runs", cluster1), s.create("running-and-ends", cluster1)
+	for _, r := range []*run{goesOn, goneOn} {
+		r.starts()
+		r.runsOn()
+	}
+	stopAgent(t, agent1)
+	gatedRuns, gatedEnds := s.create("gated-and-runs", cluster1), s.create("gated-and-ends", cluster1)
+	for _, r := range []*run{gatedRuns, gatedEnds} {
+		r.workAgent.apply(r)
+	}
+	backup := backUp(t, s, cluster1)
+
+	// What becomes of them.
+	require.NoError(t, agent1.start())
+	absentRuns, absentEnds := s.create("absent-and-runs", cluster1), s.create("absent-and-ends", cluster1)
+	for _, r := range []*run{absentRuns, absentEnds} {
+		r.workAgent.apply(r)
+	}
+	ran := map[*run]types.UID{}
+	for _, r := range []*run{goesOn, goneOn, gatedRuns, gatedEnds, absentRuns, absentEnds} {
+		ran[r] = r.waitUntilOpen().GetUID()
+	}
+	for _, r := range []*run{gatedRuns, absentRuns} {
+		r.runsOn()
+	}
+	for _, r := range []*run{goneOn, gatedEnds, absentEnds} {
+		r.succeeds()
+	}
+
+	restore(t, s, cluster1, backup)
+	recreated := map[*run]*unstructured.Unstructured{}
+	for _, r := range []*run{absentRuns, absentEnds} {
+		recreated[r] = r.workAgent.create(r, r.waitForManifestWork())
+	}
+	for _, r := range []*run{gatedRuns, gatedEnds} {
+		recreated[r] = r.must(cluster1)
+	}
+	goneOn.waitUntilMirrored()
+	for _, r := range []*run{goesOn, goneOn} {
+		r.succeeds()
+	}
+	gatedRuns.waitFor("Error", "cluster cluster1: Workflow "+gatedRuns.key.String()+
+		" was rolled back to before it started: the cluster was restored from a backup")
+	absentRuns.waitFor("Error", "cluster cluster1: Workflow "+absentRuns.key.String()+" is gone, and was not finished when last seen")
+	for r := range recreated {
+		eventually(t, r.isWithdrawn)
+	}
+	assert.Equal(t, v1alpha1.ReasonRolledBack, gatedEnds.remoteDeleted())
+	assert.Equal(t, v1alpha1.ReasonDeletedFinished, absentEnds.remoteDeleted())
+
+	assertRanOnce(t, s, ran)
+	for _, r := range []*run{gatedEnds, absentEnds} {
+		assert.Equal(t, canonical(t, succeededStatus()), canonical(t, contract.Status(r.must(theHub))))
+	}
+	for r, wf := range recreated {
+		assert.True(t, isGated(r.must(cluster1)))
+		assert.Equal(t, wf.GetResourceVersion(), r.must(cluster1).GetResourceVersion(), "nobody writes to %s", r.key.Name)
+	}
+	for r := range ran {
+		r.isGone()
+	}
+}
+
+func TestCopyInDeletionThatTheHubDoesNotKnowSaysWhatItWaitsFor(t *testing.T) {
+	s := newSpace(t)
+	stopAgent(t, agent1)
+	knowing := &agentOn{cluster: cluster1, hubID: theHubID(t)}
+	t.Cleanup(func() { assert.NoError(t, knowing.stop()) })
+	require.NoError(t, knowing.start())
+	r := s.create("unknown", cluster1)
+	r.starts()
+	r.runsOn()
+	// At once, as with a backup: a deletion that the agent can see releases the copy.
+	rw := r.mustRemoteWorkflow()
+	require.NoError(t, theHub.client.Patch(t.Context(), rw, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+	require.NoError(t, theHub.client.Delete(t.Context(), rw))
+	_, err := r.remoteWorkflow()
+	require.True(t, apierrors.IsNotFound(err), "got %v", err)
+
+	r.delete(cluster1)
+	eventually(t, func() error {
+		events := &eventsv1.EventList{}
+		if err := cluster1.client.List(t.Context(), events, client.InNamespace(s.name)); err != nil {
+			return err
+		}
+		for i := range events.Items {
+			if event := &events.Items[i]; event.Reason == "Orphaned" && strings.Contains(event.Note, r.name().String()) {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d Events, and none says so", len(events.Items))
+	})
+	assert.Contains(t, r.must(cluster1).GetFinalizers(), contract.FinalizerReport)
+}
