@@ -16,6 +16,11 @@ PODS := auto
 NAME := default
 LAB := go run ./test/lab/cmd/lab
 
+# What test-chaos does; the same seed makes the same plan.
+SEED := 1
+WORKFLOWS := 300
+FAULTS := 100
+
 # What is released, of which commit. The version is the tag's without its v; a commit without a tag adds its own name to
 # the last one, or to the chart's.
 CHART := charts/argo-workflow-multicluster
@@ -40,15 +45,16 @@ GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 HELM_DOCS := $(BIN)/helm-docs-$(HELM_DOCS_VERSION)
 CYCLONEDX_GOMOD := $(BIN)/cyclonedx-gomod-$(CYCLONEDX_GOMOD_VERSION)
 CRDS := $(CHART)/crds
-UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/gen/... ./test/lab/...
+UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/gen/... ./test/lab/... \
+	./test/e2e/chaos/verdict/...
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build generate verify lint fmt test test-unit test-integration test-e2e bench run \
+.PHONY: help build generate verify lint fmt test test-unit test-integration test-e2e test-slow test-chaos test-chaos-checker bench run \
 	lab-up lab-status lab-down demo demo-down binary image image-archive sbom release clean FORCE
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/argo-multicluster.
 	go build -o bin/argo-multicluster ./cmd/argo-multicluster
@@ -83,6 +89,15 @@ test-integration: ## Run the tests on real API servers, without pods.
 
 test-e2e: ## Run the tests on a lab of their own: real pods as root on Linux, else simulated ones.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e/...
+
+test-slow: test-chaos test-chaos-checker ## Run the tests that are too slow for every change: some half an hour.
+
+test-chaos: ## Run WORKFLOWS=300 through FAULTS=100 that SEED=1 brings, and check that each ran once and its end was seen.
+	E2E_PODS=$(PODS) CHAOS_SEED=$(SEED) CHAOS_WORKFLOWS=$(WORKFLOWS) CHAOS_FAULTS=$(FAULTS) \
+		go test -count=1 -timeout=60m -v -run=EveryWorkflow ./test/e2e/chaos
+
+test-chaos-checker: ## Run Workflows through faults with the product broken in each way, and check that test-chaos notices.
+	E2E_PODS=$(PODS) CHAOS_CHECKER=all go test -count=1 -timeout=60m -v -run=BrokenProduct ./test/e2e/chaos
 
 bench: ## Measure the product on a lab of its own, against the same Workflows without it; PODS as for lab-up.
 	BENCH_PODS=$(PODS) go test -count=1 -timeout=2h -v -run=NONE -bench=. -benchtime=1x ./test/bench/...
