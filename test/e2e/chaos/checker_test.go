@@ -30,8 +30,10 @@ var (
 		New: "return true || slices.Contains(wf.GetFinalizers(), contract.FinalizerReport)",
 	}
 
-	// The UID is what tells the run from a copy that was created again; that such a copy has not started is seen by it, too.
+	// The UID is what tells the run from a copy that was created again. That such a copy has no status tells it, too, and most
+	// of the time Complete has kept it from being created.
 	withoutUID = []lab.Edit{
+		withoutComplete,
 		{
 			File: "pkg/agent/run/decide.go", Old: `rw.Status.RemoteUID != "" && wf.GetUID() == rw.Status.RemoteUID`,
 			New: `rw.Status.RemoteUID != "" && contract.ReferenceOf(wf) == contract.ReferenceTo(rw)`,
@@ -66,8 +68,8 @@ func TestVerdictOnABrokenProduct(t *testing.T) {
 				t.Skip("it runs with CHAOS_CHECKER=all, as in make test-chaos-checker")
 			}
 			use(t, variant.name, variant.edits)
-			p := newPlan(uint64(1000+i), 24, 12, mix{clusters: clusters, between: time.Second, harsh: true})
-			bounds := patience{toSettle: 40 * time.Second, toVanish: 40 * time.Second}
+			p := newPlan(uint64(1000+i), 30, 12, mix{clusters: clusters, between: time.Second, harsh: true})
+			bounds := patience{toSettle: 25 * time.Second, toVanish: 25 * time.Second}
 			if len(variant.want) == 0 {
 				bounds = wholePatience
 			}

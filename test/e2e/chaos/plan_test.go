@@ -178,7 +178,7 @@ func newWorkflow(random *rand.Rand, m mix) workflow {
 		wf.cluster = fmt.Sprintf("cluster%d", 1+random.IntN(m.clusters))
 	}
 	if m.harsh || random.IntN(3) == 0 {
-		wf.ttl = []int64{0, 1, 5}[random.IntN(3)]
+		wf.ttl = []int64{0, 1, 5, 5}[random.IntN(4)]
 		wf.ttlField = "secondsAfterCompletion"
 		if random.IntN(2) == 0 {
 			wf.ttlField = "secondsAfterSuccess"
