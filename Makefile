@@ -45,7 +45,7 @@ GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 HELM_DOCS := $(BIN)/helm-docs-$(HELM_DOCS_VERSION)
 CYCLONEDX_GOMOD := $(BIN)/cyclonedx-gomod-$(CYCLONEDX_GOMOD_VERSION)
 CRDS := $(CHART)/crds
-UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/gen/... ./test/lab/... \
+UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/docs/... ./test/gen/... ./test/lab/... \
 	./test/e2e/chaos/verdict/...
 
 .DEFAULT_GOAL := help
