@@ -19,21 +19,21 @@ import (
 type Kind string
 
 const (
-	// SecondRun: more than one Workflow on the managed clusters ran for one on the hub.
+	// SecondRun is more than one Workflow on the managed clusters that ran for one on the hub.
 	SecondRun Kind = "second run"
-	// LostRun: a Workflow that nobody deleted never ran.
+	// LostRun is a Workflow that nobody deleted and that never ran.
 	LostRun Kind = "lost run"
-	// Unrecorded: what ran is not what the hub has recorded as the run.
+	// Unrecorded is a run that is not the one that the hub has recorded.
 	Unrecorded Kind = "unrecorded run"
-	// Unfinished: the hub shows no end of a Workflow that nobody deleted there.
+	// Unfinished is a Workflow without end on the hub that nobody deleted there.
 	Unfinished Kind = "no end on the hub"
-	// WrongEnd: the hub shows another end than the run must have had.
+	// WrongEnd is another end on the hub than the run must have had.
 	WrongEnd Kind = "wrong end"
-	// StatusDiffers: the last status on the hub is not the last one on the managed cluster.
+	// StatusDiffers is a last status on the hub that is not the last one on the managed cluster.
 	StatusDiffers Kind = "status differs"
-	// StatusLost: a status was there, and then it was not: it became empty, or a finished Workflow unfinished.
+	// StatusLost is a status that was there and then was not: it became empty, or a finished Workflow unfinished.
 	StatusLost Kind = "status lost"
-	// Leftover: something is there that ought to be gone.
+	// Leftover is what is there and ought to be gone.
 	Leftover Kind = "left over"
 )
 
@@ -177,13 +177,13 @@ func (j *judgement) judgeEnd() {
 	case phase != j.Want && !j.DeletedOnCluster:
 		j.add(WrongEnd, "it ended as %s, not as %s, with %q", phase, j.Want, contract.StatusString(contract.Status(last), "message"))
 	}
-	real := lastOf(j.managed, j.recordedRun())
-	if real == nil {
+	theirs := lastOf(j.managed, j.recordedRun())
+	if theirs == nil {
 		return
 	}
 	// Where the run was deleted, the hub says so in place of what Argo says.
 	deleted := j.DeletedOnCluster && phase == contract.PhaseError
-	got, want := statusOf(last, deleted), statusOf(real, deleted)
+	got, want := statusOf(last, deleted), statusOf(theirs, deleted)
 	if got != want {
 		j.add(StatusDiffers, "the hub's last status is\n%s\nand the cluster's\n%s", got, want)
 	}
