@@ -2,6 +2,7 @@ package relist_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net/http"
@@ -40,7 +41,8 @@ func TestAWatchThatCouldNotBeStartedIsNotResumed(t *testing.T) {
 	for name, broken := range map[string]error{
 		"the connection is refused": &url.Error{Op: "Get", Err: syscall.ECONNREFUSED},
 		"the connection is closed":  io.EOF,
-		"the connection is reset":   errors.New("read tcp: connection reset by peer"),
+		"the connection is reset":   &url.Error{Op: "Get", Err: syscall.ECONNRESET},
+		"the stream is reset":       errors.New("read tcp: connection reset by peer"),
 		"nobody answers in time":    &url.Error{Op: "Get", Err: context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,6 +68,7 @@ func TestWhatIsNoBrokenWatchIsLeftAsItIs(t *testing.T) {
 		err      error
 	}{
 		"a list that fails":           {t.Context(), "resourceVersion=7", nil, syscall.ECONNREFUSED},
+		"a watch of a stranger":       {t.Context(), "watch=true", nil, x509.UnknownAuthorityError{}},
 		"a watch that is stopped":     {stopped, "watch=true", nil, context.Canceled},
 		"a watch that is answered":    {t.Context(), "watch=true", &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil},
 		"a watch that is not allowed": {t.Context(), "watch=true", &http.Response{StatusCode: http.StatusForbidden, Body: http.NoBody}, nil},
