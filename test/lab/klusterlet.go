@@ -115,6 +115,10 @@ func (c *Cluster) startKlusterlet(ctx context.Context) error {
 	if interval := c.lab.opts.StatusSyncInterval; interval > 0 {
 		args = append(args, "--status-sync-interval="+interval.String())
 	}
+	if c.lab.opts.Chaos {
+		// When a ManifestWork comes and goes too fast for it, what it made stays for an hour.
+		args = append(args, "--appliedmanifestwork-eviction-grace-period=1m")
+	}
 	if interval := c.lab.opts.WorkResync; interval > 0 {
 		args = append(args, "--work-resync-interval="+interval.String())
 	}

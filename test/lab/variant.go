@@ -50,14 +50,33 @@ func (l *Lab) UseVariant(ctx context.Context, name string, edits ...Edit) error 
 	return nil
 }
 
+// CheckEdits returns an error unless the repository has what the edits replace.
+func (l *Lab) CheckEdits(edits ...Edit) error {
+	for _, edit := range edits {
+		if _, err := edit.read(filepath.Join(l.repository, edit.File)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // apply edits a copy of the file.
 func (e Edit) apply(path string) error {
-	source, err := os.ReadFile(path)
+	source, err := e.read(path)
 	if err != nil {
 		return err
 	}
-	if count := bytes.Count(source, []byte(e.Old)); count != 1 {
-		return fmt.Errorf("%s has %d times, not once: %s", e.File, count, e.Old)
-	}
 	return writeFile(path, bytes.Replace(source, []byte(e.Old), []byte(e.New), 1))
+}
+
+// read returns what is to be edited.
+func (e Edit) read(path string) ([]byte, error) {
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if count := bytes.Count(source, []byte(e.Old)); count != 1 {
+		return nil, fmt.Errorf("%s has %d times, not once: %s", e.File, count, e.Old)
+	}
+	return source, nil
 }

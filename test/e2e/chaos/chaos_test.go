@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,49 +51,49 @@ func realPods() bool { return theLab.Options().Pods == lab.PodsReal }
 // run carries out a plan, and returns what is wrong when everything has come to rest. Then nothing is left of it.
 func run(t *testing.T, p plan, bounds patience) []verdict.Finding {
 	t.Helper()
-	ctx := t.Context()
 	u, err := newUsers(t)
 	require.NoError(t, err)
-	require.NoError(t, u.prepare(ctx))
-	w := witness{users: u}
+	require.NoError(t, u.prepare(t.Context()))
+	s := &striker{t: t, down: map[string]bool{}}
+	defer s.keepInBackground(t.Context())()
 
 	began := time.Now()
-	struck := make(chan struct{})
-	s := &striker{t: t, down: map[string]bool{}}
-	keeping, stop := context.WithCancel(ctx)
-	defer stop()
-	go s.keep(keeping)
-	go func() {
-		defer close(struck)
-		s.strike(ctx, p.faults)
-	}()
-	u.work(ctx, p.workflows)
-	<-struck
+	var group sync.WaitGroup
+	group.Go(func() { s.strike(t.Context(), p.faults) })
+	group.Go(func() { u.work(t.Context(), p.workflows) })
+	group.Wait()
 	healed := time.Now()
-	if err := eventually(ctx, bounds.toSettle, func() error { return w.settled(ctx) }); err != nil {
-		t.Logf("it has not come to rest: %v", err)
-	}
+	w := witness{users: u}
+	unrest := untilNone(t, bounds.toSettle, w.unrest)
 	settled := time.Now()
-	sleep(ctx, 2*resync) // what begins again does so at a resync
-	require.NoError(t, w.deleteAll(ctx))
-	var leftovers []string
-	if err := eventually(ctx, bounds.toVanish, func() error {
-		leftovers, err = w.leftovers(ctx)
-		if err == nil && len(leftovers) > 0 {
-			err = fmt.Errorf("%d objects", len(leftovers))
+	sleep(t.Context(), 2*resync) // what begins again does so at a resync
+	require.NoError(t, w.deleteAll(t.Context()))
+	leftovers := untilNone(t, bounds.toVanish, w.leftovers)
+	evidence, err := w.evidence(t.Context())
+	require.NoError(t, err)
+	evidence.Unrest, evidence.Leftovers = unrest, leftovers
+	findings := verdict.Of(evidence)
+	t.Logf("%s\n%d Workflows and %d faults in %.0fs, at rest %.0fs after the last fault: %d states on the hub, %d on the clusters; "+
+		"%d findings%s", p, len(p.workflows), len(p.faults), healed.Sub(began).Seconds(), settled.Sub(healed).Seconds(),
+		len(evidence.Hub), len(evidence.Managed), len(findings), count(findings))
+	return findings
+}
+
+// untilNone looks again and again until there is nothing any more, and returns what there is when the time is over.
+func untilNone(t *testing.T, within time.Duration, look func(context.Context) ([]string, error)) []string {
+	t.Helper()
+	var found []string
+	err := eventually(t.Context(), within, func() (err error) {
+		found, err = look(t.Context())
+		if err == nil && len(found) > 0 {
+			err = fmt.Errorf("%d are left", len(found))
 		}
 		return err
-	}); err != nil {
-		t.Logf("something is left: %v", err)
+	})
+	if err != nil && len(found) == 0 {
+		found = []string{err.Error()}
 	}
-	evidence, err := w.evidence(ctx)
-	require.NoError(t, err)
-	evidence.Leftovers = leftovers
-	findings := verdict.Of(evidence)
-	t.Logf("%s\n%d Workflows and %d faults in %.0fs, at rest %.0fs after the last fault: %d runs, %d states on the hub, %d on the clusters; "+
-		"%d findings%s", p, len(p.workflows), len(p.faults), healed.Sub(began).Seconds(), settled.Sub(healed).Seconds(),
-		len(evidence.Journal), len(evidence.Hub), len(evidence.Managed), len(findings), count(findings))
-	return findings
+	return found
 }
 
 // String says of what the plan consists.

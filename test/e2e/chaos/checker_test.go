@@ -41,31 +41,51 @@ var (
 		{File: "pkg/agent/run/decide.go", Old: "return heardOf && isGated(wf)", New: "return false && heardOf && isGated(wf)"},
 		{File: "pkg/agent/run/compose.go", Old: "RemoteUID: wf.GetUID(), Data: data", New: "RemoteUID: rw.Status.RemoteUID, Data: data"},
 	}
+
+	withoutLastReport = lab.Edit{
+		File: "pkg/agent/run/decide.go", Old: "return decision{action: report, conditions: []metav1.Condition{started(rw)}, release: true}",
+		New: "return decision{action: release}",
+	}
+	withoutTTL = lab.Edit{File: "pkg/hub/ttl/expiry.go", Old: "if seconds == nil {", New: "if true {"}
+
+	withoutRemoval = lab.Edit{
+		File: "pkg/hub/dispatch/run.go", Old: "case err == nil && work.DeletionTimestamp.IsZero():\n\t\treturn false, r.deleteManifestWork(ctx, work)",
+		New: "case err == nil && work.DeletionTimestamp.IsZero():\n\t\treturn false, nil",
+	}
 )
+
+// variants are what the product is without some of its parts.
+var variants = []struct {
+	name  string
+	edits []lab.Edit
+	// want are kinds of findings, of which each must be there; none if the product must hold even so.
+	want []verdict.Kind
+}{
+	// It saves work, and guarantees nothing.
+	{"without Complete", []lab.Edit{withoutComplete}, nil},
+	{
+		naive, []lab.Edit{withUpdate, withoutComplete, withoutGate, withoutFinalizer, withoutWithdrawal},
+		[]verdict.Kind{verdict.SecondRun, verdict.StatusLost},
+	},
+	{"without the gate", []lab.Edit{withoutGate}, []verdict.Kind{verdict.SecondRun}},
+	{"without the UID", withoutUID, []verdict.Kind{verdict.SecondRun}},
+	{"without the finalizer", []lab.Edit{withoutFinalizer}, []verdict.Kind{verdict.WrongEnd}},
+	{"without the last report", []lab.Edit{withoutLastReport}, []verdict.Kind{verdict.Unfinished}},
+	{"without ttlStrategy on the hub", []lab.Edit{withoutTTL}, []verdict.Kind{verdict.Unrest}},
+	{"without removal", []lab.Edit{withoutRemoval}, []verdict.Kind{verdict.Unrest, verdict.Leftover}},
+}
+
+// naive dispatches as one would without knowing better.
+const naive = "naive"
 
 // TestVerdictOnABrokenProduct checks the suite itself: what is broken on purpose must be found. It runs the naive dispatcher
 // only, and with CHAOS_CHECKER=all the product without each of its mechanisms in turn.
 func TestVerdictOnABrokenProduct(t *testing.T) {
-	variants := []struct {
-		name  string
-		edits []lab.Edit
-		// want are kinds of findings, of which each must be there; none if the product must hold even so.
-		want []verdict.Kind
-	}{
-		{
-			"naive", []lab.Edit{withUpdate, withoutComplete, withoutGate, withoutFinalizer, withoutWithdrawal},
-			[]verdict.Kind{verdict.SecondRun, verdict.StatusLost},
-		},
-		{"without the gate", []lab.Edit{withoutGate}, []verdict.Kind{verdict.SecondRun}},
-		{"without the UID", withoutUID, []verdict.Kind{verdict.SecondRun}},
-		{"without the finalizer", []lab.Edit{withoutFinalizer}, []verdict.Kind{verdict.WrongEnd}},
-		// It saves work, and guarantees nothing.
-		{"without Complete", []lab.Edit{withoutComplete}, nil},
-	}
 	for i, variant := range variants {
 		t.Run(variant.name, func(t *testing.T) {
-			if i > 0 && os.Getenv("CHAOS_CHECKER") != "all" {
-				t.Skip("it runs with CHAOS_CHECKER=all, as in make test-chaos-checker")
+			require.NoError(t, theLab.CheckEdits(variant.edits...))
+			if variant.name != naive && os.Getenv("CHAOS_CHECKER") != "all" {
+				t.Skip("only its edits are checked: it runs with CHAOS_CHECKER=all, as in make test-chaos-checker")
 			}
 			use(t, variant.name, variant.edits)
 			p := newPlan(uint64(1000+i), 30, 12, mix{clusters: clusters, between: time.Second, harsh: true})

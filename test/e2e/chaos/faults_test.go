@@ -89,6 +89,17 @@ func (s *striker) start(ctx context.Context, c *lab.Cluster, process string) err
 	return c.Revive(ctx, process)
 }
 
+// keepInBackground keeps, until it is told to stop.
+func (s *striker) keepInBackground(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { s.keep(ctx) })
+	return func() {
+		cancel()
+		group.Wait()
+	}
+}
+
 // keep starts processes again that have ended by themselves, as OCM's agent does when it has a new certificate.
 func (s *striker) keep(ctx context.Context) {
 	for sleep(ctx, time.Second) {

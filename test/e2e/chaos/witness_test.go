@@ -25,25 +25,25 @@ import (
 // witness gathers the evidence.
 type witness struct{ users *users }
 
-// settled returns an error as long as something is still going on.
-func (w witness) settled(ctx context.Context) error {
+// unrest names what is still going on.
+func (w witness) unrest(ctx context.Context) ([]string, error) {
 	list := contract.NewWorkflowList()
-	if err := w.users.hub.List(ctx, list, client.InNamespace(namespace)); err != nil {
-		return err
+	var rws v1alpha1.RemoteWorkflowList
+	var works workv1.ManifestWorkList
+	if err := errors.Join(
+		w.users.hub.List(ctx, list, client.InNamespace(namespace)),
+		w.users.hub.List(ctx, &rws),
+		w.users.hub.List(ctx, &works, client.HasLabels{contract.LabelWorkflowUID}),
+	); err != nil {
+		return nil, err
 	}
 	var going []string
 	for i := range list.Items {
 		wf := &list.Items[i]
-		_, expires, _ := unstructured.NestedMap(wf.Object, "spec", "ttlStrategy")
-		if !contract.IsFinished(contract.Phase(wf)) || wf.GetDeletionTimestamp() != nil || expires {
-			going = append(going, fmt.Sprintf("%s is %q with %q, deleted %v", wf.GetName(), contract.Phase(wf),
+		if phase := contract.Phase(wf); !contract.IsFinished(phase) || wf.GetDeletionTimestamp() != nil || expires(wf, phase) {
+			going = append(going, fmt.Sprintf("Workflow %s is %q with %q, deleted %v", wf.GetName(), phase,
 				contract.StatusString(contract.Status(wf), "message"), wf.GetDeletionTimestamp()))
 		}
-	}
-	var rws v1alpha1.RemoteWorkflowList
-	var works workv1.ManifestWorkList
-	if err := errors.Join(w.users.hub.List(ctx, &rws), w.users.hub.List(ctx, &works, client.HasLabels{contract.LabelWorkflowUID})); err != nil {
-		return err
 	}
 	for i := range rws.Items {
 		if rws.Items[i].DeletionTimestamp != nil {
@@ -55,10 +55,14 @@ func (w witness) settled(ctx context.Context) error {
 			going = append(going, "ManifestWork "+works.Items[i].Name+" is being deleted")
 		}
 	}
-	if len(going) > 0 {
-		return fmt.Errorf("%d still going on, such as %.2000s", len(going), strings.Join(going, "; "))
-	}
-	return nil
+	return going, nil
+}
+
+// expires reports whether the ttlStrategy of a Workflow that has ended so is to delete it; all strategies are of seconds.
+func expires(wf *unstructured.Unstructured, phase string) bool {
+	strategy, _, _ := unstructured.NestedMap(wf.Object, "spec", "ttlStrategy")
+	return strategy["secondsAfterCompletion"] != nil ||
+		strategy["secondsAfterSuccess"] != nil && phase == "Succeeded" || strategy["secondsAfterFailure"] != nil && phase == "Failed"
 }
 
 // deleteAll deletes what is left of the Workflows on the hub.

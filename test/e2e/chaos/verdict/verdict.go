@@ -35,6 +35,8 @@ const (
 	StatusLost Kind = "status lost"
 	// Leftover is what is there and ought to be gone.
 	Leftover Kind = "left over"
+	// Unrest is what still goes on, long after there was any reason for it.
+	Unrest Kind = "not at rest"
 )
 
 // Finding is one thing that is wrong.
@@ -66,6 +68,8 @@ type Evidence struct {
 	Hub, Managed []*unstructured.Unstructured
 	// RemoteWorkflows are all states that RemoteWorkflows have had.
 	RemoteWorkflows []*unstructured.Unstructured
+	// Unrest names what was still going on when everything was to have come to rest.
+	Unrest []string
 	// Leftovers names what was there when all was to be gone.
 	Leftovers []string
 }
@@ -82,6 +86,9 @@ func Of(e Evidence) []Finding {
 			Subject: subject, journal: e.Journal[subject.Run], hub: hub[subject.Run], managed: managed[subject.Run], recorded: recorded,
 		}
 		findings = append(findings, j.findings()...)
+	}
+	for _, going := range e.Unrest {
+		findings = append(findings, Finding{Unrest, "after the last fault", going})
 	}
 	for _, left := range e.Leftovers {
 		findings = append(findings, Finding{Leftover, "at the end", left})
@@ -168,16 +175,15 @@ func (j *judgement) judgeHistory(where string, history []*unstructured.Unstructu
 
 // judgeEnd compares the end on the hub with that of the recorded run.
 func (j *judgement) judgeEnd() {
-	last := j.hub[len(j.hub)-1]
+	last, theirs := j.hub[len(j.hub)-1], lastOf(j.managed, j.recordedRun())
 	phase := contract.Phase(last)
 	switch {
 	case !contract.IsFinished(phase):
 		j.add(Unfinished, "its last phase is %q, with %q", phase, contract.StatusString(contract.Status(last), "message"))
 		return
-	case phase != j.Want && !j.DeletedOnCluster:
+	case phase != j.Want && !j.DeletedOnCluster && !endedByItself(theirs, phase):
 		j.add(WrongEnd, "it ended as %s, not as %s, with %q", phase, j.Want, contract.StatusString(contract.Status(last), "message"))
 	}
-	theirs := lastOf(j.managed, j.recordedRun())
 	if theirs == nil {
 		return
 	}
@@ -187,6 +193,16 @@ func (j *judgement) judgeEnd() {
 	if got != want {
 		j.add(StatusDiffers, "the hub's last status is\n%s\nand the cluster's\n%s", got, want)
 	}
+}
+
+// endedByItself reports whether a run ended in the phase and was not made to: Argo gives up where its API server has just been
+// started and refuses it a pod.
+func endedByItself(wf *unstructured.Unstructured, phase string) bool {
+	if wf == nil || contract.Phase(wf) != phase {
+		return false
+	}
+	shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown")
+	return shutdown == ""
 }
 
 // statusOf returns a status as canonical JSON, if asked without what the hub replaces when a run was deleted.

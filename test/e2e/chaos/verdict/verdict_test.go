@@ -83,7 +83,14 @@ func TestVerdict(t *testing.T) {
 			e.Hub, e.Subjects[0].DeletedOnHub = e.Hub[:2], true
 		}, nil},
 		"another end than it must have is wrong": {func(e *verdict.Evidence) {
-			e.Subjects[0].Want = "Failed"
+			e.Hub[2] = state("hub", "Failed", false)
+		}, []verdict.Kind{verdict.WrongEnd, verdict.StatusDiffers}},
+		"unless Argo came to it by itself": {func(e *verdict.Evidence) {
+			e.Hub[2], e.Managed[2] = state("hub", "Error", false), state("real", "Error", false)
+		}, nil},
+		"and not if it was made to": {func(e *verdict.Evidence) {
+			e.Hub[2], e.Managed[2] = state("hub", "Failed", false), state("real", "Failed", false)
+			e.Managed[2].Object["spec"].(map[string]any)["shutdown"] = "Terminate"
 		}, []verdict.Kind{verdict.WrongEnd}},
 		"an older status on the hub differs": {func(e *verdict.Evidence) {
 			e.Managed[2].Object["status"].(map[string]any)["nodes"] = map[string]any{"later": nil}
@@ -109,6 +116,9 @@ func TestVerdict(t *testing.T) {
 		"the status of the one before it says nothing": {func(e *verdict.Evidence) {
 			e.Managed = append([]*unstructured.Unstructured{state("gated", "", true)}, e.Managed...)
 		}, nil},
+		"what has not come to rest is found": {func(e *verdict.Evidence) {
+			e.Unrest = []string{"a deletion"}
+		}, []verdict.Kind{verdict.Unrest}},
 		"what is left over is found": {func(e *verdict.Evidence) {
 			e.Leftovers = []string{"a pod"}
 		}, []verdict.Kind{verdict.Leftover}},
