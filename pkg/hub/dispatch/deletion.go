@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -21,7 +22,11 @@ const (
 	reasonReleased      hubcopy.Reason = "ReleasedUnconfirmed"
 )
 
-// absence is why a cluster cannot remove a run; the zero value says that it can.
+// DefaultDeletionTimeout is how long a deleted Workflow waits if nobody says otherwise. Where it waits without limit, this is
+// when it says so.
+const DefaultDeletionTimeout = 15 * time.Minute
+
+// absence is why a cluster cannot remove a run; "" if it can.
 type absence struct {
 	why string
 	// since is when that began; zero if it is not known.
@@ -31,10 +36,14 @@ type absence struct {
 // absenceOf returns why the run of rw cannot be removed from its cluster for now. cluster and addon are nil if the hub has none.
 func absenceOf(rw *v1alpha1.RemoteWorkflow, cluster *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) absence {
 	away := absenceOfCluster(cluster)
-	if away == (absence{}) && rw.Spec.Reporting == v1alpha1.ReportingAgent {
-		return absenceOfAgent(addon) // it keeps the copy until it has let go of it
+	if away.why != "" || rw.Spec.Reporting != v1alpha1.ReportingAgent {
+		return away
 	}
-	return away
+	agent := absenceOfAgent(addon) // it keeps the copy until it has let go of it
+	if agent.why == "" {
+		agent.since = later(agent.since, away.since)
+	}
+	return agent
 }
 
 func absenceOfCluster(cluster *clusterv1.ManagedCluster) absence {
@@ -61,7 +70,7 @@ func unlessTrue(conditions []metav1.Condition, conditionType, why string) absenc
 	case condition == nil:
 		return absence{why: why}
 	case condition.Status == metav1.ConditionTrue:
-		return absence{}
+		return absence{since: condition.LastTransitionTime.Time}
 	}
 	return absence{why, condition.LastTransitionTime.Time}
 }
@@ -72,7 +81,7 @@ type parting struct {
 	release string
 	// waits is what the user is to know of the wait; "" if there is nothing to say.
 	waits string
-	// until is when it is let go if nothing changes; zero for never.
+	// until is when to look at it again if nothing changes; zero for never.
 	until time.Time
 }
 
@@ -80,25 +89,37 @@ type parting struct {
 // it, and on another until the timeout has passed since both the deletion and the absence began; 0 is no timeout. The user
 // can end either.
 func part(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away absence, timeout time.Duration, now time.Time) parting {
-	if wf.GetAnnotations()[contract.AnnotationRelease] == contract.AnnotationReleaseValue {
+	since := later(wf.GetDeletionTimestamp().Time, away.since)
+	switch until := since.Add(timeout); {
+	case wf.GetAnnotations()[contract.AnnotationRelease] == contract.AnnotationReleaseValue:
 		return parting{release: "by the annotation " + contract.AnnotationRelease}
+	case away.why == "":
+		return linger(rw, since, cmp.Or(timeout, DefaultDeletionTimeout), now)
+	case timeout == 0:
+		return parting{waits: waitFor(rw, away.why, "")}
+	case now.Before(until):
+		return parting{until: until, waits: waitFor(rw, away.why, ", or at "+format(until))}
 	}
-	if away == (absence{}) {
-		return parting{}
-	}
-	var until time.Time
-	atTheLatest := ""
-	if timeout > 0 {
-		until = later(wf.GetDeletionTimestamp().Time, away.since).Add(timeout)
-		atTheLatest = ", or at " + until.UTC().Format(time.RFC3339)
-	}
-	if !until.IsZero() && !now.Before(until) {
-		return parting{release: away.why}
-	}
-	return parting{until: until, waits: fmt.Sprintf("waiting for cluster %s to remove the run %s/%s: %s. The Workflow goes when that is done%s; "+
-		"the annotation %s: %q lets it go at once", rw.Namespace, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name, away.why, atTheLatest,
-		contract.AnnotationRelease, contract.AnnotationReleaseValue)}
+	return parting{release: away.why}
 }
+
+// linger lets a deleted Workflow wait without limit for a cluster that could have removed the run since then, for the run is still
+// there. When that has taken too long, it is said: nothing else would tell the user what the Workflow waits for.
+func linger(rw *v1alpha1.RemoteWorkflow, since time.Time, patience time.Duration, now time.Time) parting {
+	if tooLong := since.Add(patience); now.Before(tooLong) {
+		return parting{until: tooLong}
+	}
+	return parting{waits: waitFor(rw, fmt.Sprintf("the cluster is available, and has not done so since %s. Look there whether OCM's work agent runs, "+
+		"and for finalizers of the copy", format(since)), "")}
+}
+
+// waitFor says why a deleted Workflow waits, when it goes, and how its user can end the wait.
+func waitFor(rw *v1alpha1.RemoteWorkflow, why, atTheLatest string) string {
+	return fmt.Sprintf("waiting for cluster %s to remove the run %s/%s: %s. The Workflow goes when that is done%s; the annotation %s: %q lets it go at once",
+		rw.Namespace, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name, why, atTheLatest, contract.AnnotationRelease, contract.AnnotationReleaseValue)
+}
+
+func format(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

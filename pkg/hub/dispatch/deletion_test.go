@@ -23,8 +23,25 @@ func addonAvailable(status metav1.ConditionStatus) gen.Mod {
 	return gen.WithCondition(addonv1beta1.ManagedClusterAddOnConditionAvailable, status, "Test", "")
 }
 
+// changedAt sets when the conditions changed last.
+func changedAt(at time.Time) gen.Mod {
+	return func(obj client.Object) {
+		var conditions []metav1.Condition
+		switch obj := obj.(type) {
+		case *clusterv1.ManagedCluster:
+			conditions = obj.Status.Conditions
+		case *addonv1beta1.ManagedClusterAddOn:
+			conditions = obj.Status.Conditions
+		}
+		for i := range conditions {
+			conditions[i].LastTransitionTime = metav1.NewTime(at)
+		}
+	}
+}
+
 func TestAClusterThatCannotRemoveARun(t *testing.T) {
 	since := gen.Time.Time
+	earlier, longAgo := since.Add(-time.Hour), since.Add(-2*time.Hour)
 	withoutConditions := gen.ManagedCluster(cluster)
 	withoutConditions.Status.Conditions = nil
 	for name, test := range map[string]struct {
@@ -33,7 +50,16 @@ func TestAClusterThatCannotRemoveARun(t *testing.T) {
 		reporting v1alpha1.Reporting
 		want      absence
 	}{
-		"both are available":         {gen.ManagedCluster(cluster), gen.ManagedClusterAddOn(cluster), v1alpha1.ReportingAgent, absence{}},
+		"both are available": {
+			gen.ManagedCluster(cluster, changedAt(longAgo)), gen.ManagedClusterAddOn(cluster, changedAt(earlier)), v1alpha1.ReportingAgent, absence{since: earlier},
+		},
+		"both are available, the cluster as the last": {
+			gen.ManagedCluster(cluster, changedAt(earlier)), gen.ManagedClusterAddOn(cluster, changedAt(longAgo)), v1alpha1.ReportingAgent, absence{since: earlier},
+		},
+		"the agent is away for longer than the cluster is back": {
+			gen.ManagedCluster(cluster, changedAt(earlier)), gen.ManagedClusterAddOn(cluster, addonAvailable(metav1.ConditionUnknown), changedAt(longAgo)),
+			v1alpha1.ReportingAgent, absence{"the addon argo-workflow-multicluster is not available there", longAgo},
+		},
 		"the cluster is gone":        {nil, gen.ManagedClusterAddOn(cluster), v1alpha1.ReportingAgent, absence{why: "the hub has no managed cluster of this name"}},
 		"the cluster is leaving":     {gen.ManagedCluster(cluster, gen.Deleting()), nil, v1alpha1.ReportingFeedback, absence{"the cluster is being detached", since}},
 		"the cluster is unknown":     {gen.ManagedCluster(cluster, clusterAvailable(metav1.ConditionUnknown)), nil, v1alpha1.ReportingFeedback, absence{"the cluster is not available", since}},
@@ -41,7 +67,7 @@ func TestAClusterThatCannotRemoveARun(t *testing.T) {
 		"the cluster has not come":   {withoutConditions, nil, v1alpha1.ReportingFeedback, absence{why: "the cluster is not available"}},
 		"the agent is gone":          {gen.ManagedCluster(cluster), nil, v1alpha1.ReportingAgent, absence{why: "the addon argo-workflow-multicluster is not enabled there"}},
 		"the agent is away":          {gen.ManagedCluster(cluster), gen.ManagedClusterAddOn(cluster, addonAvailable(metav1.ConditionUnknown)), v1alpha1.ReportingAgent, absence{"the addon argo-workflow-multicluster is not available there", since}},
-		"the run never had an agent": {gen.ManagedCluster(cluster), nil, v1alpha1.ReportingFeedback, absence{}},
+		"the run never had an agent": {gen.ManagedCluster(cluster), nil, v1alpha1.ReportingFeedback, absence{since: since}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rw := gen.RemoteWorkflow(gen.Workflow("hello"), cluster, gen.WithReporting(test.reporting))
@@ -67,7 +93,21 @@ func TestHowLongADeletedWorkflowWaits(t *testing.T) {
 		wantUntil time.Time
 		wantParts []string
 	}{
-		"for a cluster that can be reached: without limit": {now: deleted.Add(1000 * time.Hour), timeout: timeout},
+		"for a cluster that can be reached: without a word at first": {now: deleted.Add(timeout - 1), timeout: timeout, wantUntil: deleted.Add(timeout)},
+		"then without limit, and says so": {
+			now: deleted.Add(timeout), timeout: timeout, wantParts: []string{
+				"waiting for cluster cluster1 to remove the run default/hello: the cluster is available, and has not done so since 2026-01-02T15:04:05Z",
+				"goes when that is done; the annotation", `workflows.argoproj.io/ocm-release: "true" lets it go at once`,
+			},
+		},
+		"for one that has come back: from its return on": {
+			away: absence{since: deleted.Add(time.Hour)}, timeout: timeout, now: deleted.Add(time.Hour), wantUntil: deleted.Add(time.Hour + timeout),
+		},
+		"and has not removed it since": {
+			away: absence{since: deleted.Add(time.Hour)}, timeout: timeout, now: deleted.Add(1000 * time.Hour), wantParts: []string{"since 2026-01-02T16:04:05Z"},
+		},
+		"without a timeout, for one that can be reached: without a word at first": {now: deleted, wantUntil: deleted.Add(DefaultDeletionTimeout)},
+		"without a timeout, then says so":                                         {now: deleted.Add(DefaultDeletionTimeout), wantParts: []string{"the cluster is available"}},
 		"for one that was lost before: from its deletion on": {
 			away: absence{"it is away", deleted.Add(-time.Hour)}, timeout: timeout, now: deleted, wantUntil: deleted.Add(timeout),
 			wantParts: []string{
@@ -86,7 +126,7 @@ func TestHowLongADeletedWorkflowWaits(t *testing.T) {
 		},
 		"for no cluster, as the user says":       {mods: []gen.Mod{release("true")}, now: deleted, timeout: timeout, wantNow: true},
 		"nor for one that is away":               {mods: []gen.Mod{release("true")}, away: absence{why: "it is gone"}, now: deleted, wantNow: true},
-		"as ever, if the user says another word": {mods: []gen.Mod{release("yes")}, now: deleted, timeout: timeout},
+		"as ever, if the user says another word": {mods: []gen.Mod{release("yes")}, now: deleted, timeout: timeout, wantUntil: deleted.Add(timeout)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf, rw, _ := dispatched(append(test.mods, gen.Deleting())...)

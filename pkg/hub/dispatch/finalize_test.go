@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"errors"
 	"testing"
 	"time"
@@ -49,12 +50,31 @@ func away() []client.Object {
 	return []client.Object{gen.ManagedCluster(cluster, clusterAvailable(metav1.ConditionUnknown)), gen.ManagedClusterAddOn(cluster)}
 }
 
-func TestADeletedWorkflowWaitsWithoutLimitForAClusterThatIsThere(t *testing.T) {
-	r, hub, now := leaving(t, gen.ManagedCluster(cluster), gen.ManagedClusterAddOn(cluster))
-	now.SetTime(now.Now().Add(1000 * time.Hour))
-	assert.Zero(t, look(t, r))
-	assert.Empty(t, hub.Writes())
-	assert.Empty(t, hub.Events())
+func TestADeletedWorkflowWaitsWithoutLimitForAClusterThatIsThereAndSaysSo(t *testing.T) {
+	for name, timeout := range map[string]time.Duration{"with a timeout": 10 * time.Minute, "without": 0} {
+		t.Run(name, func(t *testing.T) {
+			r, hub, now := leaving(t, gen.ManagedCluster(cluster), gen.ManagedClusterAddOn(cluster))
+			r.DeletionTimeout = timeout
+			wait := look(t, r)
+			assert.Equal(t, cmp.Or(timeout, 15*time.Minute), wait)
+			now.SetTime(now.Now().Add(wait - time.Second))
+			assert.Equal(t, time.Second, look(t, r), "exactly then")
+			assert.Empty(t, hub.Events(), "it may take a while")
+
+			now.SetTime(now.Now().Add(time.Second))
+			assert.Zero(t, look(t, r))
+			events := hub.Events()
+			require.Len(t, events, 1)
+			assert.Contains(t, events[0], "Warning DeletionWaits waiting for cluster cluster1 to remove the run default/hello: the cluster is available, "+
+				"and has not done so since 2026-01-02T15:04:05Z")
+			assert.Contains(t, events[0], contract.AnnotationRelease)
+
+			now.SetTime(now.Now().Add(1000 * time.Hour))
+			assert.Zero(t, look(t, r))
+			assert.Empty(t, hub.Events(), "it is said once")
+			assert.Empty(t, hub.Writes(), "the run is still there")
+		})
+	}
 }
 
 func TestADeletedWorkflowIsLetGoWhenItsClusterStaysAway(t *testing.T) {
@@ -154,7 +174,7 @@ func TestAWaitThatBeginsAgainIsSaidAgain(t *testing.T) {
 	assert.Len(t, hub.Events(), 1)
 	now.SetTime(now.Now().Add(10 * time.Minute))
 	lost(metav1.ConditionTrue)
-	assert.Zero(t, look(t, r))
+	assert.Equal(t, 15*time.Minute, look(t, r), "from its return on")
 	assert.Empty(t, hub.Events())
 	lost(metav1.ConditionUnknown)
 	assert.Equal(t, 15*time.Minute, look(t, r), "from its loss on")

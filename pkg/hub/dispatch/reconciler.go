@@ -45,7 +45,7 @@ type Reconciler struct {
 	// RestoredAt is when the hub was restored from a backup; zero if it was not.
 	RestoredAt time.Time
 
-	// told holds, by Workflow, the wait for such a cluster that an Event has told of.
+	// told holds, by Workflow, the wait for a cluster that an Event has told of.
 	told sync.Map
 }
 
