@@ -86,6 +86,23 @@ func TestDeletedWorkflowOfALostClusterWaitsUntilItsUserOrTheClusterEndsThat(t *t
 	}
 }
 
+func TestDeletedWorkflowThatLosesItsLabelIsStillLetGoByItsUser(t *testing.T) {
+	s := newSpace(t)
+	stopAgent(t, agent1)
+	r := s.create("unlabelled", cluster1)
+	r.workAgent.apply(r)
+	back := lose(t, cluster1)
+	r.delete(theHub)
+	r.waitUntilWithdrawn()
+	r.edit(theHub, `{"metadata":{"labels":{"workflows.argoproj.io/enable-ocm-multicluster":null}}}`)
+	r.waitForEvent("LabelRestored", "waits for cluster cluster1")
+	r.edit(theHub, `{"metadata":{"annotations":{"workflows.argoproj.io/ocm-release":"true"}}}`)
+	r.waitUntilGoneFromTheHub()
+	back()
+	r.workAgent.remove(r)
+	eventually(t, func() error { return r.traces(t.Context()) })
+}
+
 // lose stops the agent on a cluster and makes the cluster unavailable on the hub, until the test ends or calls back.
 func lose(t *testing.T, c *cluster) (back func()) {
 	t.Helper()

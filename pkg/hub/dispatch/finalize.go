@@ -73,11 +73,29 @@ func (r *Reconciler) await(ctx context.Context, wf *unstructured.Unstructured, r
 	if p.release != "" {
 		return 0, r.letGo(ctx, wf, rw, p.release)
 	}
+	if err := r.keepWatched(ctx, wf, rw); err != nil {
+		return 0, err
+	}
 	r.tellOfWait(wf, p.waits)
 	if p.until.IsZero() {
 		return 0, nil
 	}
 	return p.until.Sub(now), nil
+}
+
+// keepWatched restores the label of a deleted Workflow that waits. Without it nobody would see what its user sets on it, such as the
+// annotation that lets it go.
+func (r *Reconciler) keepWatched(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) error {
+	if isWatched(wf) {
+		return nil
+	}
+	metadata := map[string]any{"labels": map[string]string{contract.LabelEnable: contract.LabelEnableValue}}
+	if err := hubcopy.PatchMetadata(ctx, r.Client, wf, metadata); err != nil {
+		return err
+	}
+	hubcopy.Tell(r.Recorder, wf, reasonLabelRestored, actionDelete, fmt.Sprintf("label %s restored: the Workflow waits for cluster %s to remove its run, "+
+		"and is watched by the label until then", contract.LabelEnable, rw.Namespace))
+	return nil
 }
 
 // letGo lets a deleted Workflow go without its run. RemoteWorkflow and ManifestWork stay in deletion: so the cluster removes the

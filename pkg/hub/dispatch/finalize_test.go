@@ -3,6 +3,7 @@ package dispatch
 import (
 	"cmp"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -157,6 +159,55 @@ func TestAnAnnotationLetsADeletedWorkflowGoAtOnce(t *testing.T) {
 			assert.Contains(t, events[0], "by the annotation "+contract.AnnotationRelease)
 		})
 	}
+}
+
+func TestADeletedWorkflowWithoutLabelIsWatchedAgainWhileItWaits(t *testing.T) {
+	for name, surroundings := range map[string][]client.Object{
+		"its cluster is away":  away(),
+		"its cluster is there": {gen.ManagedCluster(cluster), gen.ManagedClusterAddOn(cluster)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, hub, _ := leaving(t, surroundings...)
+			wf := gen.Workflow("hello")
+			unlabel(t, hub, wf)
+			assert.Equal(t, 15*time.Minute, look(t, r))
+			assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes()[1:])
+			require.True(t, hub.Show(wf))
+			assert.True(t, contract.IsOurs(wf))
+			assert.Contains(t, strings.Join(hub.Events(), "\n"), "Warning LabelRestored label "+contract.LabelEnable+" restored: the Workflow waits for cluster cluster1")
+
+			assert.Equal(t, 15*time.Minute, look(t, r))
+			assert.Len(t, hub.Writes(), 2, "it is restored once")
+			assert.Empty(t, hub.Events())
+		})
+	}
+}
+
+func TestADeletedWorkflowWithoutLabelThatGoesIsNotWatchedAgain(t *testing.T) {
+	r, hub, now := leaving(t, away()...)
+	unlabel(t, hub, gen.Workflow("hello"))
+	now.SetTime(now.Now().Add(15 * time.Minute))
+	look(t, r)
+	assert.Len(t, hub.Writes(), 2, "it is let go in one write")
+	assert.False(t, hub.Show(gen.Workflow("hello")))
+}
+
+func TestAConflictWithADeletedWorkflowWithoutLabelIsTriedAgain(t *testing.T) {
+	r, hub, _ := leaving(t, away()...)
+	unlabel(t, hub, gen.Workflow("hello"))
+	hub.Fail("patch Workflow", fakehub.Conflict())
+	err := run(t, r, gen.Workflow("hello"))
+	assert.True(t, apierrors.IsConflict(err), "nothing else brings the next try: %v", err)
+	assert.Empty(t, hub.Events())
+}
+
+// unlabel removes the labels of a Workflow: the cache does not show it any more.
+func unlabel(t *testing.T, hub *fakehub.Hub, wf *unstructured.Unstructured) {
+	t.Helper()
+	require.True(t, hub.Show(wf))
+	before := wf.DeepCopy()
+	wf.SetLabels(nil)
+	require.NoError(t, hub.Patch(t.Context(), wf, client.MergeFrom(before)))
 }
 
 func TestAWaitThatBeginsAgainIsSaidAgain(t *testing.T) {

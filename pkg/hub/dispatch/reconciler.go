@@ -71,10 +71,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	default:
 		err = r.dispatch(ctx, wf)
 	}
-	if _, watched := wf.GetLabels()[contract.LabelEnable]; !watched {
-		return result, err // the cache does not show it: no watch would bring the next try after a conflict
+	if !isWatched(wf) {
+		return result, err // no watch would bring the next try after a conflict
 	}
 	return result, hubcopy.IgnoreStale(err)
+}
+
+// isWatched reports whether the cache shows the Workflow: it has our label, with whatever value.
+func isWatched(wf *unstructured.Unstructured) bool {
+	_, watched := wf.GetLabels()[contract.LabelEnable]
+	return watched
 }
 
 // workflow returns the Workflow, or nil if there is none. The cache shows only those with our label; the API
