@@ -14,7 +14,7 @@ import (
 const echoTimeout = 5 * time.Second
 
 // memory keeps what the agent knows of its own last steps, by the name of the RemoteWorkflow. All of it is hints that
-// save work: without them, as after a restart, the agent does the same with a few more tries.
+// save work: without them, as after a restart, the agent does the same with a few more tries, or later.
 type memory struct {
 	mu   sync.Mutex
 	runs map[string]*hints
@@ -30,14 +30,15 @@ type hints struct {
 	reported string
 	// refusal is what the hub did not take.
 	refusal *refusal
-	// told is whether it has been said what a copy without a RemoteWorkflow waits for.
-	told bool
+	// absentSince is when the hub has first said that there is no such RemoteWorkflow, and not said anything else since. Without it,
+	// the copy waits anew.
+	absentSince time.Time
 }
 
 // recall returns the hints for this incarnation of the RemoteWorkflow.
 func (m *memory) recall(rw *v1alpha1.RemoteWorkflow) *hints { return m.of(rw.Name, rw.UID) }
 
-// of returns the hints for a RemoteWorkflow with this UID or, where there is none, for a copy with this UID that was made for it.
+// of returns the hints for a RemoteWorkflow with this UID, "" for one that is not there.
 func (m *memory) of(name string, uid types.UID) *hints {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -16,8 +16,9 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
-// orphanGrace is for how long a copy that is being deleted is kept although the hub has no RemoteWorkflow of it. A hub that was
-// restored from a backup may be about to make the RemoteWorkflow again, and then the copy is the evidence that it has run.
+// orphanGrace is for how long a copy that is being deleted is kept after the hub has first said that it has no RemoteWorkflow of it.
+// A hub that was restored from a backup may be about to make the RemoteWorkflow again, and then the copy is the evidence that it
+// has run.
 const orphanGrace = time.Hour
 
 // indexRemoteWorkflow finds copies by the name of their RemoteWorkflow.
@@ -31,23 +32,28 @@ func remoteWorkflowOf(wf client.Object) []string {
 }
 
 // decideOrphan decides about a copy while the hub has no RemoteWorkflow of this key. One of this hub that is being deleted, and
-// waits for nothing but a report that nobody will take, is let go in the end.
-func decideOrphan(key client.ObjectKey, hubID string, wf *unstructured.Unstructured, now time.Time) decision {
+// waits for nothing but a report that nobody will take, is let go in the end. absentSince is when the hub has first said so, zero
+// if it has not been asked yet.
+func decideOrphan(key client.ObjectKey, hubID string, wf *unstructured.Unstructured, absentSince, now time.Time) decision {
 	ref := contract.ReferenceOf(wf)
 	isOurs := hubID != "" && ref.HubID == hubID && ref.Cluster == key.Namespace && ref.RemoteWorkflow == key.Name
 	if !isOurs || !hasFinalizer(wf) || !isDeleted(wf) {
 		return decision{action: wait}
 	}
-	if within := wf.GetDeletionTimestamp().Add(orphanGrace).Sub(now); within > 0 {
+	if absentSince.IsZero() {
+		absentSince = now
+	}
+	if within := absentSince.Add(orphanGrace).Sub(now); within > 0 {
 		return decision{action: wait, within: within}
 	}
 	return decision{action: release}
 }
 
 // seeToOrphan sees to the copy of a RemoteWorkflow that the hub's cache does not show. Only the hub's API server can say that
-// there is none.
+// there is none, and any other answer ends what it has said before.
 func (r *Reconciler) seeToOrphan(ctx context.Context, key client.ObjectKey) (reconcile.Result, error) {
-	wf, next, err := r.findOrphan(ctx, key)
+	known := r.memory.of(key.Name, "")
+	wf, next, err := r.findOrphan(ctx, key, known.absentSince)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -55,49 +61,56 @@ func (r *Reconciler) seeToOrphan(ctx context.Context, key client.ObjectKey) (rec
 		r.memory.forget(key.Name)
 		return reconcile.Result{}, nil
 	}
-	err = r.HubLive.Get(ctx, key, &v1alpha1.RemoteWorkflow{})
-	switch {
-	case err == nil:
-		return reconcile.Result{}, nil // the watch brings it
-	case !isAbsent(err):
-		return reconcile.Result{}, fmt.Errorf("get RemoteWorkflow: %w", err)
-	case next.action == release:
-		return retryStale(reconcile.Result{}, r.letGo(ctx, key, wf))
+	if err := r.HubLive.Get(ctx, key, &v1alpha1.RemoteWorkflow{}); !isAbsent(err) {
+		known.absentSince = time.Time{}
+		if err != nil {
+			return reconcile.Result{}, fmt.Errorf("get RemoteWorkflow: %w", err)
+		}
+		return reconcile.Result{RequeueAfter: staleRetry}, nil // the watch brings it, unless it goes before that
 	}
-	if known := r.memory.of(key.Name, wf.GetUID()); !known.told {
-		known.told = true
+	if next.action == release {
+		return retryStale(reconcile.Result{}, r.letGo(ctx, key, known, wf))
+	}
+	if known.absentSince.IsZero() {
+		known.absentSince = r.Clock.Now()
 		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "Orphaned", "Release",
 			"kept in deletion until %s: the hub has no RemoteWorkflow %s of it, and may get it back from a backup; "+
-				"`argo-multicluster agent release` lets go now", wf.GetDeletionTimestamp().Add(orphanGrace).UTC().Format(time.RFC3339), key)
+				"`argo-multicluster agent release` lets go now", known.absentSince.Add(orphanGrace).UTC().Format(time.RFC3339), key)
 	}
 	return reconcile.Result{RequeueAfter: next.within}, nil
 }
 
-// findOrphan returns the copy for which there is something to do, or to wait for, without a RemoteWorkflow of this key; nil if
-// there is none.
-func (r *Reconciler) findOrphan(ctx context.Context, key client.ObjectKey) (*unstructured.Unstructured, decision, error) {
+// findOrphan returns the copy for which there is something to do, or else to wait for, if the hub has no RemoteWorkflow of this
+// key; nil if there is none.
+func (r *Reconciler) findOrphan(
+	ctx context.Context, key client.ObjectKey, absentSince time.Time,
+) (found *unstructured.Unstructured, next decision, err error) {
 	copies := contract.NewWorkflowList()
 	if err := r.Managed.List(ctx, copies, client.MatchingFields{indexRemoteWorkflow: key.Name}); err != nil {
 		return nil, decision{}, fmt.Errorf("list Workflows: %w", err)
 	}
 	for i := range copies.Items {
-		next := decideOrphan(key, r.HubID, &copies.Items[i], r.Clock.Now())
-		if next.action == release || next.within > 0 {
-			return &copies.Items[i], next, nil
+		wf := &copies.Items[i]
+		switch d := decideOrphan(key, r.HubID, wf, absentSince, r.Clock.Now()); {
+		case d.action != wait:
+			return wf, d, nil
+		case d.within > 0:
+			found, next = wf, d
 		}
 	}
-	return nil, decision{}, nil
+	return found, next, nil
 }
 
 // letGo lets an orphan go unreported.
-func (r *Reconciler) letGo(ctx context.Context, key client.ObjectKey, wf *unstructured.Unstructured) error {
-	if err := r.patchWorkflow(ctx, r.memory.of(key.Name, wf.GetUID()), wf, releasePatch(wf)); err != nil {
+func (r *Reconciler) letGo(ctx context.Context, key client.ObjectKey, known *hints, wf *unstructured.Unstructured) error {
+	if err := r.patchWorkflow(ctx, known, wf, releasePatch(wf)); err != nil {
 		return fmt.Errorf("release the copy: %w", err)
 	}
-	log.FromContext(ctx).Info("let go unreported: the hub has no RemoteWorkflow of it",
-		"workflow", client.ObjectKeyFromObject(wf), "uid", wf.GetUID(), "deleted", wf.GetDeletionTimestamp())
+	log.FromContext(ctx).Info("let go unreported: the hub has no RemoteWorkflow of it", "workflow", client.ObjectKeyFromObject(wf),
+		"uid", wf.GetUID(), "deleted", wf.GetDeletionTimestamp(), "absentSince", known.absentSince)
 	r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "Released", "Release",
-		"let go unreported: it is deleted, and for %s the hub has had no RemoteWorkflow %s of it", orphanGrace, key)
+		"let go unreported: it is being deleted, and the hub has had no RemoteWorkflow %s of it since %s, when it was first asked",
+		key, known.absentSince.UTC().Format(time.RFC3339))
 	return nil
 }
 

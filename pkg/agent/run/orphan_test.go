@@ -17,44 +17,48 @@ import (
 )
 
 func TestDecideOrphan(t *testing.T) {
-	justNow, longAgo := testNow.Add(-10*time.Minute), testNow.Add(-orphanGrace)
+	justNow, longAgo, unasked := testNow.Add(-10*time.Minute), testNow.Add(-orphanGrace), time.Time{}
+	deleted := deletedAt(testNow.Add(-2 * time.Hour))
 	tests := map[string]struct {
 		wf     *unstructured.Unstructured
 		hubID  string
+		since  time.Time
 		want   action
 		within time.Duration
 	}{
-		"one that is being deleted is kept for an hour": {
-			wf: newCopy(t, opened, deletedAt(justNow)), hubID: "hub-id", want: wait, within: 50 * time.Minute},
+		"one that was deleted two hours ago is kept for an hour from now": {
+			wf: newCopy(t, opened, deleted), hubID: "hub-id", since: unasked, want: wait, within: orphanGrace},
+		"one is kept for an hour from the hub's first word": {
+			wf: newCopy(t, opened, deleted), hubID: "hub-id", since: justNow, want: wait, within: 50 * time.Minute},
 		"one that has finished is kept for an hour, too": {
-			wf: newCopy(t, opened, inPhase("Succeeded"), deletedAt(justNow)), hubID: "hub-id", want: wait, within: 50 * time.Minute},
+			wf: newCopy(t, opened, inPhase("Succeeded"), deleted), hubID: "hub-id", since: justNow, want: wait, within: 50 * time.Minute},
 		"after an hour it is let go": {
-			wf: newCopy(t, opened, deletedAt(longAgo)), hubID: "hub-id", want: release},
+			wf: newCopy(t, opened, deleted), hubID: "hub-id", since: longAgo, want: release},
 		"one that runs on is let go after an hour, too": {
-			wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), hubID: "hub-id", want: release},
+			wf: newCopy(t, opened, inPhase("Running"), deleted), hubID: "hub-id", since: longAgo, want: release},
 		"one that is not being deleted is left alone": {
-			wf: newCopy(t, opened, inPhase("Succeeded")), hubID: "hub-id", want: wait},
+			wf: newCopy(t, opened, inPhase("Succeeded")), hubID: "hub-id", since: longAgo, want: wait},
 		"one that waits for others alone is left alone": {
-			wf: newCopy(t, ungated, deletedAt(longAgo)), hubID: "hub-id", want: wait},
+			wf: newCopy(t, ungated, deleted), hubID: "hub-id", since: longAgo, want: wait},
 		"another hub's is left alone": {
-			wf: newCopy(t, opened, annotated(contract.AnnotationHubID, "other-hub"), deletedAt(longAgo)), hubID: "hub-id", want: wait},
+			wf: newCopy(t, opened, annotated(contract.AnnotationHubID, "other-hub"), deleted), hubID: "hub-id", since: longAgo, want: wait},
 		"one is left alone by an agent that does not know its hub": {
-			wf: newCopy(t, opened, unannotated(contract.AnnotationHubID), deletedAt(longAgo)), want: wait},
+			wf: newCopy(t, opened, unannotated(contract.AnnotationHubID), deleted), since: longAgo, want: wait},
 		"one for another cluster is left alone": {
-			wf: newCopy(t, opened, unlabeled, deletedAt(longAgo)), hubID: "hub-id", want: wait},
+			wf: newCopy(t, opened, unlabeled, deleted), hubID: "hub-id", since: longAgo, want: wait},
 		"that of another RemoteWorkflow is left alone": {
-			wf: newCopy(t, opened, annotated(contract.AnnotationRemoteWorkflow, "other"), deletedAt(longAgo)), hubID: "hub-id", want: wait},
+			wf: newCopy(t, opened, annotated(contract.AnnotationRemoteWorkflow, "other"), deleted), hubID: "hub-id", since: longAgo, want: wait},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := decideOrphan(client.ObjectKeyFromObject(newRemote()), test.hubID, test.wf, testNow)
+			got := decideOrphan(client.ObjectKeyFromObject(newRemote()), test.hubID, test.wf, test.since, testNow)
 			assert.Equal(t, decision{action: test.want, within: test.within}, got)
 		})
 	}
 }
 
-func TestAnOrphanIsKeptForAnHourAndThenLetGo(t *testing.T) {
-	e := newEnv(t, newCopy(t, withFinalizer("example.com/of-another"), opened, inPhase("Succeeded"), deletedAt(testNow)))
+func TestAnOrphanIsKeptForAnHourAfterTheHubsFirstWordAndThenLetGo(t *testing.T) {
+	e := newEnv(t, newCopy(t, withFinalizer("example.com/of-another"), opened, inPhase("Succeeded"), deletedAt(testNow.Add(-2*time.Hour))))
 	assert.Equal(t, orphanGrace, e.reconcile().RequeueAfter)
 	said := e.said()
 	require.Len(t, said, 1)
@@ -75,8 +79,41 @@ func TestAnOrphanIsKeptForAnHourAndThenLetGo(t *testing.T) {
 	said = e.said()
 	require.Len(t, said, 1)
 	assert.Contains(t, said[0], "Warning Released let go unreported")
+	assert.Contains(t, said[0], "the hub has had no RemoteWorkflow cluster1/demo-0123 of it since 2030-05-01T12:00:00Z")
 	assert.Equal(t, []string{"example.com/of-another"}, e.workflow().GetFinalizers())
 	assert.Empty(t, e.hubWrites)
+}
+
+func TestTheHourOfAnOrphanBeginsAnew(t *testing.T) {
+	away := errors.New("connection refused")
+	for when, between := range map[string]func(*env){
+		"when the hub was away, and may have been restored": func(e *env) {
+			e.hubLiveFails = func() error { return away }
+			_, err := e.tryReconcile()
+			require.ErrorIs(e.t, err, away)
+		},
+		"when the hub had the RemoteWorkflow meanwhile, and only its cache did not": func(e *env) {
+			e.hubLiveFails = func() error { return nil }
+			e.reconcile()
+		},
+		"when the hub's cache had the RemoteWorkflow meanwhile, and this cluster was away": func(e *env) {
+			e.hubShows, e.managedFails = newRemote(), func([]byte) error { return away }
+			_, err := e.tryReconcile()
+			require.ErrorIs(e.t, err, away)
+		},
+		"when the agent has started again": func(e *env) { e.memory = memory{} },
+	} {
+		t.Run(when, func(t *testing.T) {
+			e := newEnv(t, newCopy(t, opened, inPhase("Succeeded"), deletedAt(testNow)))
+			e.reconcile()
+			e.clock.SetTime(testNow.Add(orphanGrace))
+			between(e)
+			e.hubLiveFails, e.hubShows, e.managedFails = nil, nil, nil
+			assert.Equal(t, orphanGrace, e.reconcile().RequeueAfter)
+			assert.Empty(t, e.managedWrites)
+			assert.Len(t, e.said(), 2, "the new hour is told, too")
+		})
+	}
 }
 
 func TestAnOrphanThatIsGoneIsForgotten(t *testing.T) {
@@ -106,9 +143,14 @@ func TestACopyIsNoOrphanAsLongAsTheHubDoesNotSaySo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t, newCopy(t, opened, inPhase("Succeeded"), deletedAt(testNow.Add(-2*orphanGrace))))
 			e.hubLiveFails = func() error { return answer }
+			e.memory.of("demo-0123", "").absentSince = testNow.Add(-orphanGrace)
 			result, err := e.tryReconcile()
-			assert.Zero(t, result)
 			require.ErrorIs(t, err, answer)
+			if answer == nil {
+				assert.Equal(t, staleRetry, result.RequeueAfter, "should the watch not bring it")
+			} else {
+				assert.Zero(t, result)
+			}
 			assert.Empty(t, e.managedWrites)
 			assert.Empty(t, e.said())
 		})
@@ -145,7 +187,8 @@ func TestAnOrphanWhoseRemoteWorkflowIsMadeAgainIsTheRun(t *testing.T) {
 }
 
 func TestAnOrphanThatChangesWhileItIsLetGoIsTriedAgain(t *testing.T) {
-	e := newEnv(t, newCopy(t, opened, inPhase("Succeeded"), deletedAt(testNow.Add(-orphanGrace))))
+	e := newEnv(t, newCopy(t, opened, inPhase("Succeeded"), deletedAt(testNow)))
+	e.memory.of("demo-0123", "").absentSince = testNow.Add(-orphanGrace)
 	e.managedFails = onPatch(apierrors.NewConflict(contract.WorkflowGVR.GroupResource(), "demo", errors.New("changed")))
 	assert.Equal(t, staleRetry, e.reconcile().RequeueAfter)
 	assert.Empty(t, e.said())

@@ -59,6 +59,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if rw.Spec.Reporting != v1alpha1.ReportingAgent {
 		return reconcile.Result{}, nil
 	}
+	r.memory.recall(rw) // and forget its absence, whatever comes next
 	wf, err := r.find(ctx, rw)
 	if err != nil {
 		return reconcile.Result{}, err
