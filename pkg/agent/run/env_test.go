@@ -47,6 +47,8 @@ type env struct {
 	hubLiveFails func() error
 	// hubShows is what the hub's cache shows of the RemoteWorkflow, if it lags.
 	hubShows *v1alpha1.RemoteWorkflow
+	// managedShows is what the managed cluster's cache shows of the copy, if it lags.
+	managedShows *unstructured.Unstructured
 }
 
 func newEnv(t *testing.T, objects ...client.Object) *env {
@@ -81,6 +83,10 @@ func newEnv(t *testing.T, objects ...client.Object) *env {
 			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 				if err := fail(e.managedFails, nil); err != nil {
 					return err
+				}
+				if e.managedShows != nil {
+					e.managedShows.DeepCopyInto(obj.(*unstructured.Unstructured))
+					return nil
 				}
 				if err := c.Get(ctx, key, obj, opts...); err != nil {
 					return err

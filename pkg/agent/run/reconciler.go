@@ -118,13 +118,14 @@ func (r *Reconciler) end(
 }
 
 // find returns what bears the copy's name on this cluster, or nil. The cache's answer is good only when it is the copy
-// itself: it lags, and it does not show a Workflow that lacks our label, be it foreign or robbed of it.
+// itself, and goes with what the hub knows: it lags, and it does not show a Workflow that lacks our label, be it foreign or
+// robbed of it.
 func (r *Reconciler) find(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (*unstructured.Unstructured, error) {
 	key := client.ObjectKey{Namespace: rw.Spec.Remote.Namespace, Name: rw.Spec.Remote.Name}
 	wf := contract.NewWorkflow()
 	err := r.Managed.Get(ctx, key, wf)
 	switch {
-	case err == nil && isCopy(rw, wf):
+	case err == nil && isCopy(rw, wf) && !isRolledBack(rw, wf) && !isBack(rw, wf):
 		return wf, nil
 	case client.IgnoreNotFound(err) != nil:
 		return nil, fmt.Errorf("get Workflow: %w", err)

@@ -383,6 +383,45 @@ func TestACopyThatWasRolledBackToBeforeItStartedDoesNotStartAgain(t *testing.T) 
 	}
 }
 
+func TestARunIsNotTakenForRolledBackWhenTheCacheLags(t *testing.T) {
+	t.Run("while it has no status", func(t *testing.T) {
+		e := newEnv(t, newRemote(claimed, knownStarted), newCopy(t, opened, withVersion("2")))
+		e.managedShows = newCopy(t)
+		assert.Zero(t, e.reconcile())
+		assert.Empty(t, e.hubWrites)
+		assert.Empty(t, e.managedWrites)
+		assert.Empty(t, e.said())
+	})
+	t.Run("while it runs", func(t *testing.T) {
+		e := newEnv(t, newRemote(claimed, knownStarted), newCopy(t, opened, inPhase("Running"), withVersion("2")))
+		e.managedShows = newCopy(t)
+		e.reconcile()
+		e.requireReported()
+		assert.Nil(t, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
+		assert.Empty(t, e.managedWrites)
+	})
+	t.Run("nor while this cluster cannot be asked", func(t *testing.T) {
+		e := newEnv(t, newRemote(claimed, knownStarted), newCopy(t, opened, withVersion("2")))
+		e.managedShows = newCopy(t)
+		e.liveFails = func() error { return errors.New("broken") }
+		_, err := e.tryReconcile()
+		require.ErrorContains(t, err, "get Workflow")
+		assert.Empty(t, e.hubWrites)
+	})
+}
+
+func TestARunIsNotTakenForBackWhenTheCacheLags(t *testing.T) {
+	// The agent that was the leader before has told that the run is deleted.
+	e := newEnv(t, newRemote(claimed, showing("Running"), knownStarted, knownDeleted),
+		newCopy(t, opened, inPhase("Running"), withVersion("2"), deletedAt(testNow)))
+	e.managedShows = newCopy(t, opened, inPhase("Running"))
+	e.reconcile()
+	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport, "its end is still to be reported")
+	shutdown, _, err := unstructured.NestedString(e.workflow().Object, "spec", "shutdown")
+	require.NoError(t, err)
+	assert.Equal(t, shutdownTerminate, shutdown)
+}
+
 func TestARecordedCopyIsStartedWhenTheAgentStoppedBeforeItsStart(t *testing.T) {
 	e := newEnv(t, newRemote(claimed), newCopy(t))
 	e.reconcile()
