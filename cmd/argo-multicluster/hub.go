@@ -55,23 +55,12 @@ The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no A
 	flags.IntVar(&options.Concurrency, "concurrency", 16, "Workflows that each reconciler works on at a time")
 	flags.DurationVar(&options.DeletionTimeout, "deletion-timeout", dispatch.DefaultDeletionTimeout,
 		"how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever")
-	flags.Func("restored-at", "`time`, such as 2026-01-02T15:04:05Z, at which the hub was restored from a backup: what waits since before, and may have run "+
-		"since the backup was made, is held", func(value string) (err error) {
-		options.RestoredAt, err = parseTime(value)
-		return err
-	})
+	flags.TimeVar(&options.RestoredAt, "restored-at", time.Time{}, []string{time.RFC3339}, "when the hub was restored from a backup, such as "+
+		"2026-01-02T15:04:05Z: what waits since before, and may have run since the backup was made, is held")
 	flags.StringVar(&agentImage, "agent-image", defaultAgentImage(), "image that the addon runs as agent on the managed clusters")
 	logs.addFlags(flags)
 	cmd.AddCommand(newUninstallCommand())
 	return cmd
-}
-
-func parseTime(value string) (time.Time, error) {
-	parsed, err := time.Parse(time.RFC3339, value)
-	if err != nil {
-		return time.Time{}, errors.New("want a time as in RFC 3339, such as 2026-01-02T15:04:05Z")
-	}
-	return parsed, nil
 }
 
 // defaultAgentImage is the image of this very build.

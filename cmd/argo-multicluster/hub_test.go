@@ -3,7 +3,9 @@ package main
 import (
 	"io"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -15,9 +17,15 @@ func TestATimeOfRestorationThatCannotBeReadEndsTheStart(t *testing.T) {
 		cmd.SetErr(io.Discard)
 		err := cmd.ExecuteContext(t.Context())
 		require.ErrorContains(t, err, "--restored-at", value)
-		require.ErrorContains(t, err, "want a time as in RFC 3339, such as 2026-01-02T15:04:05Z", value)
+		require.ErrorContains(t, err, "invalid time format", value)
 	}
-	restoredAt, err := parseTime("2026-01-02T16:04:05+01:00")
+}
+
+func TestATimeOfRestorationIsOneAsInRFC3339(t *testing.T) {
+	flags := newHubCommand().Flags()
+	require.NoError(t, flags.Set("restored-at", "2026-01-02T16:04:05+01:00"))
+	restoredAt, err := flags.GetTime("restored-at")
 	require.NoError(t, err)
-	require.Equal(t, "2026-01-02 15:04:05 +0000 UTC", restoredAt.UTC().String())
+	assert.True(t, restoredAt.Equal(time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)), restoredAt)
+	assert.Contains(t, flags.FlagUsages(), "--restored-at time ")
 }

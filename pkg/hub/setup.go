@@ -72,7 +72,7 @@ type Options struct {
 }
 
 // Validate returns an error that names the flags to correct.
-func (o Options) Validate() error {
+func (o Options) Validate(now time.Time) error {
 	var errs []error
 	if o.Concurrency < 1 {
 		errs = append(errs, errors.New("--concurrency must be at least 1"))
@@ -82,6 +82,11 @@ func (o Options) Validate() error {
 	}
 	if o.DeletionTimeout < 0 {
 		errs = append(errs, errors.New("--deletion-timeout must not be negative"))
+	}
+	if o.RestoredAt.After(now) {
+		// Until then every new Workflow would be held.
+		errs = append(errs, fmt.Errorf("--restored-at must not be in the future: it is %s, and now is %s",
+			o.RestoredAt.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)))
 	}
 	return errors.Join(errs...)
 }
@@ -103,7 +108,7 @@ func Scheme() (*runtime.Scheme, error) {
 // NewManager returns a manager for the hub that config reaches, with all reconcilers. It returns an error that says
 // what to do when the hub lacks an API.
 func NewManager(ctx context.Context, config *rest.Config, options Options) (manager.Manager, error) {
-	if err := options.Validate(); err != nil {
+	if err := options.Validate(time.Now()); err != nil {
 		return nil, err
 	}
 	scheme, err := Scheme()

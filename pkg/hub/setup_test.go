@@ -101,17 +101,19 @@ func TestNewManagerOnAHubThatServesNothing(t *testing.T) {
 }
 
 func TestOptionsThatCannotWorkNameTheFlag(t *testing.T) {
-	valid := Options{QPS: 1, Burst: 1, Concurrency: 1}
-	require.NoError(t, valid.Validate())
+	now := time.Now()
+	valid := Options{QPS: 1, Burst: 1, Concurrency: 1, RestoredAt: now}
+	require.NoError(t, valid.Validate(now))
 	for flag, change := range map[string]func(*Options){
 		"--concurrency":      func(o *Options) { o.Concurrency = 0 },
 		"--deletion-timeout": func(o *Options) { o.DeletionTimeout = -time.Second },
 		"--kube-api-qps":     func(o *Options) { o.QPS = -1 },
 		"--kube-api-burst":   func(o *Options) { o.Burst = 0 },
+		"--restored-at":      func(o *Options) { o.RestoredAt = now.Add(time.Hour) },
 	} {
 		options := valid
 		change(&options)
-		require.ErrorContains(t, options.Validate(), flag)
+		require.ErrorContains(t, options.Validate(now), flag)
 		_, err := NewManager(t.Context(), &rest.Config{}, options)
 		require.ErrorContains(t, err, flag)
 	}
