@@ -79,6 +79,19 @@ func TestPolicyOfTheAgentsManifestsKeepsTheWorkAgentFromAdoptingAWorkflow(t *tes
 	require.NoError(t, becomes(t, sent, nil, workOwner("sender"), cronWorkflow))
 }
 
+func TestPolicyOfTheAgentsManifestsLetsAWorkflowBeHandedOverWhenTheHubsAddressChanges(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	waitForPolicy(t, s)
+	before, after := workOwner("0a1b-hello-abc"), workOwner("2c3d-hello-abc")
+	wf := local(s, "hello", before)
+	require.NoError(t, cluster1.client.Create(t.Context(), wf))
+	assertAdoptionDenied(t, becomes(t, wf, nil, before, workOwner("2c3d-hello-def")), "by another ManifestWork of the same Workflow")
+	assertAdoptionDenied(t, becomes(t, wf, nil, before, workOwner("hello-abc")), "by one of another hub with such a name")
+	require.NoError(t, becomes(t, wf, nil, before, after))
+	require.NoError(t, becomes(t, wf, nil, after))
+}
+
 func assertAdoptionDenied(t *testing.T, err error, how string) {
 	t.Helper()
 	assert.True(t, apierrors.IsForbidden(err), "adopted %s: %v", how, err)
