@@ -147,7 +147,11 @@ func TestValuesThatTheChartDoesNotHaveAreRefused(t *testing.T) {
 		`log: {format: xml}`:             "at '/log/format': value must be one of 'json', 'text'",
 		`hubArgo: {enabled: "yes"}`:      "at '/hubArgo/enabled': got string, want boolean",
 		`restoredAt: yesterday`:          "at '/restoredAt': 'yesterday' does not match pattern",
-		`deletionTimeout: 0`:             "at '/deletionTimeout': got number, want string",
+		`deletionTimeout: 15`:            "at '/deletionTimeout': maximum: got 15, want 0",
+		`deletionTimeout: -1`:            "at '/deletionTimeout': minimum: got -1, want 0",
+		`deletionTimeout: 0.5`:           "at '/deletionTimeout': got number, want",
+		`deletionTimeout: "15"`:          "at '/deletionTimeout': '15' does not match pattern",
+		`deletionTimeout: never`:         "at '/deletionTimeout': 'never' does not match pattern",
 		`uninstall: {timeout: 4}`:        "at '/uninstall/timeout': got number, want string",
 		`uninstall: {timeout: soon}`:     "at '/uninstall/timeout': 'soon' does not match pattern",
 		`addons: {argoWorkflows: {install: {placements: [{name: all}]}}}`: "missing property 'namespace'",
@@ -215,6 +219,20 @@ func TestManagerIsDeployed(t *testing.T) {
 	}
 	for key, value := range deployment.Spec.Selector.MatchLabels {
 		assert.Equal(t, value, deployment.Spec.Template.Labels[key], key)
+	}
+}
+
+func TestDeletionTimeoutIsWhatTheFlagTakes(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string]string{
+		`deletionTimeout: 0`:     "0",
+		`deletionTimeout: "0"`:   "0",
+		`deletionTimeout: 0s`:    "0s",
+		`deletionTimeout: 1h30m`: "1h30m",
+	} {
+		deployment := find[appsv1.Deployment](t, render(t, values), "Deployment", manager)
+		require.NotNil(t, deployment)
+		assert.Contains(t, deployment.Spec.Template.Spec.Containers[0].Args, "--deletion-timeout="+want, values)
 	}
 }
 
