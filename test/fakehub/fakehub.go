@@ -37,6 +37,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -193,6 +194,21 @@ func (h *Hub) Show(obj client.Object) bool {
 	err := h.server.Get(h.t.Context(), client.ObjectKeyFromObject(obj), obj)
 	require.NoError(h.t, client.IgnoreNotFound(err))
 	return err == nil
+}
+
+// Counted returns the value of a counter of the hub's as it is scraped, of the one with this reason if there is one.
+func Counted(t *testing.T, name, reason string) float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if labels := metric.GetLabel(); family.GetName() == name && (reason == "" || labels[0].GetValue() == reason) {
+				return metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 func (h *Hub) call(name string) error {

@@ -77,8 +77,8 @@ func unlessTrue(conditions []metav1.Condition, conditionType, why string) absenc
 
 // parting is what becomes of a deleted Workflow whose run is still to be removed.
 type parting struct {
-	// release is why it is let go now; "" if it waits.
-	release string
+	// release is why it is let go now, and reason the same in a word; "" if it waits.
+	release, reason string
 	// waits is what the user is to know of the wait; "" if there is nothing to say.
 	waits string
 	// until is when to look at it again if nothing changes; zero for never.
@@ -92,7 +92,7 @@ func part(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away absen
 	since := later(wf.GetDeletionTimestamp().Time, away.since)
 	switch until := since.Add(timeout); {
 	case wf.GetAnnotations()[contract.AnnotationRelease] == contract.AnnotationReleaseValue:
-		return parting{release: "by the annotation " + contract.AnnotationRelease}
+		return parting{release: "by the annotation " + contract.AnnotationRelease, reason: byAnnotation}
 	case away.why == "":
 		return linger(rw, since, cmp.Or(timeout, DefaultDeletionTimeout), now)
 	case timeout == 0:
@@ -100,7 +100,7 @@ func part(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away absen
 	case now.Before(until):
 		return parting{until: until, waits: waitFor(rw, away.why, ", or at "+format(until))}
 	}
-	return parting{release: away.why}
+	return parting{release: away.why, reason: byTimeout}
 }
 
 // linger lets a deleted Workflow wait without limit for a cluster that could have removed the run since then, for the run is still

@@ -71,7 +71,7 @@ func (r *Reconciler) await(ctx context.Context, wf *unstructured.Unstructured, r
 	now := r.Clock.Now()
 	p := part(wf, rw, absenceOf(rw, cluster, addon), r.DeletionTimeout, now)
 	if p.release != "" {
-		return 0, r.letGo(ctx, wf, rw, p.release)
+		return 0, r.letGo(ctx, wf, rw, p)
 	}
 	if err := r.keepWatched(ctx, wf, rw); err != nil {
 		return 0, err
@@ -100,13 +100,14 @@ func (r *Reconciler) keepWatched(ctx context.Context, wf *unstructured.Unstructu
 
 // letGo lets a deleted Workflow go without its run. RemoteWorkflow and ManifestWork stay in deletion: so the cluster removes the
 // run when it is back, and then they go, as those of any Workflow that is not there any more.
-func (r *Reconciler) letGo(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, why string) error {
+func (r *Reconciler) letGo(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, p parting) error {
 	if err := hubcopy.Release(ctx, r.Client, wf); err != nil {
 		return err
 	}
+	releasedUnconfirmed.WithLabelValues(p.reason).Inc()
 	hubcopy.Tell(r.Recorder, wf, reasonReleased, actionDelete, fmt.Sprintf("let go before cluster %s has removed the run: %s. The run may still "+
-		"exist there as %s/%s; it is removed when the cluster is back", rw.Namespace, why, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name))
-	ctrl.LoggerFrom(ctx).Info("let go of a deleted Workflow before its run was removed", "cluster", rw.Namespace, "why", why)
+		"exist there as %s/%s; it is removed when the cluster is back", rw.Namespace, p.release, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name))
+	ctrl.LoggerFrom(ctx).Info("let go of a deleted Workflow before its run was removed", "cluster", rw.Namespace, "why", p.release)
 	return nil
 }
 

@@ -22,6 +22,9 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
+// releases counts the Workflows that were let go without their run.
+const releases = "argo_multicluster_hub_released_unconfirmed_total"
+
 func updateOf(before, after client.Object) event.UpdateEvent {
 	return event.UpdateEvent{ObjectOld: before, ObjectNew: after}
 }
@@ -92,7 +95,9 @@ func TestADeletedWorkflowIsLetGoWhenItsClusterStaysAway(t *testing.T) {
 	assert.Empty(t, hub.Events(), "it is said once")
 
 	now.SetTime(now.Now().Add(10 * time.Minute))
+	before := fakehub.Counted(t, releases, byTimeout)
 	assert.Zero(t, look(t, r))
+	assert.InDelta(t, before+1, fakehub.Counted(t, releases, byTimeout), 0)
 	assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
 	events = hub.Events()
 	require.Len(t, events, 1)
@@ -151,7 +156,9 @@ func TestAnAnnotationLetsADeletedWorkflowGoAtOnce(t *testing.T) {
 			look(t, r)
 			assert.Equal(t, []string{"delete RemoteWorkflow cluster1/" + rw.Name, "delete ManifestWork cluster1/" + rw.Name}, hub.Writes(),
 				"first its cluster is told")
+			before := fakehub.Counted(t, releases, byAnnotation)
 			look(t, r)
+			assert.InDelta(t, before+1, fakehub.Counted(t, releases, byAnnotation), 0)
 			assert.False(t, hub.Show(wf))
 			events := hub.Events()
 			require.Len(t, events, 1)
@@ -250,9 +257,11 @@ func TestAnErrorWhileADeletedWorkflowWaitsIsReturnedAndSaysNothing(t *testing.T)
 			r, hub, now := leaving(t, away()...)
 			now.SetTime(now.Now().Add(time.Hour))
 			hub.Fail(call, apierrors.NewInternalError(errors.New("down")))
+			before := fakehub.Counted(t, releases, byTimeout)
 			err := run(t, r, gen.Workflow("hello"))
 			assert.True(t, apierrors.IsInternalError(err), "got %v", err)
 			assert.Empty(t, hub.Events())
+			assert.InDelta(t, before, fakehub.Counted(t, releases, byTimeout), 0)
 		})
 	}
 }

@@ -14,7 +14,6 @@ import (
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
@@ -39,21 +38,6 @@ func mustRun(t *testing.T, r *Reconciler, wf *unstructured.Unstructured) {
 	require.Zero(t, result)
 }
 
-// counted returns the value of a metric as it is scraped, of the one with this reason if there is one.
-func counted(t *testing.T, name, reason string) float64 {
-	t.Helper()
-	families, err := metrics.Registry.Gather()
-	require.NoError(t, err)
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			if labels := metric.GetLabel(); family.GetName() == name && (reason == "" || labels[0].GetValue() == reason) {
-				return metric.GetCounter().GetValue()
-			}
-		}
-	}
-	return 0
-}
-
 func TestAStatusThatAUserErasedIsMendedWhateverTheLabelsSay(t *testing.T) {
 	wf := assigned(gen.WithHubStatus("Running"))
 	labels := wf.GetLabels()
@@ -70,7 +54,7 @@ func TestAReportIsWrittenOnceInOneWrite(t *testing.T) {
 	wf := assigned(gen.WithHubStatus("Pending", map[string]any{"message": "sent to cluster cluster1"}))
 	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
 	r, hub := newReconciler(t, wf, rw, gen.ManifestWork(rw), gen.ManagedClusterAddOn(cluster))
-	before := counted(t, "argo_multicluster_hub_status_writes_total", "")
+	before := fakehub.Counted(t, "argo_multicluster_hub_status_writes_total", "")
 	mustRun(t, r, wf)
 
 	assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
@@ -79,11 +63,11 @@ func TestAReportIsWrittenOnceInOneWrite(t *testing.T) {
 	assert.Equal(t, "Running", wf.GetLabels()[contract.LabelPhase])
 	assert.Equal(t, "false", wf.GetLabels()[contract.LabelCompleted])
 	assert.Empty(t, hub.Events())
-	assert.InDelta(t, before+1, counted(t, "argo_multicluster_hub_status_writes_total", ""), 0)
+	assert.InDelta(t, before+1, fakehub.Counted(t, "argo_multicluster_hub_status_writes_total", ""), 0)
 
 	mustRun(t, r, wf)
 	assert.Len(t, hub.Writes(), 1, "an equal status is not written again")
-	assert.InDelta(t, before+1, counted(t, "argo_multicluster_hub_status_writes_total", ""), 0)
+	assert.InDelta(t, before+1, fakehub.Counted(t, "argo_multicluster_hub_status_writes_total", ""), 0)
 }
 
 func TestTheEndIsMarkedForArgosClients(t *testing.T) {
@@ -121,14 +105,14 @@ func TestARefusalIsWrittenToldAndCountedOnce(t *testing.T) {
 	rw.Status.Report.WorkflowUID = "another"
 	r, hub := newReconciler(t, wf, rw)
 	const refusals = "argo_multicluster_hub_reports_refused_total"
-	before := counted(t, refusals, RefusedWrongWorkflow)
+	before := fakehub.Counted(t, refusals, RefusedWrongWorkflow)
 	mustRun(t, r, wf)
 	mustRun(t, r, wf)
 	assert.Len(t, hub.Writes(), 1)
 	events := hub.Events()
 	require.Len(t, events, 1)
 	assert.Contains(t, events[0], "Warning WrongWorkflow refused a report from cluster cluster1")
-	assert.InDelta(t, before+1, counted(t, refusals, RefusedWrongWorkflow), 0)
+	assert.InDelta(t, before+1, fakehub.Counted(t, refusals, RefusedWrongWorkflow), 0)
 	require.True(t, hub.Show(wf))
 	assert.Equal(t, "Running", contract.Phase(wf))
 }

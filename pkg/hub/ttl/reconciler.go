@@ -51,6 +51,7 @@ func (r *Reconciler) delete(ctx context.Context, wf *unstructured.Unstructured) 
 		client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
 		return fmt.Errorf("delete Workflow %s: %w", client.ObjectKeyFromObject(wf), err)
 	}
+	expired.Inc()
 	finishedAt := contract.StatusString(contract.Status(wf), "finishedAt")
 	r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, reasonExpired, "Delete",
 		"deleted as its ttlStrategy says: it was %s at %s", contract.Phase(wf), finishedAt)
