@@ -207,7 +207,8 @@ func endedByItself(wf *unstructured.Unstructured, phase string) bool {
 
 // statusOf returns a status as canonical JSON, if asked without what the hub replaces when a run was deleted.
 func statusOf(wf *unstructured.Unstructured, deleted bool) string {
-	status := maps.Clone(contract.Status(wf))
+	status := map[string]any{} // also if there is none: one that never started is compared with what the hub says of it
+	maps.Copy(status, contract.Status(wf))
 	if deleted {
 		for _, field := range []string{"phase", "message", "finishedAt"} {
 			delete(status, field)

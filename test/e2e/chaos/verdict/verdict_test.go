@@ -100,6 +100,12 @@ func TestVerdict(t *testing.T) {
 			e.Managed[2].Object["status"] = map[string]any{"phase": "Failed", "message": "terminated", "nodes": map[string]any{"n": map[string]any{}}}
 			e.Hub[2].Object["status"] = map[string]any{"phase": "Error", "message": "deleted", "nodes": map[string]any{"n": map[string]any{}}}
 		}, nil},
+		"so does one that was deleted before it started": {func(e *verdict.Evidence) {
+			deletedThere(e)
+			e.Journal, e.Managed = nil, e.Managed[:1]
+			e.Hub = []*unstructured.Unstructured{e.Hub[0], state("hub", "Error", false)}
+			e.Hub[1].Object["status"] = map[string]any{"phase": "Error", "message": "deleted", "finishedAt": "now"}
+		}, nil},
 		"and not with other nodes": {func(e *verdict.Evidence) {
 			deletedThere(e)
 			e.Hub[2].Object["status"] = map[string]any{"phase": "Error", "message": "deleted"}
