@@ -188,7 +188,7 @@ func TestTheAgentMayDoOnTheClusterWhatItNeeds(t *testing.T) {
 	role := only[*rbacv1.ClusterRole](t, objects, ":agent")
 	assert.Empty(t, role.Labels)
 	assert.Equal(t, []rbacv1.PolicyRule{
-		{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"get", "list", "watch", "patch"}},
+		{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"get", "list", "watch", "patch", "delete"}},
 		{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 		{
 			APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{agentNamespace},

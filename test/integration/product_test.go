@@ -144,6 +144,16 @@ func (a *agentOn) startFromFile(t *testing.T) {
 	})
 }
 
+// startKnowing starts the agent of cluster1 in place of the one that all tests share, with the hub's id, until the test ends.
+func startKnowing(t *testing.T) *agentOn {
+	t.Helper()
+	stopAgent(t, agent1)
+	knowing := &agentOn{cluster: cluster1, hubID: theHubID(t)}
+	t.Cleanup(func() { assert.NoError(t, knowing.stop()) })
+	require.NoError(t, knowing.start())
+	return knowing
+}
+
 // access returns the agent's access to the hub and to its cluster.
 func (a *agentOn) access() (hubConfig, managedConfig *rest.Config, err error) {
 	user, groups := hubIdentity(a.cluster)

@@ -216,10 +216,7 @@ func TestManagedClusterThatIsRestoredFromABackupStartsNothingAgain(t *testing.T)
 
 func TestCopyInDeletionThatTheHubDoesNotKnowSaysWhatItWaitsFor(t *testing.T) {
 	s := newSpace(t)
-	stopAgent(t, agent1)
-	knowing := &agentOn{cluster: cluster1, hubID: theHubID(t)}
-	t.Cleanup(func() { assert.NoError(t, knowing.stop()) })
-	require.NoError(t, knowing.start())
+	startKnowing(t)
 	r := s.create("unknown", cluster1)
 	r.starts()
 	r.runsOn()
@@ -231,17 +228,20 @@ func TestCopyInDeletionThatTheHubDoesNotKnowSaysWhatItWaitsFor(t *testing.T) {
 	require.True(t, apierrors.IsNotFound(err), "got %v", err)
 
 	r.delete(cluster1)
-	eventually(t, func() error {
-		events := &eventsv1.EventList{}
-		if err := cluster1.client.List(t.Context(), events, client.InNamespace(s.name)); err != nil {
-			return err
-		}
-		for i := range events.Items {
-			if event := &events.Items[i]; event.Reason == "Orphaned" && strings.Contains(event.Note, r.name().String()) {
-				return nil
-			}
-		}
-		return fmt.Errorf("%d Events, and none says so", len(events.Items))
-	})
+	eventually(t, func() error { return r.hasEvent("Orphaned") })
 	assert.Contains(t, r.must(cluster1).GetFinalizers(), contract.FinalizerReport)
+}
+
+// hasEvent returns an error unless the agent has said this of the run's RemoteWorkflow, in an Event on the copy.
+func (r *run) hasEvent(reason string) error {
+	events := &eventsv1.EventList{}
+	if err := r.cluster.client.List(r.t.Context(), events, client.InNamespace(r.key.Namespace)); err != nil {
+		return err
+	}
+	for i := range events.Items {
+		if event := &events.Items[i]; event.Reason == reason && strings.Contains(event.Note, r.name().String()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%d Events, and none is %s", len(events.Items), reason)
 }

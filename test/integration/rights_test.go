@@ -110,7 +110,7 @@ func TestAgentHasNoRightsButThoseOfTheAddonAndItsManifests(t *testing.T) {
 	config, managedConfig, err := agent1.access()
 	require.NoError(t, err)
 	hubs, managed := clientOf(t, config), clientOf(t, managedConfig)
-	const workflows = "argoproj.io/workflows: get,list,patch,watch"
+	const workflows = "argoproj.io/workflows: delete,get,list,patch,watch"
 	const events, newEvents = "/events: create,patch", "events.k8s.io/events: create,patch"
 	const namespaces = "/namespaces: get,list,watch of " + agentNamespace
 	for _, test := range []struct {

@@ -33,6 +33,8 @@ const (
 	report action = "report"
 	// end terminates a run that was deleted on the managed cluster, and reports that.
 	end action = "end"
+	// remove deletes the copy, which was never started.
+	remove action = "remove"
 	// tell says on the RemoteWorkflow, in conditions alone, why nothing runs.
 	tell action = "tell"
 )

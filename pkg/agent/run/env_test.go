@@ -37,12 +37,15 @@ type env struct {
 	hub      client.WithWatch
 	managed  client.WithWatch
 
-	// hubWrites and managedWrites are the patches that were sent.
+	// hubWrites and managedWrites are the patches that were sent, and managedDeletes the deletions.
 	hubWrites, managedWrites []map[string]any
+	managedDeletes           []client.DeleteOptions
 	// hubFails and managedFails answer a patch or, if it is nil, a read of the named kind, instead of the fake.
 	hubFails     func(patch []byte) error
 	managedFails func(patch []byte) error
 	liveFails    func() error
+	// deleteFails answers a deletion, instead of the fake.
+	deleteFails error
 	// hubLiveFails answers a read from the hub's API server, instead of the fake.
 	hubLiveFails func() error
 	// hubShows is what the hub's cache shows of the RemoteWorkflow, if it lags.
@@ -102,6 +105,13 @@ func newEnv(t *testing.T, objects ...client.Object) *env {
 					return err
 				}
 				return c.Patch(ctx, obj, patch, opts...)
+			},
+			Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+				e.managedDeletes = append(e.managedDeletes, *(&client.DeleteOptions{}).ApplyOptions(opts))
+				if e.deleteFails != nil {
+					return e.deleteFails
+				}
+				return c.Delete(ctx, obj, opts...)
 			},
 		}),
 		Live: interceptor.NewClient(e.managed, interceptor.Funcs{

@@ -7,7 +7,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -31,13 +33,19 @@ func remoteWorkflowOf(wf client.Object) []string {
 	return nil
 }
 
-// decideOrphan decides about a copy while the hub has no RemoteWorkflow of this key. One of this hub that is being deleted, and
-// waits for nothing but a report that nobody will take, is let go in the end. absentSince is when the hub has first said so, zero
-// if it has not been asked yet.
+// decideOrphan decides about a copy of this hub while the hub has no RemoteWorkflow of this key. absentSince is when the hub has
+// first said so, zero if it has not been asked yet.
+//
+// One that was never started is removed: OCM's work agent, whose cache lags, may create it when its ManifestWork is gone, and
+// nothing else would free its name. Nothing is lost, for it is created again should it be sent again. One that is being deleted,
+// and waits for nothing but a report that nobody will take, is let go in the end.
 func decideOrphan(key client.ObjectKey, hubID string, wf *unstructured.Unstructured, absentSince, now time.Time) decision {
 	ref := contract.ReferenceOf(wf)
 	isOurs := hubID != "" && ref.HubID == hubID && ref.Cluster == key.Namespace && ref.RemoteWorkflow == key.Name
-	if !isOurs || !hasFinalizer(wf) || !isDeleted(wf) {
+	switch {
+	case isOurs && isUntouched(wf):
+		return decision{action: remove}
+	case !isOurs || !hasFinalizer(wf) || !isDeleted(wf):
 		return decision{action: wait}
 	}
 	if absentSince.IsZero() {
@@ -47,6 +55,11 @@ func decideOrphan(key client.ObjectKey, hubID string, wf *unstructured.Unstructu
 		return decision{action: wait, within: within}
 	}
 	return decision{action: release}
+}
+
+// isUntouched reports whether a copy is as it was created: neither started nor being deleted.
+func isUntouched(wf *unstructured.Unstructured) bool {
+	return isGated(wf) && len(contract.Status(wf)) == 0 && !hasFinalizer(wf) && !isDeleted(wf)
 }
 
 // seeToOrphan sees to the copy of a RemoteWorkflow that the hub's cache does not show. Only the hub's API server can say that
@@ -68,7 +81,10 @@ func (r *Reconciler) seeToOrphan(ctx context.Context, key client.ObjectKey) (rec
 		}
 		return reconcile.Result{RequeueAfter: staleRetry}, nil // the watch brings it, unless it goes before that
 	}
-	if next.action == release {
+	switch next.action {
+	case remove:
+		return retryStale(reconcile.Result{}, r.remove(ctx, key, wf))
+	case release:
 		return retryStale(reconcile.Result{}, r.letGo(ctx, key, known, wf))
 	}
 	if known.absentSince.IsZero() {
@@ -99,6 +115,20 @@ func (r *Reconciler) findOrphan(
 		}
 	}
 	return found, next, nil
+}
+
+// remove deletes an orphan that was never started, provided that it is as it was read.
+func (r *Reconciler) remove(ctx context.Context, key client.ObjectKey, wf *unstructured.Unstructured) error {
+	err := r.Managed.Delete(ctx, wf, client.PropagationPolicy(metav1.DeletePropagationBackground),
+		client.Preconditions{UID: ptr.To(wf.GetUID()), ResourceVersion: ptr.To(wf.GetResourceVersion())})
+	if err != nil {
+		return fmt.Errorf("remove the copy: %w", err)
+	}
+	log.FromContext(ctx).Info("removed: it was never started, and the hub has no RemoteWorkflow of it",
+		"workflow", client.ObjectKeyFromObject(wf), "uid", wf.GetUID())
+	r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, "Removed", "Remove",
+		"removed: it was never started, and the hub has no RemoteWorkflow %s of it", key)
+	return nil
 }
 
 // letGo lets an orphan go unreported.

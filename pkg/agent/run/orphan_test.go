@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,6 +41,26 @@ func TestDecideOrphan(t *testing.T) {
 			wf: newCopy(t, opened, inPhase("Succeeded")), hubID: "hub-id", since: longAgo, want: wait},
 		"one that waits for others alone is left alone": {
 			wf: newCopy(t, ungated, deleted), hubID: "hub-id", since: longAgo, want: wait},
+		"one that was never started is removed": {
+			wf: newCopy(t), hubID: "hub-id", since: unasked, want: remove},
+		"one that was never started is removed though its status is there, and empty": {
+			wf: newCopy(t, withStatus(map[string]any{})), hubID: "hub-id", since: unasked, want: remove},
+		"one that somebody has opened is not removed": {
+			wf: newCopy(t, ungated), hubID: "hub-id", since: longAgo, want: wait},
+		"one that somebody has gated again is not removed": {
+			wf: newCopy(t, inPhase("Running")), hubID: "hub-id", since: longAgo, want: wait},
+		"one that has our finalizer is not removed": {
+			wf: newCopy(t, guarded), hubID: "hub-id", since: longAgo, want: wait},
+		"one that was never started and is being deleted is left to whoever keeps it": {
+			wf: newCopy(t, deleted), hubID: "hub-id", since: longAgo, want: wait},
+		"another hub's is not removed": {
+			wf: newCopy(t, annotated(contract.AnnotationHubID, "other-hub")), hubID: "hub-id", since: longAgo, want: wait},
+		"one is not removed by an agent that does not know its hub": {
+			wf: newCopy(t, unannotated(contract.AnnotationHubID)), since: longAgo, want: wait},
+		"one for another cluster is not removed": {
+			wf: newCopy(t, unlabeled), hubID: "hub-id", since: longAgo, want: wait},
+		"that of another RemoteWorkflow is not removed": {
+			wf: newCopy(t, annotated(contract.AnnotationRemoteWorkflow, "other")), hubID: "hub-id", since: longAgo, want: wait},
 		"another hub's is left alone": {
 			wf: newCopy(t, opened, annotated(contract.AnnotationHubID, "other-hub"), deleted), hubID: "hub-id", since: longAgo, want: wait},
 		"one is left alone by an agent that does not know its hub": {
@@ -116,6 +137,59 @@ func TestTheHourOfAnOrphanBeginsAnew(t *testing.T) {
 	}
 }
 
+func TestAnOrphanThatWasNeverStartedIsRemovedAtOnce(t *testing.T) {
+	e := newEnv(t, newCopy(t))
+	assert.Zero(t, e.reconcile())
+	uid, version, background := testUID, "1", metav1.DeletePropagationBackground
+	assert.Equal(t, []client.DeleteOptions{{
+		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}, PropagationPolicy: &background,
+	}}, e.managedDeletes)
+	assert.Nil(t, e.workflow())
+	assert.Equal(t, []string{"Normal Removed removed: it was never started, and the hub has no RemoteWorkflow cluster1/demo-0123 of it"}, e.said())
+	assert.Empty(t, e.managedWrites)
+	assert.Empty(t, e.hubWrites)
+	assert.Zero(t, e.reconcile())
+	assert.Empty(t, e.memory.runs)
+}
+
+func TestAnOrphanThatChangesWhileItIsRemovedIsTriedAgain(t *testing.T) {
+	e := newEnv(t, newCopy(t))
+	for _, answer := range []error{
+		apierrors.NewConflict(contract.WorkflowGVR.GroupResource(), "demo", errors.New("changed")),
+		apierrors.NewNotFound(contract.WorkflowGVR.GroupResource(), "demo"),
+	} {
+		e.deleteFails = answer
+		assert.Equal(t, staleRetry, e.reconcile().RequeueAfter)
+	}
+	e.deleteFails = errors.New("broken")
+	_, err := e.tryReconcile()
+	require.ErrorContains(t, err, "remove the copy")
+	assert.Empty(t, e.said())
+}
+
+// The copy may be seen before its RemoteWorkflow.
+func TestACopyThatTheHubKnowsIsNotRemovedThoughTheCacheDoesNotShowItsRemoteWorkflow(t *testing.T) {
+	e := newEnv(t, newCopy(t))
+	e.hubLiveFails = func() error { return nil }
+	assert.Equal(t, staleRetry, e.reconcile().RequeueAfter, "should the watch not bring it")
+	require.NoError(t, e.hub.Create(t.Context(), newRemote(func(rw *v1alpha1.RemoteWorkflow) { rw.ResourceVersion = "" })))
+	e.reconcile()
+	assert.Empty(t, e.managedDeletes)
+	assert.Equal(t, 1, e.count("gates_opened_total"))
+}
+
+// A copy that waits must not hide one that is in the way.
+func TestOfTwoOrphansThatNameTheSameRemoteWorkflowTheOneThatNeedNotWaitComesFirst(t *testing.T) {
+	for name, waiting := range map[string]string{"the first": "a", "the last": "z"} {
+		t.Run(name+" waits", func(t *testing.T) {
+			e := newEnv(t, newCopy(t), newCopy(t, opened, deletedAt(testNow), func(wf *unstructured.Unstructured) { wf.SetName(waiting) }))
+			e.reconcile()
+			assert.Nil(t, e.workflow())
+			assert.Equal(t, orphanGrace, e.reconcile().RequeueAfter)
+		})
+	}
+}
+
 func TestAnOrphanThatIsGoneIsForgotten(t *testing.T) {
 	e := newEnv(t, newCopy(t, opened, deletedAt(testNow)))
 	e.reconcile()
@@ -153,6 +227,13 @@ func TestACopyIsNoOrphanAsLongAsTheHubDoesNotSaySo(t *testing.T) {
 			}
 			assert.Empty(t, e.managedWrites)
 			assert.Empty(t, e.said())
+
+			gated := newEnv(t, newCopy(t))
+			gated.hubLiveFails = e.hubLiveFails
+			_, err = gated.tryReconcile()
+			require.ErrorIs(t, err, answer)
+			assert.Empty(t, gated.managedDeletes)
+			assert.Empty(t, gated.said())
 		})
 	}
 }

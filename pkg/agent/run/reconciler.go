@@ -28,7 +28,7 @@ type Reconciler struct {
 	Hub client.Client
 	// HubLive reads from the hub's API server: that there is no RemoteWorkflow is not concluded from a cache.
 	HubLive client.Reader
-	// Managed reads Workflows of this cluster from a cache, which is restricted to ours, and patches them. They are not
+	// Managed reads Workflows of this cluster from a cache, which is restricted to ours, and patches and deletes them. They are not
 	// changed in place, so that the cache need not copy them.
 	Managed client.Client
 	// Live reads from this cluster's API server: that a copy is gone, or is not ours, is not concluded from a cache.
@@ -37,7 +37,7 @@ type Reconciler struct {
 	Clock    clock.PassiveClock
 	Metrics  *Metrics
 	Pacer    *Pacer
-	// HubID is the id of the hub: the UID of its kube-system namespace. Without it, no copy is let go that the hub does not know.
+	// HubID is the id of the hub: the UID of its kube-system namespace. Without it, no copy is let go or removed that the hub does not know.
 	HubID string
 	// InstanceID is that of this cluster's own Argo controller, "" if it has none.
 	InstanceID string
@@ -46,8 +46,8 @@ type Reconciler struct {
 }
 
 // Reconcile starts the copy of a RemoteWorkflow's Workflow once the hub has recorded its UID, reports it until it has
-// finished, and lets it go. From a RemoteWorkflow that is not there nothing is concluded but that, in the end, a copy that is
-// being deleted need not wait for it.
+// finished, and lets it go. From a RemoteWorkflow that is not there nothing is concluded but that a copy which was never started
+// is of no use and, in the end, that one which is being deleted need not wait for it.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	rw := &v1alpha1.RemoteWorkflow{}
 	if err := r.Hub.Get(ctx, req.NamespacedName, rw); err != nil {
