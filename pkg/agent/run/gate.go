@@ -63,11 +63,11 @@ func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow,
 }
 
 // release lets the copy go.
-func (r *Reconciler) release(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+func (r *Reconciler) release(ctx context.Context, known *hints, wf *unstructured.Unstructured) error {
 	if !hasFinalizer(wf) {
 		return nil
 	}
-	if err := r.patchWorkflow(ctx, r.memory.recall(rw), wf, releasePatch(wf)); err != nil {
+	if err := r.patchWorkflow(ctx, known, wf, releasePatch(wf)); err != nil {
 		return fmt.Errorf("release the copy: %w", err)
 	}
 	return nil

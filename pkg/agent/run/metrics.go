@@ -14,6 +14,7 @@ type Metrics struct {
 	bytes    prometheus.Counter
 	gates    prometheus.Counter
 	refusals *prometheus.CounterVec
+	orphans  *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics that are registered with the registerer. Called again with the same, as when the agent
@@ -30,10 +31,13 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		"Copies of Workflows that were started.")))
 	refusals, refusalsErr := register(registerer, prometheus.NewCounterVec(counter("refusals_total",
 		"Workflows that bear the name of a copy and were not started, by the reason on the RemoteWorkflow's condition."), []string{"reason"}))
-	if err := errors.Join(reportsErr, bytesErr, gatesErr, refusalsErr); err != nil {
+	orphans, orphansErr := register(registerer, prometheus.NewCounterVec(counter("orphans_total",
+		"Copies that the hub does not know, by what became of them: released without a report, or removed before they started."),
+		[]string{"result"}))
+	if err := errors.Join(reportsErr, bytesErr, gatesErr, refusalsErr, orphansErr); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	return &Metrics{reports: reports, bytes: bytes, gates: gates, refusals: refusals}, nil
+	return &Metrics{reports: reports, bytes: bytes, gates: gates, refusals: refusals, orphans: orphans}, nil
 }
 
 // register returns the collector, or the one of its kind that is registered already.

@@ -124,6 +124,7 @@ func (r *Reconciler) remove(ctx context.Context, key client.ObjectKey, wf *unstr
 	if err != nil {
 		return fmt.Errorf("remove the copy: %w", err)
 	}
+	r.Metrics.orphans.WithLabelValues("removed").Inc()
 	log.FromContext(ctx).Info("removed: it was never started, and the hub has no RemoteWorkflow of it",
 		"workflow", client.ObjectKeyFromObject(wf), "uid", wf.GetUID())
 	r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, "Removed", "Remove",
@@ -133,9 +134,10 @@ func (r *Reconciler) remove(ctx context.Context, key client.ObjectKey, wf *unstr
 
 // letGo lets an orphan go unreported.
 func (r *Reconciler) letGo(ctx context.Context, key client.ObjectKey, known *hints, wf *unstructured.Unstructured) error {
-	if err := r.patchWorkflow(ctx, known, wf, releasePatch(wf)); err != nil {
-		return fmt.Errorf("release the copy: %w", err)
+	if err := r.release(ctx, known, wf); err != nil {
+		return err
 	}
+	r.Metrics.orphans.WithLabelValues("released").Inc()
 	log.FromContext(ctx).Info("let go unreported: the hub has no RemoteWorkflow of it", "workflow", client.ObjectKeyFromObject(wf),
 		"uid", wf.GetUID(), "deleted", wf.GetDeletionTimestamp(), "absentSince", known.absentSince)
 	r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "Released", "Release",

@@ -91,6 +91,7 @@ func TestAnOrphanIsKeptForAnHourAfterTheHubsFirstWordAndThenLetGo(t *testing.T) 
 	assert.Equal(t, orphanGrace/2, e.reconcile().RequeueAfter)
 	assert.Empty(t, e.said(), "it is said once")
 	assert.Empty(t, e.managedWrites)
+	assert.Zero(t, e.count("orphans_total"))
 
 	e.clock.SetTime(testNow.Add(orphanGrace))
 	assert.Zero(t, e.reconcile())
@@ -102,6 +103,7 @@ func TestAnOrphanIsKeptForAnHourAfterTheHubsFirstWordAndThenLetGo(t *testing.T) 
 	assert.Contains(t, said[0], "Warning Released let go unreported")
 	assert.Contains(t, said[0], "the hub has had no RemoteWorkflow cluster1/demo-0123 of it since 2030-05-01T12:00:00Z")
 	assert.Equal(t, []string{"example.com/of-another"}, e.workflow().GetFinalizers())
+	assert.Equal(t, 1, e.count("orphans_total", "released"))
 	assert.Empty(t, e.hubWrites)
 }
 
@@ -146,6 +148,7 @@ func TestAnOrphanThatWasNeverStartedIsRemovedAtOnce(t *testing.T) {
 	}}, e.managedDeletes)
 	assert.Nil(t, e.workflow())
 	assert.Equal(t, []string{"Normal Removed removed: it was never started, and the hub has no RemoteWorkflow cluster1/demo-0123 of it"}, e.said())
+	assert.Equal(t, 1, e.count("orphans_total", "removed"))
 	assert.Empty(t, e.managedWrites)
 	assert.Empty(t, e.hubWrites)
 	assert.Zero(t, e.reconcile())
@@ -165,6 +168,7 @@ func TestAnOrphanThatChangesWhileItIsRemovedIsTriedAgain(t *testing.T) {
 	_, err := e.tryReconcile()
 	require.ErrorContains(t, err, "remove the copy")
 	assert.Empty(t, e.said())
+	assert.Zero(t, e.count("orphans_total"))
 }
 
 // The copy may be seen before its RemoteWorkflow.

@@ -93,7 +93,7 @@ func (r *Reconciler) act(
 	case end:
 		return r.end(ctx, rw, wf, next)
 	case release:
-		return reconcile.Result{}, r.release(ctx, rw, wf)
+		return reconcile.Result{}, r.release(ctx, r.memory.recall(rw), wf)
 	case tell:
 		return reconcile.Result{}, r.tell(ctx, rw, wf, next)
 	}

@@ -43,7 +43,7 @@ func (r *Reconciler) report(
 	if equality.Semantic.DeepEqual(status, rw.Status) {
 		known.reported = versionsOf(rw, wf)
 		if next.release {
-			return reconcile.Result{}, r.release(ctx, rw, wf)
+			return reconcile.Result{}, r.release(ctx, known, wf)
 		}
 		return reconcile.Result{}, nil
 	}
