@@ -13,11 +13,6 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab/podrunner"
 )
 
-// withTTL sets a field of the ttlStrategy.
-func withTTL(field string, seconds int64) gen.Mod {
-	return gen.WithSpecField(seconds, "ttlStrategy", field)
-}
-
 // failing makes the first pod of the Workflow fail.
 func failing(wf client.Object) {
 	spec := wf.(*unstructured.Unstructured).Object["spec"].(map[string]any)
@@ -32,11 +27,11 @@ func TestTTLStrategyTakesWorkflowsFromHubAndCluster(t *testing.T) {
 	s := newSpace(t)
 	h := s.record(cluster1)
 	expire := map[*run]string{
-		s.create(s.hello("after-success", on(cluster1), withTTL("secondsAfterSuccess", 2))):          "Succeeded",
-		s.create(s.hello("after-failure", on(cluster1), failing, withTTL("secondsAfterFailure", 2))): "Failed",
-		s.create(s.hello("after-completion", on(cluster1), withTTL("secondsAfterCompletion", 0))):    "Succeeded",
+		s.create(s.hello("after-success", on(cluster1), gen.WithTTL("secondsAfterSuccess", 2))):          "Succeeded",
+		s.create(s.hello("after-failure", on(cluster1), failing, gen.WithTTL("secondsAfterFailure", 2))): "Failed",
+		s.create(s.hello("after-completion", on(cluster1), gen.WithTTL("secondsAfterCompletion", 0))):    "Succeeded",
 	}
-	stays := s.create(s.hello("stays", on(cluster1), failing, withTTL("secondsAfterSuccess", 0)))
+	stays := s.create(s.hello("stays", on(cluster1), failing, gen.WithTTL("secondsAfterSuccess", 0)))
 	stays.waitFor("Failed")
 	for r, phase := range expire {
 		r.waitUntilGone(cluster1)

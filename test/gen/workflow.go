@@ -60,6 +60,11 @@ func WithSpecField(value any, path ...string) Mod {
 	})
 }
 
+// WithTTL sets a field of the ttlStrategy.
+func WithTTL(field string, seconds int64) Mod {
+	return WithSpecField(seconds, "ttlStrategy", field)
+}
+
 // WithStatus replaces the status by this phase and whatever more gives.
 func WithStatus(phase string, more ...map[string]any) Mod {
 	return on(func(wf *unstructured.Unstructured) {

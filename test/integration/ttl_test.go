@@ -12,11 +12,6 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
-// withTTL sets a field of the ttlStrategy.
-func withTTL(field string, seconds int64) gen.Mod {
-	return gen.WithSpecField(seconds, "ttlStrategy", field)
-}
-
 // endsNow is the end of a run: Argo writes the phase. It returns the time of the end.
 func (r *run) endsNow(phase string) time.Time {
 	r.t.Helper()
@@ -50,7 +45,7 @@ func TestTTLOfAWorkflowTakesItFromTheHubWithAllOfItsRun(t *testing.T) {
 			t.Parallel()
 			const seconds = 2
 			s := newSpace(t)
-			r := s.create("expires", cluster1, withTTL(test.field, seconds))
+			r := s.create("expires", cluster1, gen.WithTTL(test.field, seconds))
 			r.starts()
 			r.runsOn()
 			finishedAt := r.endsNow(test.phase)
@@ -68,7 +63,7 @@ func TestTTLOfAWorkflowTakesItFromTheHubWithAllOfItsRun(t *testing.T) {
 func TestTTLTakesTheHubsCopyAfterThatOfItsCluster(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
-	r := s.create("expires", cluster1, withTTL("secondsAfterCompletion", 2))
+	r := s.create("expires", cluster1, gen.WithTTL("secondsAfterCompletion", 2))
 	r.starts()
 	r.endsNow("Succeeded")
 	r.waitUntilReleased()
@@ -82,8 +77,8 @@ func TestTTLThatDoesNotApplyLeavesTheWorkflow(t *testing.T) {
 	s := newSpace(t)
 	stay := []*run{
 		s.create("none", cluster2),
-		s.create("for-failure", cluster2, withTTL("secondsAfterFailure", 0)),
-		s.create("later", cluster2, withTTL("secondsAfterCompletion", 3600)),
+		s.create("for-failure", cluster2, gen.WithTTL("secondsAfterFailure", 0)),
+		s.create("later", cluster2, gen.WithTTL("secondsAfterCompletion", 3600)),
 		s.create("unreadable", cluster2, gen.WithSpecField("soon", "ttlStrategy", "secondsAfterCompletion")),
 	}
 	for _, r := range stay {
@@ -92,7 +87,7 @@ func TestTTLThatDoesNotApplyLeavesTheWorkflow(t *testing.T) {
 		r.waitFor("Succeeded", "")
 	}
 	// One that ends after them, and goes.
-	last := s.create("last", cluster2, withTTL("secondsAfterCompletion", 0))
+	last := s.create("last", cluster2, gen.WithTTL("secondsAfterCompletion", 0))
 	last.starts()
 	last.endsNow("Succeeded")
 	last.expires()
@@ -105,14 +100,14 @@ func TestTTLThatDoesNotApplyLeavesTheWorkflow(t *testing.T) {
 func TestTTLDoesNotTakeAWorkflowThatHasChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
-	r := s.create("kept", cluster1, withTTL("secondsAfterCompletion", 0))
+	r := s.create("kept", cluster1, gen.WithTTL("secondsAfterCompletion", 0))
 	r.starts()
 	deletion := theManager.tap.Hold(t, r.deletes)
 	r.endsNow("Succeeded")
 	deletion.Await(t)
 	r.edit(theHub, `{"spec":{"ttlStrategy":null}}`)
 	deletion.Release()
-	after := s.create("after", cluster1, withTTL("secondsAfterCompletion", 0))
+	after := s.create("after", cluster1, gen.WithTTL("secondsAfterCompletion", 0))
 	after.starts()
 	after.endsNow("Succeeded")
 	after.expires()
@@ -125,7 +120,7 @@ func TestTTLDoesNotTakeAWorkflowThatHasChangedMeanwhile(t *testing.T) {
 // Not parallel: the manager is stopped.
 func TestTTLThatIsOverWhileNoManagerRunsIsKeptWhenOneDoes(t *testing.T) {
 	s := newSpace(t)
-	r := s.create("expires", cluster1, withTTL("secondsAfterCompletion", 3600))
+	r := s.create("expires", cluster1, gen.WithTTL("secondsAfterCompletion", 3600))
 	r.starts()
 	r.endsNow("Succeeded")
 	r.waitFor("Succeeded", "")

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
@@ -26,53 +24,17 @@ const (
 // when it says so.
 const DefaultDeletionTimeout = 15 * time.Minute
 
-// absence is why a cluster cannot remove a run; "" if it can.
-type absence struct {
-	why string
-	// since is when that began; zero if it is not known.
-	since time.Time
-}
-
 // absenceOf returns why the run of rw cannot be removed from its cluster for now. cluster and addon are nil if the hub has none.
-func absenceOf(rw *v1alpha1.RemoteWorkflow, cluster *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) absence {
-	away := absenceOfCluster(cluster)
-	if away.why != "" || rw.Spec.Reporting != v1alpha1.ReportingAgent {
+func absenceOf(rw *v1alpha1.RemoteWorkflow, cluster *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) hubcopy.Absence {
+	away := hubcopy.AbsenceOfCluster(cluster)
+	if away.Why != "" || rw.Spec.Reporting != v1alpha1.ReportingAgent {
 		return away
 	}
-	agent := absenceOfAgent(addon) // it keeps the copy until it has let go of it
-	if agent.why == "" {
-		agent.since = later(agent.since, away.since)
+	agent := hubcopy.AbsenceOfAgent(addon) // it keeps the copy until it has let go of it
+	if agent.Why == "" {
+		agent.Since = later(agent.Since, away.Since)
 	}
 	return agent
-}
-
-func absenceOfCluster(cluster *clusterv1.ManagedCluster) absence {
-	switch {
-	case cluster == nil:
-		return absence{why: "the hub has no managed cluster of this name"}
-	case !cluster.DeletionTimestamp.IsZero():
-		return absence{"the cluster is being detached", cluster.DeletionTimestamp.Time}
-	}
-	return unlessTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable, "the cluster is not available")
-}
-
-func absenceOfAgent(addon *addonv1beta1.ManagedClusterAddOn) absence {
-	if addon == nil {
-		return absence{why: fmt.Sprintf("the addon %s is not enabled there", contract.AddonName)}
-	}
-	return unlessTrue(addon.Status.Conditions, addonv1beta1.ManagedClusterAddOnConditionAvailable,
-		fmt.Sprintf("the addon %s is not available there", contract.AddonName))
-}
-
-func unlessTrue(conditions []metav1.Condition, conditionType, why string) absence {
-	condition := meta.FindStatusCondition(conditions, conditionType)
-	switch {
-	case condition == nil:
-		return absence{why: why}
-	case condition.Status == metav1.ConditionTrue:
-		return absence{since: condition.LastTransitionTime.Time}
-	}
-	return absence{why, condition.LastTransitionTime.Time}
 }
 
 // parting is what becomes of a deleted Workflow whose run is still to be removed.
@@ -88,19 +50,19 @@ type parting struct {
 // part decides how long a deleted Workflow waits for the removal of its run: as long as it takes on a cluster that can do
 // it, and on another until the timeout has passed since both the deletion and the absence began; 0 is no timeout. The user
 // can end either.
-func part(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away absence, timeout time.Duration, now time.Time) parting {
-	since := later(wf.GetDeletionTimestamp().Time, away.since)
+func part(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away hubcopy.Absence, timeout time.Duration, now time.Time) parting {
+	since := later(wf.GetDeletionTimestamp().Time, away.Since)
 	switch until := since.Add(timeout); {
 	case wf.GetAnnotations()[contract.AnnotationRelease] == contract.AnnotationReleaseValue:
 		return parting{release: "by the annotation " + contract.AnnotationRelease, reason: byAnnotation}
-	case away.why == "":
+	case away.Why == "":
 		return linger(rw, since, cmp.Or(timeout, DefaultDeletionTimeout), now)
 	case timeout == 0:
-		return parting{waits: waitFor(rw, away.why, "")}
+		return parting{waits: waitFor(rw, away.Why, "")}
 	case now.Before(until):
-		return parting{until: until, waits: waitFor(rw, away.why, ", or at "+format(until))}
+		return parting{until: until, waits: waitFor(rw, away.Why, ", or at "+format(until))}
 	}
-	return parting{release: away.why, reason: byTimeout}
+	return parting{release: away.Why, reason: byTimeout}
 }
 
 // linger lets a deleted Workflow wait without limit for a cluster that could have removed the run since then, for the run is still

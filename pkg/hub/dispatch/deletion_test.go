@@ -12,6 +12,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -48,32 +49,32 @@ func TestAClusterThatCannotRemoveARun(t *testing.T) {
 		cluster   *clusterv1.ManagedCluster
 		addon     *addonv1beta1.ManagedClusterAddOn
 		reporting v1alpha1.Reporting
-		want      absence
+		want      hubcopy.Absence
 	}{
 		"both are available": {
-			gen.ManagedCluster(cluster, changedAt(longAgo)), gen.ManagedClusterAddOn(cluster, changedAt(earlier)), v1alpha1.ReportingAgent, absence{since: earlier},
+			gen.ManagedCluster(cluster, changedAt(longAgo)), gen.ManagedClusterAddOn(cluster, changedAt(earlier)), v1alpha1.ReportingAgent, hubcopy.Absence{Since: earlier},
 		},
 		"both are available, the cluster as the last": {
-			gen.ManagedCluster(cluster, changedAt(earlier)), gen.ManagedClusterAddOn(cluster, changedAt(longAgo)), v1alpha1.ReportingAgent, absence{since: earlier},
+			gen.ManagedCluster(cluster, changedAt(earlier)), gen.ManagedClusterAddOn(cluster, changedAt(longAgo)), v1alpha1.ReportingAgent, hubcopy.Absence{Since: earlier},
 		},
 		"the agent is away for longer than the cluster is back": {
 			gen.ManagedCluster(cluster, changedAt(earlier)), gen.ManagedClusterAddOn(cluster, addonAvailable(metav1.ConditionUnknown), changedAt(longAgo)),
-			v1alpha1.ReportingAgent, absence{"the addon argo-workflow-multicluster is not available there", longAgo},
+			v1alpha1.ReportingAgent, hubcopy.Absence{Why: "the addon argo-workflow-multicluster is not available", Since: longAgo},
 		},
-		"the cluster is gone":        {nil, gen.ManagedClusterAddOn(cluster), v1alpha1.ReportingAgent, absence{why: "the hub has no managed cluster of this name"}},
-		"the cluster is leaving":     {gen.ManagedCluster(cluster, gen.Deleting()), nil, v1alpha1.ReportingFeedback, absence{"the cluster is being detached", since}},
-		"the cluster is unknown":     {gen.ManagedCluster(cluster, clusterAvailable(metav1.ConditionUnknown)), nil, v1alpha1.ReportingFeedback, absence{"the cluster is not available", since}},
-		"the cluster is unhealthy":   {gen.ManagedCluster(cluster, clusterAvailable(metav1.ConditionFalse)), nil, v1alpha1.ReportingFeedback, absence{"the cluster is not available", since}},
-		"the cluster has not come":   {withoutConditions, nil, v1alpha1.ReportingFeedback, absence{why: "the cluster is not available"}},
-		"the agent is gone":          {gen.ManagedCluster(cluster), nil, v1alpha1.ReportingAgent, absence{why: "the addon argo-workflow-multicluster is not enabled there"}},
-		"the agent is away":          {gen.ManagedCluster(cluster), gen.ManagedClusterAddOn(cluster, addonAvailable(metav1.ConditionUnknown)), v1alpha1.ReportingAgent, absence{"the addon argo-workflow-multicluster is not available there", since}},
-		"the run never had an agent": {gen.ManagedCluster(cluster), nil, v1alpha1.ReportingFeedback, absence{since: since}},
+		"the cluster is gone":        {nil, gen.ManagedClusterAddOn(cluster), v1alpha1.ReportingAgent, hubcopy.Absence{Why: "the hub has no managed cluster of this name"}},
+		"the cluster is leaving":     {gen.ManagedCluster(cluster, gen.Deleting()), nil, v1alpha1.ReportingFeedback, hubcopy.Absence{Why: "the cluster is being detached", Since: since}},
+		"the cluster is unknown":     {gen.ManagedCluster(cluster, clusterAvailable(metav1.ConditionUnknown)), nil, v1alpha1.ReportingFeedback, hubcopy.Absence{Why: "the cluster is not available", Since: since}},
+		"the cluster is unhealthy":   {gen.ManagedCluster(cluster, clusterAvailable(metav1.ConditionFalse)), nil, v1alpha1.ReportingFeedback, hubcopy.Absence{Why: "the cluster is not available", Since: since}},
+		"the cluster has not come":   {withoutConditions, nil, v1alpha1.ReportingFeedback, hubcopy.Absence{Why: "the cluster has not been available yet"}},
+		"the agent is gone":          {gen.ManagedCluster(cluster), nil, v1alpha1.ReportingAgent, hubcopy.Absence{Why: "the addon argo-workflow-multicluster is not enabled there"}},
+		"the agent is away":          {gen.ManagedCluster(cluster), gen.ManagedClusterAddOn(cluster, addonAvailable(metav1.ConditionUnknown)), v1alpha1.ReportingAgent, hubcopy.Absence{Why: "the addon argo-workflow-multicluster is not available", Since: since}},
+		"the run never had an agent": {gen.ManagedCluster(cluster), nil, v1alpha1.ReportingFeedback, hubcopy.Absence{Since: since}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rw := gen.RemoteWorkflow(gen.Workflow("hello"), cluster, gen.WithReporting(test.reporting))
 			got := absenceOf(rw, test.cluster, test.addon)
-			assert.Equal(t, test.want.why, got.why)
-			assert.True(t, test.want.since.Equal(got.since), "since %s", got.since)
+			assert.Equal(t, test.want.Why, got.Why)
+			assert.True(t, test.want.Since.Equal(got.Since), "since %s", got.Since)
 		})
 	}
 }
@@ -86,7 +87,7 @@ func TestHowLongADeletedWorkflowWaits(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		mods      []gen.Mod
-		away      absence
+		away      hubcopy.Absence
 		timeout   time.Duration
 		now       time.Time
 		wantNow   bool
@@ -101,31 +102,31 @@ func TestHowLongADeletedWorkflowWaits(t *testing.T) {
 			},
 		},
 		"for one that has come back: from its return on": {
-			away: absence{since: deleted.Add(time.Hour)}, timeout: timeout, now: deleted.Add(time.Hour), wantUntil: deleted.Add(time.Hour + timeout),
+			away: hubcopy.Absence{Since: deleted.Add(time.Hour)}, timeout: timeout, now: deleted.Add(time.Hour), wantUntil: deleted.Add(time.Hour + timeout),
 		},
 		"and has not removed it since": {
-			away: absence{since: deleted.Add(time.Hour)}, timeout: timeout, now: deleted.Add(1000 * time.Hour), wantParts: []string{"since 2026-01-02T16:04:05Z"},
+			away: hubcopy.Absence{Since: deleted.Add(time.Hour)}, timeout: timeout, now: deleted.Add(1000 * time.Hour), wantParts: []string{"since 2026-01-02T16:04:05Z"},
 		},
 		"without a timeout, for one that can be reached: without a word at first": {now: deleted, wantUntil: deleted.Add(DefaultDeletionTimeout)},
 		"without a timeout, then says so":                                         {now: deleted.Add(DefaultDeletionTimeout), wantParts: []string{"the cluster is available"}},
 		"for one that was lost before: from its deletion on": {
-			away: absence{"it is away", deleted.Add(-time.Hour)}, timeout: timeout, now: deleted, wantUntil: deleted.Add(timeout),
+			away: hubcopy.Absence{Why: "it is away", Since: deleted.Add(-time.Hour)}, timeout: timeout, now: deleted, wantUntil: deleted.Add(timeout),
 			wantParts: []string{
 				"waiting for cluster cluster1 to remove the run default/hello: it is away", "at 2026-01-02T15:19:05Z", `workflows.argoproj.io/ocm-release: "true" lets it go at once`,
 			},
 		},
 		"for one that was lost later: from its loss on": {
-			away: absence{"it is away", deleted.Add(time.Hour)}, timeout: timeout, now: deleted.Add(time.Hour), wantUntil: deleted.Add(time.Hour + timeout),
+			away: hubcopy.Absence{Why: "it is away", Since: deleted.Add(time.Hour)}, timeout: timeout, now: deleted.Add(time.Hour), wantUntil: deleted.Add(time.Hour + timeout),
 			wantParts: []string{"at 2026-01-02T16:19:05Z"},
 		},
-		"for one that is gone: from its deletion on": {away: absence{why: "it is gone"}, timeout: timeout, now: deleted, wantUntil: deleted.Add(timeout), wantParts: []string{"it is gone"}},
-		"not up to the timeout":                      {away: absence{why: "it is gone"}, timeout: timeout, now: deleted.Add(timeout - 1), wantUntil: deleted.Add(timeout), wantParts: []string{"it is gone"}},
-		"at the timeout no more":                     {away: absence{why: "it is gone"}, timeout: timeout, now: deleted.Add(timeout), wantNow: true},
+		"for one that is gone: from its deletion on": {away: hubcopy.Absence{Why: "it is gone"}, timeout: timeout, now: deleted, wantUntil: deleted.Add(timeout), wantParts: []string{"it is gone"}},
+		"not up to the timeout":                      {away: hubcopy.Absence{Why: "it is gone"}, timeout: timeout, now: deleted.Add(timeout - 1), wantUntil: deleted.Add(timeout), wantParts: []string{"it is gone"}},
+		"at the timeout no more":                     {away: hubcopy.Absence{Why: "it is gone"}, timeout: timeout, now: deleted.Add(timeout), wantNow: true},
 		"without a timeout: for ever": {
-			away: absence{why: "it is gone"}, now: deleted.Add(1000 * time.Hour), wantParts: []string{"goes when that is done; the annotation"},
+			away: hubcopy.Absence{Why: "it is gone"}, now: deleted.Add(1000 * time.Hour), wantParts: []string{"goes when that is done; the annotation"},
 		},
 		"for no cluster, as the user says":       {mods: []gen.Mod{release("true")}, now: deleted, timeout: timeout, wantNow: true},
-		"nor for one that is away":               {mods: []gen.Mod{release("true")}, away: absence{why: "it is gone"}, now: deleted, wantNow: true},
+		"nor for one that is away":               {mods: []gen.Mod{release("true")}, away: hubcopy.Absence{Why: "it is gone"}, now: deleted, wantNow: true},
 		"as ever, if the user says another word": {mods: []gen.Mod{release("yes")}, now: deleted, timeout: timeout, wantUntil: deleted.Add(timeout)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -156,9 +157,9 @@ func TestOnlyAChangeOfWhatAClusterCanDoWakesWhatIsBeingRemoved(t *testing.T) {
 		"its agent is the same": {gen.ManagedClusterAddOn(cluster), gen.ManagedClusterAddOn(cluster, gen.WithLabels(map[string]string{"a": "b"})), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			changes := changesOf(absenceOfCluster)
+			changes := changesOf(hubcopy.AbsenceOfCluster)
 			if _, isAddon := test.before.(*addonv1beta1.ManagedClusterAddOn); isAddon {
-				changes = changesOf(absenceOfAgent)
+				changes = changesOf(hubcopy.AbsenceOfAgent)
 			}
 			assert.Equal(t, test.want, changes.Update(updateOf(test.before, test.after)))
 		})

@@ -42,11 +42,10 @@ func (r *Reconciler) finalize(ctx context.Context, wf *unstructured.Unstructured
 
 // liveRun returns the RemoteWorkflow that the API server has for the Workflow, nil if none.
 func (r *Reconciler) liveRun(ctx context.Context, wf *unstructured.Unstructured) (*v1alpha1.RemoteWorkflow, error) {
-	cluster := contract.AssignedCluster(wf)
-	if cluster == "" {
+	key := hubcopy.RunKey(wf)
+	if key.Namespace == "" {
 		return nil, nil
 	}
-	key := client.ObjectKey{Namespace: cluster, Name: contract.RemoteWorkflowName(wf.GetName(), wf.GetUID(), contract.Attempt(wf))}
 	live := &v1alpha1.RemoteWorkflow{}
 	err := r.Live.Get(ctx, key, live)
 	if client.IgnoreNotFound(err) != nil {

@@ -18,6 +18,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 )
 
 // plan reads all that the dispatch depends on, and returns what to create, or why to wait. Both are zero for a
@@ -66,20 +67,12 @@ func (r *Reconciler) target(ctx context.Context, namespace, name string) (target
 
 // surroundings returns the managed cluster and the agent's addon there, each nil if the hub has none.
 func (r *Reconciler) surroundings(ctx context.Context, name string) (*clusterv1.ManagedCluster, *addonv1beta1.ManagedClusterAddOn, error) {
-	cluster, addon := &clusterv1.ManagedCluster{}, &addonv1beta1.ManagedClusterAddOn{}
-	switch err := r.Client.Get(ctx, client.ObjectKey{Name: name}, cluster); {
-	case apierrors.IsNotFound(err):
-		cluster = nil
-	case err != nil:
-		return nil, nil, fmt.Errorf("get ManagedCluster: %w", err)
+	cluster, err := hubcopy.Cluster(ctx, r.Client, name)
+	if err != nil {
+		return nil, nil, err
 	}
-	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: contract.AddonName}, addon); {
-	case apierrors.IsNotFound(err):
-		addon = nil
-	case err != nil:
-		return nil, nil, fmt.Errorf("get ManagedClusterAddOn: %w", err)
-	}
-	return cluster, addon, nil
+	addon, err := hubcopy.Addon(ctx, r.Client, name)
+	return cluster, addon, err
 }
 
 // isBound reports whether a ManagedClusterSet that holds the cluster is bound to the namespace.

@@ -170,11 +170,11 @@ func (r *Reconciler) keep(ctx context.Context, wf *unstructured.Unstructured, rw
 // withoutManifestWork sees to a dispatched Workflow whose ManifestWork is missing. With a cluster that is being detached OCM removes
 // all ManifestWorks, and what they brought: the run is withdrawn, and nothing stays behind or stands in OCM's way.
 func (r *Reconciler) withoutManifestWork(ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) error {
-	detached, err := hubcopy.IsDetached(ctx, r.Client, rw.Namespace)
+	cluster, err := hubcopy.Cluster(ctx, r.Client, rw.Namespace)
 	switch {
 	case err != nil:
 		return err
-	case detached:
+	case hubcopy.IsDetached(cluster):
 		_, err := r.remove(ctx, rw)
 		return err
 	case mayStillStart(wf, rw):

@@ -60,8 +60,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Watches(&clusterv1beta2.ManagedClusterSet{}, held, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, held).
 		Watches(&addonv1beta1.ManagedClusterAddOn{}, held, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&clusterv1.ManagedCluster{}, leaving, builder.WithPredicates(changesOf(absenceOfCluster))).
-		Watches(&addonv1beta1.ManagedClusterAddOn{}, leaving, builder.WithPredicates(changesOf(absenceOfAgent))).
+		Watches(&clusterv1.ManagedCluster{}, leaving, builder.WithPredicates(changesOf(hubcopy.AbsenceOfCluster))).
+		Watches(&addonv1beta1.ManagedClusterAddOn{}, leaving, builder.WithPredicates(changesOf(hubcopy.AbsenceOfAgent))).
 		WatchesRawSource(source.Func(r.abandoned)).
 		WithOptions(options).
 		Complete(r)
@@ -167,7 +167,7 @@ func (r *Reconciler) held(ctx context.Context, _ client.Object) []reconcile.Requ
 }
 
 // changesOf passes what changes whether a cluster, or the agent there, can remove a run.
-func changesOf[T client.Object](absenceOf func(T) absence) predicate.Funcs {
+func changesOf[T client.Object](absenceOf func(T) hubcopy.Absence) predicate.Funcs {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, ok := e.ObjectOld.(T)

@@ -3,12 +3,21 @@ package hubcopy
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
+
+// RunKey names the RemoteWorkflow and the ManifestWork of the Workflow's run; without namespace if it has none.
+func RunKey(wf *unstructured.Unstructured) client.ObjectKey {
+	return client.ObjectKey{
+		Namespace: contract.AssignedCluster(wf),
+		Name:      contract.RemoteWorkflowName(wf.GetName(), wf.GetUID(), contract.Attempt(wf)),
+	}
+}
 
 // OfRemoteWorkflow maps a RemoteWorkflow to the Workflow that it runs.
 func OfRemoteWorkflow(_ context.Context, obj client.Object) []reconcile.Request {

@@ -12,8 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
-	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
-	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -139,22 +137,12 @@ func explain(placement *clusterv1beta1.Placement) string {
 }
 
 func (r *Reconciler) candidate(ctx context.Context, name string) (candidate, error) {
-	c := candidate{name: name, cluster: &clusterv1.ManagedCluster{}, addon: &addonv1beta1.ManagedClusterAddOn{}}
-	switch err := r.Client.Get(ctx, client.ObjectKey{Name: name}, c.cluster); {
-	case apierrors.IsNotFound(err):
-		c.cluster = nil
-	case err != nil:
-		return c, fmt.Errorf("get ManagedCluster: %w", err)
-	default:
-		c.isHub = hubcopy.IsHub(c.cluster, r.HubID)
+	cluster, err := hubcopy.Cluster(ctx, r.Client, name)
+	if err != nil {
+		return candidate{}, err
 	}
-	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: contract.AddonName}, c.addon); {
-	case apierrors.IsNotFound(err):
-		c.addon = nil
-	case err != nil:
-		return c, fmt.Errorf("get ManagedClusterAddOn: %w", err)
-	}
-	return c, nil
+	addon, err := hubcopy.Addon(ctx, r.Client, name)
+	return candidate{name: name, cluster: cluster, addon: addon, isHub: cluster != nil && hubcopy.IsHub(cluster, r.HubID)}, err
 }
 
 // choose counts what each candidate already has to do, and picks one.

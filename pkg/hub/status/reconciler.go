@@ -8,11 +8,9 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/events"
-	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -79,7 +77,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // lost ends a Workflow that was seen to run and whose RemoteWorkflow is gone, though it holds a finalizer of ours: somebody
 // removed it by force. Nothing will ever be reported of that run, and it is not made again.
 func (r *Reconciler) lost(ctx context.Context, wf *unstructured.Unstructured) error {
-	key, phase := runKey(wf), contract.Phase(wf)
+	key, phase := hubcopy.RunKey(wf), contract.Phase(wf)
 	if key.Namespace == "" || contract.IsPending(phase) || contract.IsFinished(phase) || !wf.GetDeletionTimestamp().IsZero() || hubcopy.IsForeign(wf) {
 		return nil
 	}
@@ -100,19 +98,11 @@ func (r *Reconciler) lost(ctx context.Context, wf *unstructured.Unstructured) er
 	return hubcopy.IgnoreStale(err)
 }
 
-// runKey names the RemoteWorkflow and the ManifestWork of the Workflow's run; without namespace if it has none.
-func runKey(wf *unstructured.Unstructured) client.ObjectKey {
-	return client.ObjectKey{
-		Namespace: contract.AssignedCluster(wf),
-		Name:      contract.RemoteWorkflowName(wf.GetName(), wf.GetUID(), contract.Attempt(wf)),
-	}
-}
-
 // run returns the Workflow's RemoteWorkflow, nil if it has none, and its ManifestWork, nil if it has none.
 func (r *Reconciler) run(
 	ctx context.Context, wf *unstructured.Unstructured,
 ) (*v1alpha1.RemoteWorkflow, *workv1.ManifestWork, error) {
-	key := runKey(wf)
+	key := hubcopy.RunKey(wf)
 	if key.Namespace == "" {
 		return nil, nil, nil
 	}
@@ -141,25 +131,22 @@ func (r *Reconciler) away(ctx context.Context, wf *unstructured.Unstructured, rw
 	if !needsAgent(rw) {
 		return "", nil
 	}
-	addon := &addonv1beta1.ManagedClusterAddOn{}
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: rw.Namespace, Name: contract.AddonName}, addon)
+	addon, err := hubcopy.Addon(ctx, r.Client, rw.Namespace)
 	switch {
-	case apierrors.IsNotFound(err):
-		return fmt.Sprintf("the addon %s is not enabled there any more", contract.AddonName), nil
 	case err != nil:
-		return "", fmt.Errorf("get ManagedClusterAddOn: %w", err)
-	case !addon.DeletionTimestamp.IsZero():
+		return "", err
+	case addon != nil && !addon.DeletionTimestamp.IsZero():
 		return fmt.Sprintf("the addon %s is being disabled", contract.AddonName), nil
-	case rw.Status.RemoteUID != "":
+	case addon != nil && rw.Status.RemoteUID != "":
 		return "", nil
 	}
-	return unavailable(addon), nil
+	return hubcopy.AbsenceOfAgent(addon).Why, nil
 }
 
 // detached returns that the run's cluster was detached from the hub, "" if it was not.
 func (r *Reconciler) detached(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (string, error) {
-	detached, err := hubcopy.IsDetached(ctx, r.Client, rw.Namespace)
-	if err != nil || !detached {
+	cluster, err := hubcopy.Cluster(ctx, r.Client, rw.Namespace)
+	if err != nil || !hubcopy.IsDetached(cluster) {
 		return "", err
 	}
 	return "the cluster was detached from the hub", nil
@@ -168,18 +155,6 @@ func (r *Reconciler) detached(ctx context.Context, rw *v1alpha1.RemoteWorkflow) 
 // needsAgent reports whether an agent is to start the run, or to report more of it.
 func needsAgent(rw *v1alpha1.RemoteWorkflow) bool {
 	return rw.Spec.Reporting == v1alpha1.ReportingAgent && !contract.IsFinished(rw.Status.Phase)
-}
-
-// unavailable returns why OCM does not hold the addon for available, "" if it does.
-func unavailable(addon *addonv1beta1.ManagedClusterAddOn) string {
-	available := meta.FindStatusCondition(addon.Status.Conditions, addonv1beta1.ManagedClusterAddOnConditionAvailable)
-	switch {
-	case available == nil:
-		return fmt.Sprintf("the addon %s has not been available yet", contract.AddonName)
-	case available.Status != metav1.ConditionTrue:
-		return fmt.Sprintf("the addon %s is not available: %s", contract.AddonName, available.Message)
-	}
-	return ""
 }
 
 // write writes the status, smaller by as many steps as it takes for the API server to accept it.

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -229,7 +230,7 @@ func TestARunWhoseRemoteWorkflowWasRemovedByForceEnds(t *testing.T) {
 		require.True(t, hub.Show(wf))
 		assert.Equal(t, "Error", contract.Phase(wf))
 		assert.Equal(t, "1/2", contract.Status(wf)["progress"])
-		assert.Contains(t, contract.Status(wf)["message"], "cluster cluster1: RemoteWorkflow "+runKey(wf).Name+" is gone from the hub")
+		assert.Contains(t, contract.Status(wf)["message"], "cluster cluster1: RemoteWorkflow "+hubcopy.RunKey(wf).Name+" is gone from the hub")
 		assert.NotEmpty(t, contract.Status(wf)["finishedAt"])
 		assert.Len(t, hub.Events(), 1)
 	})
@@ -265,7 +266,7 @@ func TestAWorkflowWaitsForTheAgentThatStartsIt(t *testing.T) {
 		addon []client.Object
 		want  string
 	}{
-		"it is not enabled any more": {nil, "the addon argo-workflow-multicluster is not enabled there any more"},
+		"it is not enabled any more": {nil, "the addon argo-workflow-multicluster is not enabled there"},
 		"it has never been there": {[]client.Object{gen.ManagedClusterAddOn(cluster, func(obj client.Object) {
 			obj.(*addonv1beta1.ManagedClusterAddOn).Status.Conditions = nil
 		})}, "the addon argo-workflow-multicluster has not been available yet"},
@@ -297,7 +298,7 @@ func TestARunWhoseAgentIsDisabledSaysSoUntilTheAgentIsBack(t *testing.T) {
 	leaving := gen.ManagedClusterAddOn(cluster, gen.WithFinalizers("pre-delete hook"), gen.Deleting())
 	lost := gen.ManagedClusterAddOn(cluster,
 		gen.WithCondition(addonv1beta1.ManagedClusterAddOnConditionAvailable, metav1.ConditionUnknown, "Lost", "no lease"))
-	const notEnabled = "the addon argo-workflow-multicluster is not enabled there any more"
+	const notEnabled = "the addon argo-workflow-multicluster is not enabled there"
 	for name, test := range map[string]struct {
 		addon *addonv1beta1.ManagedClusterAddOn
 		rw    gen.Mod
@@ -355,7 +356,7 @@ func TestARunThatIsWithdrawnWithItsClusterSaysSo(t *testing.T) {
 		"the cluster is gone":           {nil, "cluster cluster1: the cluster was detached from the hub, and OCM has removed the ManifestWork of the run"},
 		"the cluster is being detached": {[]client.Object{leaving}, "cluster cluster1: the cluster was detached from the hub, and OCM has removed the ManifestWork of the run"},
 		"the cluster is there": {[]client.Object{gen.ManagedCluster(cluster)},
-			"cluster cluster1: RemoteWorkflow " + runKey(assigned()).Name + " was deleted on the hub, and the run with it"},
+			"cluster cluster1: RemoteWorkflow " + hubcopy.RunKey(assigned()).Name + " was deleted on the hub, and the run with it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(gen.WithHubStatus("Running"))
