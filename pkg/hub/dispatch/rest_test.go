@@ -1,18 +1,22 @@
 package dispatch
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/placement"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/status"
@@ -54,6 +58,48 @@ func TestTheReconcilersAgreeOnWhyAWorkflowIsHeld(t *testing.T) {
 			}
 			assert.Len(t, hub.Writes(), 1)
 			assert.Len(t, hub.Events(), 1)
+		})
+	}
+}
+
+// together lets the dispatch and the status package look at a Workflow in turns, and returns the last error of the dispatch.
+func together(t *testing.T, r *Reconciler, wf *unstructured.Unstructured, rounds int) (err error) {
+	t.Helper()
+	statuses := &status.Reconciler{Client: r.Client, Live: r.Live, Recorder: r.Recorder}
+	for range rounds {
+		err = run(t, r, wf)
+		_, statusErr := statuses.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(wf)})
+		require.NoError(t, statusErr)
+	}
+	return err
+}
+
+func TestTheDispatchAloneSpeaksOfAWorkflowThatTheHubDoesNotLetGo(t *testing.T) {
+	notStarted := gen.WithCondition(v1alpha1.ConditionStarted, metav1.ConditionFalse, v1alpha1.ReasonNotOurs, "the name is taken")
+	for name, test := range map[string]struct {
+		rw    gen.Mod
+		addon []client.Object
+	}{
+		"its cluster runs no agent":   {gen.WithReporting(v1alpha1.ReportingFeedback), nil},
+		"its agent is not there":      {gen.WithReporting(v1alpha1.ReportingAgent), nil},
+		"its agent does not start it": {notStarted, []client.Object{gen.ManagedClusterAddOn(cluster)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf, rw, _ := dispatched()
+			test.rw(rw)
+			r, hub := newReconciler(t, append(test.addon, gen.ManagedCluster(cluster), wf, rw)...)
+			hub.Fail("create ManifestWork", apierrors.NewForbidden(workv1.Resource("manifestworks"), rw.Name, errors.New("exceeded quota")))
+			assert.True(t, apierrors.IsForbidden(together(t, r, wf, 3)), "it is tried again")
+			assert.Equal(t, 1, hub.Calls("patch Workflow"))
+			assert.Len(t, hub.Events(), 1)
+			require.True(t, hub.Show(wf))
+			assert.Contains(t, contract.Status(wf)["message"], "the hub refuses it")
+
+			hub.Fail("create ManifestWork", nil)
+			require.NoError(t, together(t, r, wf, 2))
+			runOf(t, hub, wf)
+			require.True(t, hub.Show(wf))
+			assert.NotContains(t, contract.Status(wf)["message"], "the hub refuses it")
 		})
 	}
 }

@@ -99,7 +99,12 @@ func remoteDeleted(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, a
 
 // beforeReport shows what keeps a dispatched Workflow from starting.
 func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, away string) outcome {
-	if !contract.IsPending(contract.Phase(wf)) {
+	waits := !hubcopy.HasStarted(wf, rw)
+	switch {
+	case waits && work == nil:
+		// Until it is sent, the dispatch says what it waits for: two packages that take turns in writing its message would never end.
+		return outcome{}
+	case !waits && !contract.IsPending(contract.Phase(wf)):
 		return outcome{}
 	}
 	started := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionStarted)

@@ -85,8 +85,22 @@ func TestBeforeAReportTheHubShowsWhatKeepsTheWorkflowFromStarting(t *testing.T) 
 }
 
 func TestWithoutAManifestWorkThereIsNothingToShow(t *testing.T) {
-	wf := assigned()
-	assert.Zero(t, decide(wf, gen.RemoteWorkflow(wf, cluster), nil, ""))
+	says := gen.WithHubStatus("Pending", map[string]any{"message": "not dispatched: the hub refuses it"})
+	for name, test := range map[string]struct {
+		wf, rw []gen.Mod
+		away   string
+	}{
+		"nothing yet":                 {},
+		"the hub refuses it":          {wf: []gen.Mod{says}},
+		"the agent is not there":      {wf: []gen.Mod{says}, away: "it is away"},
+		"the agent does not start it": {wf: []gen.Mod{says}, rw: []gen.Mod{started(metav1.ConditionFalse, "the name is taken")}},
+		"it runs no agent":            {wf: []gen.Mod{says}, rw: []gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned(test.wf...)
+			assert.Zero(t, decide(wf, gen.RemoteWorkflow(wf, cluster, test.rw...), nil, test.away))
+		})
+	}
 }
 
 func TestAReportIsShownAsItIs(t *testing.T) {

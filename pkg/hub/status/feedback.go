@@ -43,6 +43,14 @@ func fromFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 		// What has run does not wait again.
 		return outcome{}
 	}
+	return beforeFeedback(wf, rw, work, mark)
+}
+
+// beforeFeedback shows a Workflow of which nothing has been fed back yet.
+func beforeFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, mark string) outcome {
+	if work == nil {
+		return outcome{} // of that the dispatch speaks
+	}
 	if problem := applyProblem(work); problem != "" {
 		return pending(ReasonApplyFailed, fmt.Sprintf("cluster %s: cannot create the Workflow: %s", rw.Namespace, problem))
 	}
