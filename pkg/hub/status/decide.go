@@ -75,6 +75,11 @@ func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *wo
 	return out
 }
 
+// reopens reports whether a copy that shows the end of its run would show that it goes on.
+func reopens(wf *unstructured.Unstructured, out outcome) bool {
+	return out.status != nil && contract.IsFinished(contract.Phase(wf)) && !contract.IsFinished(contract.StatusString(out.status, "phase"))
+}
+
 // isWithdrawn reports whether somebody has deleted the RemoteWorkflow although the Workflow is still there.
 func isWithdrawn(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) bool {
 	return !rw.DeletionTimestamp.IsZero() && wf.GetDeletionTimestamp().IsZero()

@@ -47,13 +47,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if rw == nil {
 		return ctrl.Result{}, client.IgnoreNotFound(r.lost(ctx, wf))
 	}
-	away, err := r.away(ctx, wf, rw)
-	if err != nil {
+	out, away, err := r.outcome(ctx, wf, rw, work)
+	if err != nil || out.status == nil {
 		return ctrl.Result{}, err
-	}
-	out := decide(wf, rw, work, away)
-	if out.status == nil {
-		return ctrl.Result{}, nil
 	}
 	written, err := r.write(ctx, wf, out.status)
 	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || isTooLarge(err) {
@@ -72,6 +68,30 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.tell(ctx, wf, out)
 	}
 	return ctrl.Result{}, nil
+}
+
+// outcome returns what the hub's copy is to show, and why nothing is to be heard from its cluster. A cache may lag behind, or
+// disagree with another after a restoration of the hub: what has ended goes on only by what the API server says, as a run does that
+// was retried on its cluster. rw becomes what it says.
+func (r *Reconciler) outcome(
+	ctx context.Context, wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork,
+) (out outcome, away string, err error) {
+	away, err = r.away(ctx, wf, rw)
+	if err != nil {
+		return outcome{}, "", err
+	}
+	if out = decide(wf, rw, work, away); !reopens(wf, out) {
+		return out, away, nil
+	}
+	key := client.ObjectKeyFromObject(rw)
+	*rw = v1alpha1.RemoteWorkflow{}
+	if err := r.Live.Get(ctx, key, rw); err != nil {
+		return outcome{}, "", client.IgnoreNotFound(err)
+	}
+	if away, err = r.away(ctx, wf, rw); err != nil {
+		return outcome{}, "", err
+	}
+	return decide(wf, rw, work, away), away, nil
 }
 
 // lost ends a Workflow that was seen to run and whose RemoteWorkflow is gone, though it holds a finalizer of ours: somebody

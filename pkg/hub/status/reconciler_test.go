@@ -373,3 +373,32 @@ func TestARunThatIsWithdrawnWithItsClusterSaysSo(t *testing.T) {
 		})
 	}
 }
+
+func TestARunThatHasEndedGoesOnOnlyIfTheAPIServerSaysSo(t *testing.T) {
+	wf := assigned(gen.WithHubStatus("Failed"))
+	cached := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
+	for name, test := range map[string]struct {
+		live []client.Object
+		want string
+	}{
+		"the cache lags behind":         {[]client.Object{gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Failed"}))}, "Failed"},
+		"its report is gone":            {[]client.Object{gen.RemoteWorkflow(wf, cluster, gen.WithRemoteUID("remote"))}, "Failed"},
+		"it has no RemoteWorkflow":      {nil, "Failed"},
+		"it was retried on its cluster": {[]client.Object{cached}, "Running"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, hub := newReconciler(t, wf, cached, gen.ManagedClusterAddOn(cluster))
+			r.Live = fakehub.New(t, nil, test.live...).Live
+			mustRun(t, r, wf)
+			require.True(t, hub.Show(wf))
+			assert.Equal(t, test.want, contract.Phase(wf))
+		})
+	}
+	t.Run("the API server does not answer", func(t *testing.T) {
+		r, hub := newReconciler(t, assigned(gen.WithHubStatus("Failed")), cached, gen.ManagedClusterAddOn(cluster))
+		hub.Fail("live get RemoteWorkflow", apierrors.NewServiceUnavailable("down"))
+		_, err := run(t, r, wf)
+		assert.True(t, apierrors.IsServiceUnavailable(err), "got %v", err)
+		assert.Empty(t, hub.Writes())
+	})
+}
