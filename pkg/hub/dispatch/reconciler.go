@@ -177,6 +177,8 @@ func (r *Reconciler) withoutManifestWork(ctx context.Context, wf *unstructured.U
 	case hubcopy.IsDetached(cluster):
 		_, err := r.remove(ctx, rw)
 		return err
+	case mayStillStart(wf, rw) && hubcopy.IsForeign(wf):
+		return nil // the status package replaces the status first, which brings us back
 	case mayStillStart(wf, rw):
 		return r.explain(ctx, wf, r.createManifestWork(ctx, wf, rw))
 	}

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +19,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/placement"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/status"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
@@ -101,5 +103,48 @@ func TestTheDispatchAloneSpeaksOfAWorkflowThatTheHubDoesNotLetGo(t *testing.T) {
 			require.True(t, hub.Show(wf))
 			assert.NotContains(t, contract.Status(wf)["message"], "the hub refuses it")
 		})
+	}
+}
+
+func TestAPhaseThatAUserWroteBeforeTheFirstReportIsReplacedAndTheWorkflowSent(t *testing.T) {
+	for name, forged := range map[string][]gen.Mod{
+		"it has succeeded":    {gen.WithHubStatus("Pending"), gen.WithStatus("Succeeded")},
+		"it runs":             {gen.WithStatus("Running")},
+		"its label says that": {gen.WithHubStatus("Pending"), gen.WithLabels(map[string]string{contract.LabelCompleted: "true"})},
+	} {
+		for _, reporting := range []v1alpha1.Reporting{v1alpha1.ReportingAgent, v1alpha1.ReportingFeedback} {
+			t.Run(name+", "+string(reporting), func(t *testing.T) {
+				wf, rw, _ := dispatched(forged...)
+				rw.Spec.Reporting = reporting
+				r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
+				require.NoError(t, together(t, r, wf, 3))
+				runOf(t, hub, wf)
+				require.True(t, hub.Show(wf))
+				assert.Equal(t, "Pending", contract.Phase(wf))
+				assert.False(t, hubcopy.IsForeign(wf))
+				assert.Nil(t, rw.DeletionTimestamp)
+				before := len(hub.Writes())
+				require.NoError(t, together(t, r, wf, 1))
+				assert.Len(t, hub.Writes(), before, "they come to rest")
+			})
+		}
+	}
+}
+
+func TestARunWhoseStatusAUserChangedIsNotSentAgain(t *testing.T) {
+	for name, changed := range map[string]gen.Mod{"erased": withStatus(nil), "edited": gen.WithStatus("Pending")} {
+		for reporting, uid := range map[v1alpha1.Reporting]string{v1alpha1.ReportingAgent: "remote", v1alpha1.ReportingFeedback: ""} {
+			t.Run(name+", "+string(reporting), func(t *testing.T) {
+				wf, rw, _ := dispatched(gen.WithHubStatus("Running"), changed)
+				rw.Spec.Reporting = reporting
+				gen.WithRemoteUID(types.UID(uid))(rw)
+				r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
+				require.NoError(t, together(t, r, wf, 3))
+				assert.Zero(t, hub.Calls("create ManifestWork")+hub.Calls("delete RemoteWorkflow"))
+				before := len(hub.Writes())
+				require.NoError(t, together(t, r, wf, 1))
+				assert.Len(t, hub.Writes(), before, "they come to rest")
+			})
+		}
 	}
 }

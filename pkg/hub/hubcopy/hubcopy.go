@@ -128,18 +128,21 @@ func Hold(
 
 // Write makes status the whole status of the hub's copy, together with the labels that Argo's clients filter by
 // and the hash that marks the status as the hub's, in one patch that fails with a conflict if the Workflow has
-// changed since it was read. It returns the resourceVersion of what it wrote, "" if it did not: an equal status is not
-// written again.
+// changed since it was read. It returns the resourceVersion of what it wrote, "" if it did not: an equal status, with its labels,
+// is not written again.
 func Write(ctx context.Context, c client.Client, wf *unstructured.Unstructured, status map[string]any) (string, error) {
 	hash, err := contract.StatusHash(wf.GetUID(), status)
 	if err != nil {
 		return "", err
 	}
+	phase := contract.StatusString(status, "phase")
+	completed := strconv.FormatBool(contract.IsFinished(phase))
+	labels := wf.GetLabels()
 	if wf.GetAnnotations()[contract.AnnotationStatusHash] == hash &&
+		labels[contract.LabelPhase] == phase && labels[contract.LabelCompleted] == completed &&
 		equality.Semantic.DeepEqual(contract.Status(wf), status) {
 		return "", nil
 	}
-	phase := contract.StatusString(status, "phase")
 	var ops []operation
 	if wf.GetAnnotations() == nil {
 		ops = append(ops, operation{"add", "/metadata/annotations", map[string]string{}})
@@ -149,7 +152,7 @@ func Write(ctx context.Context, c client.Client, wf *unstructured.Unstructured, 
 		// nodes that a retry has removed.
 		operation{"add", "/status", status},
 		operation{"add", "/metadata/labels/" + escape(contract.LabelPhase), phase},
-		operation{"add", "/metadata/labels/" + escape(contract.LabelCompleted), strconv.FormatBool(contract.IsFinished(phase))},
+		operation{"add", "/metadata/labels/" + escape(contract.LabelCompleted), completed},
 		operation{"add", "/metadata/annotations/" + escape(contract.AnnotationStatusHash), hash},
 	)
 	return patch(ctx, c, wf, ops)

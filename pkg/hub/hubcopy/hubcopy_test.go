@@ -150,6 +150,8 @@ func TestWriteWritesNothingThatIsThereAlready(t *testing.T) {
 		"equal, and the hub's":                 {gen.Workflow("hello", gen.WithHubStatus("Running")), false},
 		"equal, but not marked as the hub's":   {gen.Workflow("hello", gen.WithStatus("Running")), true},
 		"marked, but changed by somebody else": {gen.Workflow("hello", gen.WithHubStatus("Running"), gen.WithStatus("Failed")), true},
+		"equal, but a label was changed": {gen.Workflow("hello", gen.WithHubStatus("Running"),
+			gen.WithLabels(map[string]string{contract.LabelCompleted: "true"})), true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -13,9 +13,21 @@ import (
 )
 
 // HasStarted reports whether the run may have begun: a copy has been recorded, or has shown a phase. From then on there is
-// no other.
+// no other. Where there is an agent, a phase that somebody else wrote is no sign of it: no copy runs before it is recorded.
 func HasStarted(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) bool {
-	return rw.Status.RemoteUID != "" || !contract.IsPending(contract.Phase(wf))
+	if rw.Status.RemoteUID != "" {
+		return true
+	}
+	return !contract.IsPending(LastPhase(wf)) && (rw.Spec.Reporting == v1alpha1.ReportingFeedback || !IsForeign(wf))
+}
+
+// LastPhase returns the phase that the hub has written last: that of its own status or, where somebody has changed that or
+// erased it, of the label beside it.
+func LastPhase(wf *unstructured.Unstructured) string {
+	if IsForeign(wf) {
+		return wf.GetLabels()[contract.LabelPhase]
+	}
+	return contract.Phase(wf)
 }
 
 // MayHaveRun reports whether a Workflow that waits was created before the hub was restored from a backup: it may have run

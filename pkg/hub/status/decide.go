@@ -108,8 +108,7 @@ func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 	waits := !hubcopy.HasStarted(wf, rw)
 	switch {
 	case waits && work == nil:
-		// Until it is sent, the dispatch says what it waits for: two packages that take turns in writing its message would never end.
-		return outcome{}
+		return unsent(wf)
 	case !waits && !contract.IsPending(contract.Phase(wf)):
 		return outcome{}
 	}
@@ -127,11 +126,21 @@ func beforeReport(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 	case away != "":
 		return pending(ReasonAgentUnavailable, fmt.Sprintf("cluster %s: waiting for the agent that starts the Workflow: %s", rw.Namespace, away))
 	}
-	if work != nil && contract.StatusString(contract.Status(wf), "message") != "" {
-		// It waited for something and waits no more.
+	if waits && hubcopy.IsForeign(wf) || work != nil && contract.StatusString(contract.Status(wf), "message") != "" {
+		// It waited for something and waits no more, or a user says what nobody knows.
 		return outcome{status: map[string]any{"phase": contract.PhasePending, "message": "sent to cluster " + rw.Namespace}}
 	}
 	return outcome{}
+}
+
+// unsent shows nothing of a Workflow that has a RemoteWorkflow and no ManifestWork yet: until then the dispatch says what it
+// waits for, and two packages that take turns in writing its message would never end. Only a status that somebody else wrote
+// is replaced, which the dispatch waits for.
+func unsent(wf *unstructured.Unstructured) outcome {
+	if !hubcopy.IsForeign(wf) {
+		return outcome{}
+	}
+	return outcome{status: map[string]any{"phase": contract.PhasePending}}
 }
 
 func pending(reason hubcopy.Reason, message string) outcome {

@@ -103,6 +103,25 @@ func TestWithoutAManifestWorkThereIsNothingToShow(t *testing.T) {
 	}
 }
 
+func TestAPhaseThatAUserWroteIsReplacedUnlessACopyHasBeenRecorded(t *testing.T) {
+	sent := pendingWith("sent to cluster cluster1")
+	for name, test := range map[string]struct {
+		wf   []gen.Mod
+		rw   []gen.Mod
+		want map[string]any
+	}{
+		"it is not the hub's":                        {[]gen.Mod{gen.WithStatus("Succeeded")}, nil, sent},
+		"nor is a label":                             {[]gen.Mod{gen.WithHubStatus("Pending"), gen.WithLabels(map[string]string{contract.LabelPhase: "Running"})}, nil, sent},
+		"a copy has been recorded: its report comes": {[]gen.Mod{gen.WithStatus("Succeeded")}, []gen.Mod{gen.WithRemoteUID("remote")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := assigned(test.wf...)
+			rw := gen.RemoteWorkflow(wf, cluster, test.rw...)
+			assert.Equal(t, test.want, decide(wf, rw, gen.ManifestWork(rw), "").status)
+		})
+	}
+}
+
 func TestAReportIsShownAsItIs(t *testing.T) {
 	for name, before := range map[string]gen.Mod{
 		"at first":           gen.WithHubStatus("Pending", map[string]any{"message": "sent to cluster cluster1"}),

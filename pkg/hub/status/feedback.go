@@ -12,6 +12,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 )
 
 // fromFeedback shows what the work agent feeds back of a run on a cluster without our agent: a summary, marked so.
@@ -19,9 +20,9 @@ func fromFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 	mark := fmt.Sprintf("summary only: cluster %s runs no agent (addon %s)", rw.Namespace, contract.AddonName)
 	values := feedback(work)
 	phase := values["phase"]
-	current := contract.Phase(wf)
+	current := hubcopy.LastPhase(wf)
 	switch {
-	case contract.IsFinished(current):
+	case contract.IsFinished(current) && (phase != current || !hubcopy.IsForeign(wf)):
 		// What has ended stays ended, whatever now bears the name, or nothing does.
 		return outcome{}
 	case values[contract.FeedbackHubUID] == string(wf.GetUID()) && phase != "" && len(validation.IsValidLabelValue(phase)) == 0:
@@ -49,7 +50,7 @@ func fromFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 // beforeFeedback shows a Workflow of which nothing has been fed back yet.
 func beforeFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, mark string) outcome {
 	if work == nil {
-		return outcome{} // of that the dispatch speaks
+		return unsent(wf)
 	}
 	if problem := applyProblem(work); problem != "" {
 		return pending(ReasonApplyFailed, fmt.Sprintf("cluster %s: cannot create the Workflow: %s", rw.Namespace, problem))

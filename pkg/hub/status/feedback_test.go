@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
@@ -21,6 +22,9 @@ func TestFeedback(t *testing.T) {
 			all[name] = value
 		}
 		return gen.WithFeedback(all)
+	}
+	edited := func(phase, by string) gen.Mod {
+		return func(obj client.Object) { gen.WithHubStatus(phase)(obj); gen.WithStatus(by)(obj) }
 	}
 	condition := func(conditionType string, status metav1.ConditionStatus) gen.Mod {
 		return gen.WithCondition(conditionType, status, "Test", "")
@@ -63,6 +67,14 @@ func TestFeedback(t *testing.T) {
 		},
 		"it ended and ended again, otherwise": {
 			hub: gen.WithHubStatus("Succeeded"), work: []gen.Mod{fed(map[string]string{"phase": "Failed"})},
+		},
+		"somebody else wrote the phase": {hub: edited("Pending", "Succeeded"), want: pendingWith(mark)},
+		"it ended, and somebody else wrote another phase": {
+			hub: edited("Succeeded", "Failed"), work: []gen.Mod{fed(map[string]string{"phase": "Succeeded"})},
+			want: map[string]any{"phase": "Succeeded", "message": mark},
+		},
+		"it ended, somebody else wrote another phase, and it runs again": {
+			hub: edited("Succeeded", "Failed"), work: []gen.Mod{fed(map[string]string{"phase": "Running"})},
 		},
 		"it ended and is gone": {hub: gen.WithHubStatus("Failed"), work: lost},
 		"it is gone before it started": {

@@ -64,7 +64,7 @@ func hasStarted(wf *unstructured.Unstructured, r *run) bool {
 	if rw == nil {
 		rw = &v1alpha1.RemoteWorkflow{}
 	}
-	if hubcopy.HasStarted(wf, rw) {
+	if hubcopy.HasStarted(wf, rw) || !contract.IsPending(contract.Phase(wf)) { // whoever wrote the phase: a copy is rather kept
 		return true
 	}
 	if r.work == nil {
