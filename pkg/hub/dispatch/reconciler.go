@@ -110,10 +110,11 @@ func (r *Reconciler) retireOthers(
 	if err := r.Client.List(ctx, &list, client.MatchingFields{indexWorkflow: key.String()}); err != nil {
 		return nil, false, fmt.Errorf("list RemoteWorkflows: %w", err)
 	}
+	var own []*v1alpha1.RemoteWorkflow
 	for i := range list.Items {
 		rw := &list.Items[i]
 		if wf != nil && rw.Spec.WorkflowRef.UID == wf.GetUID() {
-			current = rw
+			own = append(own, rw)
 			continue
 		}
 		if isLive, err := r.isLive(ctx, rw); err != nil || isLive {
@@ -123,7 +124,7 @@ func (r *Reconciler) retireOthers(
 			return nil, false, err
 		}
 	}
-	return current, false, nil
+	return r.theRun(ctx, wf, own)
 }
 
 // isLive reports whether the API server has the Workflow of a RemoteWorkflow that the cache shows none for: a cache
@@ -240,6 +241,9 @@ func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured
 	rw, work, held, err := r.plan(ctx, wf, cluster)
 	if err != nil {
 		return err
+	}
+	if mayMove(wf, held) {
+		return r.chooseAnew(ctx, wf)
 	}
 	if held != (hold{}) {
 		return hubcopy.Hold(ctx, r.Client, r.Recorder, wf, held.reason, held.message)
