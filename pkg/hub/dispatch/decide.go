@@ -18,12 +18,7 @@ import (
 
 // Reasons of the Events on a Workflow that is held or refused.
 const (
-	ReasonInvalidLabel     hubcopy.Reason = "InvalidLabel"
-	ReasonInvalidName      hubcopy.Reason = "InvalidName"
 	ReasonInvalidCluster   hubcopy.Reason = "InvalidClusterName"
-	ReasonForeignStatus    hubcopy.Reason = "ForeignStatus"
-	ReasonStatusLost       hubcopy.Reason = "StatusLost"
-	ReasonRestoredHub      hubcopy.Reason = "RestoredHub"
 	ReasonClusterNotFound  hubcopy.Reason = "ClusterNotFound"
 	ReasonClusterNotJoined hubcopy.Reason = "ClusterNotAccepted"
 	ReasonClusterNotBound  hubcopy.Reason = "ClusterNotBound"
@@ -46,43 +41,19 @@ func isWithdrawn(wf *unstructured.Unstructured) bool {
 	return value == "" || value == "false"
 }
 
-// checkWorkflow holds back a Workflow that could not run on any cluster.
-func checkWorkflow(wf *unstructured.Unstructured) hold {
-	if value := wf.GetLabels()[contract.LabelEnable]; value != contract.LabelEnableValue {
-		return hold{ReasonInvalidLabel, fmt.Sprintf("label %s: the value must be %q, not %q: set it to dispatch the Workflow, "+
-			"or remove the label to run it here", contract.LabelEnable, contract.LabelEnableValue, value)}
-	}
-	if hubcopy.HasLostStatus(wf) {
-		return hold{ReasonStatusLost, fmt.Sprintf("not dispatched: by its labels %s and %s the Workflow has run, and it has no status that "+
-			"says how: it was restored from a backup, or its status was erased. To run it again, create it anew without these labels, "+
-			"for example with argo resubmit", contract.LabelPhase, contract.LabelCompleted)}
-	}
-	if hubcopy.IsForeign(wf) {
-		return hold{ReasonForeignStatus, "not dispatched: the Workflow already has a status that this hub did not write. A controller on " +
-			"the hub runs it, or it was restored from a backup or prefilled by a client; create it anew without a status"}
-	}
-	if name := wf.GetName(); len(name) > contract.MaxWorkflowNameLength {
-		return hold{ReasonInvalidName, fmt.Sprintf("not dispatched: the name has %d characters, and Argo runs Workflows with at most %d",
-			len(name), contract.MaxWorkflowNameLength)}
-	}
-	return hold{}
+// checkWorkflow holds back a Workflow that may go to no cluster.
+func checkWorkflow(wf *unstructured.Unstructured, restoredAt time.Time) hold {
+	reason, message := hubcopy.HeldAnywhere(wf, restoredAt)
+	return hold{reason, message}
 }
 
-// checkRestored holds back a Workflow without RemoteWorkflow that a restored hub shows as it was when the backup was made.
-func checkRestored(wf *unstructured.Unstructured, restoredAt time.Time) hold {
-	if !hubcopy.MayHaveRun(wf, restoredAt) {
-		return hold{}
-	}
-	return hold{ReasonRestoredHub, fmt.Sprintf("not dispatched: the Workflow was created before the hub was restored from a backup, at %s, and may "+
-		"have run since the backup was made. If it has not, argo resubmit it, or delete it and create it anew", restoredAt.UTC().Format(time.RFC3339))}
-}
-
-// isWanted reports whether the Workflow, as the API server has it, still waits for the run that rw stands for.
+// isWanted reports whether the Workflow, as the API server has it, still waits for the run that rw stands for. With rw there, a
+// restoration of the hub does not matter.
 func isWanted(live *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) bool {
 	return live.GetUID() == rw.Spec.WorkflowRef.UID && live.GetDeletionTimestamp().IsZero() &&
 		contract.AssignedCluster(live) == rw.Namespace && contract.Attempt(live) == rw.Spec.Attempt &&
 		slices.Contains(live.GetFinalizers(), contract.FinalizerDispatch) &&
-		contract.IsPending(contract.Phase(live)) && checkWorkflow(live) == (hold{})
+		contract.IsPending(contract.Phase(live)) && checkWorkflow(live, time.Time{}) == (hold{})
 }
 
 // checkClusterName holds back a Workflow whose chosen cluster cannot exist.

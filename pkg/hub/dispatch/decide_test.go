@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,73 +18,6 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
-
-func TestAWorkflowThatNoClusterCouldRunIsRefused(t *testing.T) {
-	tests := map[string]struct {
-		wf         *unstructured.Unstructured
-		wantReason hubcopy.Reason
-		wantParts  []string
-	}{
-		"nothing is wrong": {gen.Workflow(strings.Repeat("x", 63)), "", nil},
-		"the label has another value": {
-			gen.Workflow("hello", gen.WithLabels(map[string]string{contract.LabelEnable: "True"})),
-			ReasonInvalidLabel, []string{contract.LabelEnable, `must be "true"`, `not "True"`, "remove the label"},
-		},
-		"somebody else wrote its status": {
-			gen.Workflow("hello", gen.WithStatus("Running")),
-			ReasonForeignStatus, []string{"already has a status that this hub did not write", "restored", "create it anew"},
-		},
-		"its labels say that it has run, and it has no status": {
-			gen.Workflow("hello", gen.WithHubStatus("Succeeded"), withStatus(nil)),
-			ReasonStatusLost, []string{contract.LabelPhase, contract.LabelCompleted, "restored from a backup", "create it anew", "argo resubmit"},
-		},
-		"the name is too long": {
-			gen.Workflow(strings.Repeat("x", 64)), ReasonInvalidName, []string{"64 characters", "at most 63"},
-		},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			held := checkWorkflow(test.wf)
-			assert.Equal(t, test.wantReason, held.reason)
-			for _, part := range test.wantParts {
-				assert.Contains(t, held.message, part)
-			}
-		})
-	}
-}
-
-func TestAWorkflowFromBeforeTheHubWasRestoredIsHeldIfItMayHaveRunSince(t *testing.T) {
-	restoredAt := gen.Time.Time
-	created := func(after time.Duration, mods ...gen.Mod) *unstructured.Unstructured {
-		wf := gen.Workflow("hello", mods...)
-		wf.SetCreationTimestamp(metav1.NewTime(restoredAt.Add(after)))
-		return wf
-	}
-	for name, test := range map[string]struct {
-		wf         *unstructured.Unstructured
-		restoredAt time.Time
-		want       hubcopy.Reason
-	}{
-		"it is from before, and new":      {created(-time.Second), restoredAt, ReasonRestoredHub},
-		"it is from before, and waits":    {created(-time.Hour, gen.WithHubStatus("Pending")), restoredAt, ReasonRestoredHub},
-		"it is from before, and was sent": {created(-time.Hour, gen.WithAssignment(cluster)), restoredAt, ReasonRestoredHub},
-		"it is from before, and runs":     {created(-time.Hour, gen.WithHubStatus("Running")), restoredAt, ""},
-		"it is from before, and ended":    {created(-time.Hour, gen.WithHubStatus("Succeeded")), restoredAt, ""},
-		"it came with the restoration":    {created(0), restoredAt, ""},
-		"it came later":                   {created(time.Second), restoredAt, ""},
-		"the hub was not restored":        {created(-time.Hour), time.Time{}, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			held := checkRestored(test.wf, test.restoredAt)
-			assert.Equal(t, test.want, held.reason)
-			if test.want != "" {
-				for _, part := range []string{"restored from a backup, at 2026-01-02T15:04:05Z", "may have run since", "argo resubmit"} {
-					assert.Contains(t, held.message, part)
-				}
-			}
-		})
-	}
-}
 
 func TestIsWithdrawn(t *testing.T) {
 	for value, want := range map[string]bool{"true": false, "yes": false, "false": true, "": true} {
@@ -233,10 +165,10 @@ func TestAHeldWorkflowIsPendingAndSaysWhy(t *testing.T) {
 	}{
 		"a wrong label": {
 			gen.Workflow("hello", gen.WithCluster(cluster), gen.WithLabels(map[string]string{contract.LabelEnable: "1"})),
-			surroundings(), ReasonInvalidLabel, []string{`not "1"`},
+			surroundings(), hubcopy.ReasonInvalidLabel, []string{`not "1"`},
 		},
 		"a wrong label without a cluster": {
-			gen.Workflow("hello", gen.WithLabels(map[string]string{contract.LabelEnable: "1"})), nil, ReasonInvalidLabel, []string{`not "1"`},
+			gen.Workflow("hello", gen.WithLabels(map[string]string{contract.LabelEnable: "1"})), nil, hubcopy.ReasonInvalidLabel, []string{`not "1"`},
 		},
 		"a cluster that cannot exist": {
 			gen.Workflow("hello", gen.WithCluster("Not A Cluster")), surroundings(), ReasonInvalidCluster, []string{"Not A Cluster"},

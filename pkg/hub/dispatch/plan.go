@@ -27,10 +27,7 @@ func (r *Reconciler) plan(ctx context.Context, wf *unstructured.Unstructured, cl
 	rw *v1alpha1.RemoteWorkflow, work *workv1.ManifestWork, held hold, err error,
 ) {
 	// What has run is not run again, whatever became of its RemoteWorkflow.
-	if held := checkWorkflow(wf); held != (hold{}) || !contract.IsPending(contract.Phase(wf)) {
-		return nil, nil, held, nil
-	}
-	if held := checkRestored(wf, r.RestoredAt); held != (hold{}) || cluster == "" {
+	if held := checkWorkflow(wf, r.RestoredAt); held != (hold{}) || !contract.IsPending(contract.Phase(wf)) || cluster == "" {
 		return nil, nil, held, nil
 	}
 	if held := checkClusterName(cluster); held != (hold{}) {

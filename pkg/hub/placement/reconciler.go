@@ -50,7 +50,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !needsCluster(wf) || hubcopy.MayHaveRun(wf, r.RestoredAt) { // of the latter the dispatch says so
+	if !needsCluster(wf, r.RestoredAt) {
 		r.forget(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
@@ -78,14 +78,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
-// needsCluster reports whether the Workflow is still to be given a cluster by this package. One that no cluster could
-// run, for its name or for a status that somebody else wrote, or that was lost, is not: the dispatch says so on it, and two
-// packages that take turns in writing its message would never end. Nor is one that has run: its status is not made to wait again.
-func needsCluster(wf *unstructured.Unstructured) bool {
-	return contract.IsOurs(wf) && wf.GetDeletionTimestamp().IsZero() &&
-		contract.AssignedCluster(wf) == "" && contract.ChosenCluster(wf) == "" &&
-		len(wf.GetName()) <= contract.MaxWorkflowNameLength &&
-		contract.IsPending(contract.Phase(wf)) && !hubcopy.IsForeign(wf)
+// needsCluster reports whether the Workflow is still to be given a cluster by this package. One that has run is not: its status
+// is not made to wait again.
+func needsCluster(wf *unstructured.Unstructured, restoredAt time.Time) bool {
+	if !wf.GetDeletionTimestamp().IsZero() || !contract.IsPending(contract.Phase(wf)) ||
+		contract.AssignedCluster(wf) != "" || contract.ChosenCluster(wf) != "" {
+		return false
+	}
+	reason, _ := hubcopy.HeldAnywhere(wf, restoredAt)
+	return reason == ""
 }
 
 // candidates returns the clusters that the Workflow's Placement has selected, or why there are none.

@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
@@ -64,7 +65,7 @@ func unfinishedOn(wf *unstructured.Unstructured) []string {
 }
 
 func waitingFor(wf *unstructured.Unstructured) []string {
-	if !needsCluster(wf) {
+	if !needsCluster(wf, time.Time{}) { // what a restored hub holds is woken in vain, and stays
 		return nil
 	}
 	return []string{waitingKey(wf.GetNamespace(), wf.GetAnnotations()[contract.AnnotationPlacement]), waitingKey("", "")}
