@@ -387,6 +387,7 @@ func TestARunThatHasEndedGoesOnOnlyIfTheAPIServerSaysSo(t *testing.T) {
 		"it was retried on its cluster": {[]client.Object{cached}, "Running"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			wf := wf.DeepCopy()
 			r, hub := newReconciler(t, wf, cached, gen.ManagedClusterAddOn(cluster))
 			r.Live = fakehub.New(t, nil, test.live...).Live
 			mustRun(t, r, wf)
