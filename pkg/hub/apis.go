@@ -26,8 +26,8 @@ const (
 
 // fullCRDAdvice says what is wrong with a hub that has Argo's full Workflow CRD, and how to change it.
 const fullCRDAdvice = "the hub has Argo's full Workflow CRD. Its API server drops whatever field this CRD does not know, such as one of " +
-	"a newer Argo on a managed cluster, and records the owner of each field, which nearly doubles a large Workflow. The minimal CRD does " +
-	"neither: kubectl replace -f " + crdFolder + "argoproj.io_workflows.yaml (Workflows stay)"
+	"a newer Argo on a managed cluster; a status that has lost one is not recognized as the hub's own, and the ttlStrategy of such a Workflow " +
+	"has no effect. It also records the owner of each field, which nearly doubles a large Workflow. The minimal CRD does neither: kubectl replace -f " + crdFolder + "argoproj.io_workflows.yaml (Workflows stay)"
 
 // workflowCRDName is the name of Argo's CRD.
 var workflowCRDName = contract.WorkflowGVR.Resource + "." + contract.WorkflowGVR.Group

@@ -84,6 +84,11 @@ func TestAWorkflowIsLookedAtAgainWhenItsTimeIsOver(t *testing.T) {
 	}
 }
 
+// withoutStatusField drops a field of the status, as a server with Argo's full CRD does with one that it does not know.
+func withoutStatusField(field string) gen.Mod {
+	return func(obj client.Object) { delete(contract.Status(obj.(*unstructured.Unstructured)), field) }
+}
+
 func TestAWorkflowThatIsNotToGoIsLeftAlone(t *testing.T) {
 	for name, wf := range map[string]*unstructured.Unstructured{
 		"it runs":                     ended(gen.WithHubStatus("Running")),
@@ -92,6 +97,7 @@ func TestAWorkflowThatIsNotToGoIsLeftAlone(t *testing.T) {
 		"it is not ours":              ended(gen.WithLabels(map[string]string{contract.LabelEnable: "false"})),
 		"somebody wrote its status":   ended(gen.WithStatus("Failed", map[string]any{"finishedAt": "2026-01-02T15:04:05Z"})),
 		"its status is another's":     ended(gen.WithUID("another")),
+		"its status lost a field":     ended(finished("Succeeded", map[string]any{"ofANewerArgo": true}), withoutStatusField("ofANewerArgo")),
 		"its end cannot be read":      ended(finished("Succeeded", map[string]any{"finishedAt": "yesterday"})),
 		"its strategy cannot be read": ended(withTTL(map[string]any{completion: "soon"})),
 	} {
