@@ -84,9 +84,11 @@ const (
 
 // Argo's own bookkeeping on a Workflow.
 const (
-	LabelPhase                = argoPrefix + "phase"
-	LabelCompleted            = argoPrefix + "completed"
-	labelArchivingStatus      = argoPrefix + "workflow-archiving-status"
+	LabelPhase     = argoPrefix + "phase"
+	LabelCompleted = argoPrefix + "completed"
+	// LabelArchivingStatus is ArchivingPending as long as a finished Workflow is still to be written to Argo's archive.
+	LabelArchivingStatus      = argoPrefix + "workflow-archiving-status"
+	ArchivingPending          = "Pending"
 	annotationLastSeenVersion = argoPrefix + "last-seen-version"
 	annotationLastApplied     = "kubectl.kubernetes.io/last-applied-configuration"
 )

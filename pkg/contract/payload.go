@@ -67,7 +67,7 @@ func addPodLabels(spec map[string]any, podLabels map[string]string) error {
 // bookkeeping does not: with completed=true a copy would never run.
 func travellingLabel(key string) bool {
 	switch key {
-	case LabelEnable, LabelInstanceID, LabelPhase, LabelCompleted, labelArchivingStatus:
+	case LabelEnable, LabelInstanceID, LabelPhase, LabelCompleted, LabelArchivingStatus:
 		return false
 	}
 	return !strings.HasPrefix(key, internalPrefix)

@@ -96,7 +96,8 @@ func (a fakeWorkAgent) remove(r *run) {
 		return // it had not been applied yet, or is gone already
 	}
 	eventually(r.t, func() error {
-		err := a.cluster.client.Delete(r.t.Context(), r.object())
+		// In the background, again and again: what the agent deletes in the foreground would wait for a garbage collector.
+		err := a.cluster.client.Delete(r.t.Context(), r.object(), client.PropagationPolicy(metav1.DeletePropagationBackground))
 		if apierrors.IsNotFound(err) {
 			return nil
 		}

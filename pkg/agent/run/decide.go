@@ -13,6 +13,17 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
+// phaseSucceeded is the phase of a run that nobody has cut short.
+const phaseSucceeded = "Succeeded"
+
+// withdrawalGrace is how long a copy is held after the hub has deleted its run, for OCM's work agent to delete it: only then it can
+// be made to stay until its pods are gone. One that the hub has given up, as when it is uninstalled, is not the work agent's any more.
+const withdrawalGrace = 5 * time.Second
+
+// archiveGrace is how long a withdrawn run may take to be written to Argo's archive. Argo tries again and again; a database that is
+// away must not keep the Workflow on the hub for ever.
+const archiveGrace = 5 * time.Minute
+
 // terminationGrace is how long a run that was deleted on the managed cluster may take to end. An Argo controller
 // needs about a second; without one the copy must not stay for ever.
 const terminationGrace = 30 * time.Second
@@ -25,6 +36,8 @@ const (
 	wait action = "wait"
 	// release lets the copy go, without a report.
 	release action = "release"
+	// withdraw lets a copy go that is being deleted, and has it stay until its pods are gone.
+	withdraw action = "withdraw"
 	// claim records the UID of the copy on the RemoteWorkflow: from then on it is the run, and no other.
 	claim action = "claim"
 	// start guards the run with the finalizer and opens its gate.
@@ -57,10 +70,7 @@ type decision struct {
 func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
 	switch {
 	case !rw.DeletionTimestamp.IsZero():
-		if isRun(rw, wf) || wasRun(rw, wf) {
-			return decision{action: release}
-		}
-		return decision{action: wait}
+		return decideWithdrawn(rw, wf, now)
 	case rw.Status.RemoteUID == "":
 		return decideUnclaimed(rw, wf)
 	case !isRun(rw, wf):
@@ -68,6 +78,23 @@ func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time
 	default:
 		return decideRun(rw, wf, now)
 	}
+}
+
+// decideWithdrawn decides about a run that the hub has deleted.
+func decideWithdrawn(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
+	if !isRun(rw, wf) && !wasRun(rw, wf) {
+		return decision{action: wait}
+	}
+	since := now.Sub(rw.DeletionTimestamp.Time)
+	switch {
+	case isArchiving(wf) && since < archiveGrace:
+		return decision{action: wait, within: archiveGrace - since}
+	case isDeleted(wf):
+		return decision{action: withdraw}
+	case hasFinalizer(wf) && isWorkAgents(wf) && since < withdrawalGrace:
+		return decision{action: wait, within: withdrawalGrace - since}
+	}
+	return decision{action: release}
 }
 
 // decideUnclaimed decides while no copy has been recorded. One that the gate does not hold, because somebody opened it
@@ -108,7 +135,7 @@ func decideRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now t
 			"was rolled back to before it started: the cluster was restored from a backup")}}
 	}
 	if contract.IsFinished(contract.Phase(wf)) {
-		return decision{action: report, conditions: []metav1.Condition{started(rw)}, release: true}
+		return decideFinished(rw, wf)
 	}
 	switch {
 	case gated && deleted:
@@ -129,6 +156,26 @@ func decideRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now t
 		return decision{action: wait}
 	}
 	return decision{action: report, conditions: []metav1.Condition{started(rw)}}
+}
+
+// decideFinished decides about the recorded copy when it has ended. One that was deleted before is told so, also if the hub was away
+// meanwhile. One that is still to be archived is kept for that: Argo cannot archive what is gone.
+func decideFinished(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) decision {
+	d := decision{action: report, conditions: []metav1.Condition{started(rw)}, release: !isArchiving(wf)}
+	finishedAt, err := time.Parse(time.RFC3339, contract.StatusString(contract.Status(wf), "finishedAt"))
+	if err == nil && isDeleted(wf) && wf.GetDeletionTimestamp().Time.Before(finishedAt) && contract.Phase(wf) != phaseSucceeded {
+		d.conditions = append(d.conditions, remoteDeleted(rw, v1alpha1.ReasonDeletedUnfinished, "was deleted there before it finished"))
+	}
+	return d
+}
+
+// isWorkAgents reports whether OCM's work agent deletes the copy with the ManifestWork.
+func isWorkAgents(wf *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(wf.GetOwnerReferences(), func(owner metav1.OwnerReference) bool { return owner.Kind == "AppliedManifestWork" })
+}
+
+func isArchiving(wf *unstructured.Unstructured) bool {
+	return wf.GetLabels()[contract.LabelArchivingStatus] == contract.ArchivingPending
 }
 
 // isRun reports whether wf is the copy that the RemoteWorkflow records. The UID alone says so: it was recorded when
@@ -200,6 +247,10 @@ func notOurs(rw *v1alpha1.RemoteWorkflow) decision {
 func notGranted(rw *v1alpha1.RemoteWorkflow) decision {
 	return refused(v1alpha1.ReasonStartNotGranted, fmt.Sprintf("the copy %s is not started: the hub did not accept it as the one that may run",
 		remoteName(rw)))
+}
+
+func startDenied(rw *v1alpha1.RemoteWorkflow, err error) decision {
+	return refused(v1alpha1.ReasonStartDenied, fmt.Sprintf("the copy %s is not started: the cluster refuses it: %s", remoteName(rw), cut(err.Error(), maxReasonLength)))
 }
 
 func refused(reason, message string) decision {

@@ -123,6 +123,18 @@ func TestDecide(t *testing.T) {
 		"a finished run that is being deleted is reported and then let go": {
 			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Error"), deletedAt(longAgo)), want: report,
 			conditions: []string{startedTrue}, release: true},
+		"a finished run that is still to be archived is reported and kept": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Succeeded"), archiving), want: report,
+			conditions: []string{startedTrue}},
+		"a run that ended after it was deleted is told as deleted, though the hub was away": {
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", testNow), deletedAt(justNow)), want: report,
+			conditions: []string{startedTrue, cutShort}, release: true},
+		"a run that was deleted after it ended is not": {
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", justNow), deletedAt(testNow)), want: report,
+			conditions: []string{startedTrue}, release: true},
+		"nor is one that succeeded all the same": {
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Succeeded", testNow), deletedAt(justNow)), want: report,
+			conditions: []string{startedTrue}, release: true},
 		"a finished run is not guarded again": {
 			rw: newRemote(claimed, showing("Succeeded")), wf: newCopy(t, ungated, inPhase("Succeeded")), want: report,
 			conditions: []string{startedTrue}, release: true},
@@ -136,17 +148,28 @@ func TestDecide(t *testing.T) {
 		"a recorded copy deleted before its start never starts": {
 			rw: newRemote(claimed), wf: newCopy(t, deletedAt(justNow)), want: report, conditions: []string{cutShort}, release: true},
 
-		"a run deleted on the hub is let go at once": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running")), want: release},
-		"a run deleted on the hub is let go even without its label": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled), want: release},
+		"a run deleted on the hub is withdrawn when it is being deleted here": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(testNow)), want: withdraw},
+		"even without its label": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled, deletedAt(testNow)), want: withdraw},
+		"that is waited for": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running")), want: wait, within: withdrawalGrace},
+		"unless the hub has given the run up": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), disowned), want: release},
+		"and not for long, for the work agent may be away": {
+			rw: newRemote(claimed, remoteGoingSince(testNow.Add(-withdrawalGrace))), wf: newCopy(t, opened, inPhase("Running")), want: release},
+		"one that is still to be archived is given time": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Succeeded"), archiving), want: wait, within: archiveGrace},
+		"but not for ever": {
+			rw: newRemote(claimed, remoteGoingSince(testNow.Add(-archiveGrace))), wf: newCopy(t, opened, inPhase("Succeeded"), archiving),
+			want: release},
 		"nothing is claimed for a RemoteWorkflow that goes": {rw: newRemote(remoteGoing), wf: newCopy(t), want: wait},
 		"nothing foreign is touched for a RemoteWorkflow that goes": {
 			rw: newRemote(claimedFor(otherUID), remoteGoing), wf: newCopy(t, opened), want: wait},
 		"a copy that was started for a lost RemoteWorkflow is the run, even if it is going": {
 			rw: newRemote(), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: claim},
 		"a copy that was started for a lost RemoteWorkflow is let go with the next": {
-			rw: newRemote(remoteGoing), wf: newCopy(t, opened, deletedAt(justNow)), want: release},
+			rw: newRemote(remoteGoing), wf: newCopy(t, opened, deletedAt(justNow)), want: withdraw},
 		"a copy of another Workflow is not let go": {
 			rw: newRemote(remoteGoing), wf: newCopy(t, opened, annotated(contract.AnnotationHubUID, otherUID)), want: wait},
 		"nothing is told about a RemoteWorkflow that goes": {rw: newRemote(claimed, remoteGoing), want: wait},

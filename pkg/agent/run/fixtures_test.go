@@ -49,9 +49,13 @@ func claimedFor(uid types.UID) remoteMod {
 	return func(rw *v1alpha1.RemoteWorkflow) { rw.Status.RemoteUID = uid }
 }
 
-func remoteGoing(rw *v1alpha1.RemoteWorkflow) {
-	rw.DeletionTimestamp = &metav1.Time{Time: testNow}
-	rw.Finalizers = []string{contract.FinalizerDispatch}
+func remoteGoing(rw *v1alpha1.RemoteWorkflow) { remoteGoingSince(testNow)(rw) }
+
+func remoteGoingSince(since time.Time) remoteMod {
+	return func(rw *v1alpha1.RemoteWorkflow) {
+		rw.DeletionTimestamp = &metav1.Time{Time: since}
+		rw.Finalizers = []string{contract.FinalizerDispatch}
+	}
 }
 
 func showing(phase string) remoteMod {
@@ -84,6 +88,7 @@ func newCopy(t *testing.T, mods ...workflowMod) *unstructured.Unstructured {
 	wf.SetUID(testUID)
 	wf.SetResourceVersion("1")
 	wf.SetCreationTimestamp(metav1.NewTime(testNow))
+	wf.SetOwnerReferences([]metav1.OwnerReference{{Kind: "AppliedManifestWork", Name: "hash-demo-0123", UID: "applied-uid"}})
 	for _, mod := range mods {
 		mod(wf)
 	}
@@ -107,6 +112,8 @@ func guarded(wf *unstructured.Unstructured) {
 func withFinalizer(finalizer string) workflowMod {
 	return func(wf *unstructured.Unstructured) { wf.SetFinalizers(append(wf.GetFinalizers(), finalizer)) }
 }
+
+func disowned(wf *unstructured.Unstructured) { wf.SetOwnerReferences(nil) }
 
 func unlabeled(wf *unstructured.Unstructured) {
 	unstructured.RemoveNestedField(wf.Object, "metadata", "labels", contract.LabelCluster)
@@ -153,6 +160,16 @@ func deletedAt(at time.Time) workflowMod {
 
 func inPhase(phase string) workflowMod {
 	return withStatus(map[string]any{"phase": phase, "startedAt": "2030-05-01T11:59:00Z"})
+}
+
+func finishedAt(phase string, at time.Time) workflowMod {
+	return withStatus(map[string]any{"phase": phase, "finishedAt": at.UTC().Format(time.RFC3339)})
+}
+
+func archiving(wf *unstructured.Unstructured) {
+	labels := wf.GetLabels()
+	labels[contract.LabelArchivingStatus] = contract.ArchivingPending
+	wf.SetLabels(labels)
 }
 
 func withStatus(status map[string]any) workflowMod {

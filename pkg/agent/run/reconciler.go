@@ -86,27 +86,45 @@ func (r *Reconciler) act(
 	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
 ) (reconcile.Result, error) {
 	switch next.action {
+	case wait:
+		return reconcile.Result{RequeueAfter: next.within}, nil
 	case start:
-		return reconcile.Result{}, r.start(ctx, rw, wf)
+		return reconcile.Result{}, r.explain(ctx, rw, wf, r.start(ctx, rw, wf))
 	case report:
 		return r.report(ctx, rw, wf, next)
 	case end:
 		return r.end(ctx, rw, wf, next)
 	case release:
 		return reconcile.Result{}, r.release(ctx, r.memory.recall(rw), wf)
+	case withdraw:
+		return reconcile.Result{}, r.withdraw(ctx, rw, wf)
 	case tell:
 		return reconcile.Result{}, r.tell(ctx, rw, wf, next)
 	}
 	return reconcile.Result{}, nil
 }
 
+// explain tells the hub that the cluster itself does not let the copy start: an admission policy. The error is returned, so that
+// it is tried again.
+func (r *Reconciler) explain(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, err error) error {
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+		return errors.Join(err, r.tell(ctx, rw, wf, startDenied(rw, err)))
+	}
+	return err
+}
+
+// hubPatience is for how long a run that was deleted here goes on because the hub does not answer.
+const hubPatience = 10 * time.Second
+
 // end reports that the run was deleted here, terminates it, and sees that it does not take for ever. The report comes
 // first for the sake of its precondition: a conflict may mean that the hub has deleted the run, and then there is
-// nothing to tell anybody. A hub that cannot be reached changes nothing for the run.
+// nothing to tell anybody. A hub that cannot be reached, or does not answer, changes nothing for the run.
 func (r *Reconciler) end(
 	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
 ) (reconcile.Result, error) {
-	result, err := r.report(ctx, rw, wf, next)
+	reporting, cancel := context.WithTimeout(ctx, hubPatience)
+	defer cancel()
+	result, err := r.report(reporting, rw, wf, next)
 	if isStale(err) || next.release {
 		return result, err
 	}
@@ -125,7 +143,7 @@ func (r *Reconciler) find(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (*un
 	wf := contract.NewWorkflow()
 	err := r.Managed.Get(ctx, key, wf)
 	switch {
-	case err == nil && isCopy(rw, wf) && !isRolledBack(rw, wf) && !isBack(rw, wf):
+	case err == nil && isCopy(rw, wf) && !isBehind(rw, wf):
 		return wf, nil
 	case client.IgnoreNotFound(err) != nil:
 		return nil, fmt.Errorf("get Workflow: %w", err)
@@ -141,6 +159,12 @@ func (r *Reconciler) find(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (*un
 		return nil, nil
 	}
 	return nil, fmt.Errorf("get Workflow: %w", err)
+}
+
+// isBehind reports whether a cached copy is not as far as the hub knows it to be. That has another cause than a cache that lags
+// only if a backup was restored, or if somebody runs it again.
+func isBehind(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
+	return isRolledBack(rw, wf) || isBack(rw, wf) || contract.IsFinished(rw.Status.Phase) && !contract.IsFinished(contract.Phase(wf))
 }
 
 // isCopy reports whether a cached Workflow is the recorded copy or, as long as none is recorded, may become it.

@@ -1,10 +1,12 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -410,6 +412,16 @@ func TestARunIsNotTakenForRolledBackWhenTheCacheLags(t *testing.T) {
 	})
 }
 
+func TestAnEndThatTheHubKnowsIsNotTakenBackWhenTheCacheLags(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, knownStarted, showing("Succeeded")))
+	e.managedShows = newCopy(t, opened, inPhase("Running"))
+	e.reconcile()
+	assert.Equal(t, "Succeeded", e.remote().Status.Phase)
+	gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	require.NotNil(t, gone)
+	assert.Equal(t, v1alpha1.ReasonDeletedFinished, gone.Reason)
+}
+
 func TestARunIsNotTakenForBackWhenTheCacheLags(t *testing.T) {
 	// The agent that was the leader before has told that the run is deleted.
 	e := newEnv(t, newRemote(claimed, showing("Running"), knownStarted, knownDeleted),
@@ -510,15 +522,57 @@ func TestARunDeletedOnTheClusterIsEndedEvenWhenTheHubIsAway(t *testing.T) {
 	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
 }
 
-func TestARunDeletedOnTheHubIsLetGoAtOnce(t *testing.T) {
+func TestARunDeletedOnTheClusterIsEndedEvenWhenTheHubDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
+		e.hubHangs = true
+		_, err := e.tryReconcile()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		shutdown, _, _ := unstructured.NestedString(e.workflow().Object, "spec", "shutdown")
+		assert.Equal(t, "Terminate", shutdown)
+	})
+}
+
+func TestARunDeletedOnTheHubIsDeletedWithItsPodsAndLetGo(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")),
 		newCopy(t, withFinalizer("example.com/of-another"), opened, unlabeled, inPhase("Running")))
+	assert.Equal(t, reconcile.Result{RequeueAfter: withdrawalGrace}, e.reconcile(), "it waits for the work agent")
+	assert.Empty(t, e.managedWrites)
+	require.NoError(t, e.managed.Delete(t.Context(), e.workflow()))
 	e.reconcile()
 	assert.Equal(t, []string{"example.com/of-another"}, e.workflow().GetFinalizers())
-	e.reconcile()
+	assert.NotNil(t, e.workflow().GetDeletionTimestamp())
+	require.Len(t, e.managedDeletes, 1)
+	assert.Equal(t, metav1.DeletePropagationForeground, *e.managedDeletes[0].PropagationPolicy)
+	assert.Equal(t, testUID, *e.managedDeletes[0].Preconditions.UID)
 	assert.Len(t, e.managedWrites, 1)
 	assert.Empty(t, e.hubWrites)
 	assert.Empty(t, e.said())
+}
+
+func TestACopyThatIsBeingDeletedWithItsPodsIsNotDeletedAgain(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")),
+		newCopy(t, withFinalizer(metav1.FinalizerDeleteDependents), opened, inPhase("Running"), deletedAt(testNow)))
+	e.reconcile()
+	assert.Empty(t, e.managedDeletes)
+	assert.Equal(t, []string{metav1.FinalizerDeleteDependents}, e.workflow().GetFinalizers())
+	e.reconcile()
+	assert.Len(t, e.managedWrites, 1)
+}
+
+func TestAStartThatTheClusterRefusesIsToldAndTriedAgain(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t))
+	e.managedFails = onPatch(apierrors.NewForbidden(contract.WorkflowGVR.GroupResource(), "demo", errors.New("denied by the policy of the house")))
+	_, err := e.tryReconcile()
+	require.ErrorContains(t, err, "open the gate")
+	told := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted)
+	require.NotNil(t, told)
+	assert.Equal(t, v1alpha1.ReasonStartDenied, told.Reason)
+	assert.Contains(t, told.Message, "denied by the policy of the house")
+
+	e.managedFails = nil
+	e.reconcile()
+	assert.NotEqual(t, contract.InstanceIDGate, e.workflow().GetLabels()[contract.LabelInstanceID])
 }
 
 func TestAStatusThatIsTooLargeLeavesASummary(t *testing.T) {
@@ -726,7 +780,7 @@ func TestErrorsOfTheAPIServersAreReturnedWithWhatWasTried(t *testing.T) {
 		"releasing": {
 			objects: func(t *testing.T) []client.Object {
 				t.Helper()
-				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened)}
+				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened, deletedAt(testNow))}
 			},
 			arrange: func(e *env) { e.managedFails = onPatch(broken) }, want: "release the copy"},
 	}

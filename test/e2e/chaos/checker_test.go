@@ -43,8 +43,7 @@ var (
 	}
 
 	withoutLastReport = lab.Edit{
-		File: "pkg/agent/run/decide.go", Old: "return decision{action: report, conditions: []metav1.Condition{started(rw)}, release: true}",
-		New: "return decision{action: release}",
+		File: "pkg/agent/run/decide.go", Old: "return decideFinished(rw, wf)", New: "return decision{action: release}",
 	}
 	withoutTTL = lab.Edit{File: "pkg/hub/ttl/expiry.go", Old: "if seconds == nil {", New: "if true {"}
 

@@ -27,6 +27,8 @@ const (
 	ReasonNotOurs = "NotOurs"
 	// ReasonStartNotGranted: the hub had already recorded another copy as the run.
 	ReasonStartNotGranted = "AnotherCopyStarted"
+	// ReasonStartDenied: the managed cluster's API server does not let the copy start.
+	ReasonStartDenied = "StartDenied"
 
 	// ReasonDeletedUnfinished: the copy was deleted before it finished, and has been terminated.
 	ReasonDeletedUnfinished = "DeletedBeforeItFinished"
