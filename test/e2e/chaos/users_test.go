@@ -36,8 +36,8 @@ type users struct {
 	subjects []verdict.Subject
 }
 
-// userPatience is how long a user tries.
-const userPatience = 90 * time.Second
+// userPatience is how long a user tries. A name is free when OCM has removed what had it, and OCM has its troubles, too.
+const userPatience = 5 * time.Minute
 
 func newUsers(t *testing.T) (*users, error) {
 	t.Helper()
