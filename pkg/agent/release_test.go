@@ -396,6 +396,7 @@ type detachEnv struct {
 	detachment
 	kubeClient *kubefake.Clientset
 	working    chan struct{}
+	stopped    chan struct{}
 	released   chan struct{}
 	done       chan error
 	cancel     context.CancelFunc
@@ -404,12 +405,15 @@ type detachEnv struct {
 func startDetachment(t *testing.T, namespace *corev1.Namespace, release error) *detachEnv {
 	t.Helper()
 	e := &detachEnv{
-		kubeClient: kubefake.NewClientset(namespace), working: make(chan struct{}),
+		kubeClient: kubefake.NewClientset(namespace), working: make(chan struct{}), stopped: make(chan struct{}),
 		released: make(chan struct{}, 1), done: make(chan error, 1),
 	}
-	stopped := atomic.Bool{}
 	e.detachment = detachment{kubeClient: e.kubeClient, namespace: "agents", release: func(ctx context.Context) error {
-		assert.True(t, stopped.Load(), "nothing takes hold again of what is released")
+		select {
+		case <-e.stopped:
+		default:
+			assert.Fail(t, "what is released would be taken hold of again")
+		}
 		assert.NoError(t, ctx.Err())
 		e.released <- struct{}{}
 		return release
@@ -421,7 +425,7 @@ func startDetachment(t *testing.T, namespace *corev1.Namespace, release error) *
 		e.done <- e.run(ctx, func(ctx context.Context) error {
 			close(e.working)
 			<-ctx.Done()
-			stopped.Store(true)
+			close(e.stopped)
 			return nil
 		})
 	}()
@@ -429,13 +433,23 @@ func startDetachment(t *testing.T, namespace *corev1.Namespace, release error) *
 	return e
 }
 
-// end makes the namespace one that is being deleted.
+// end makes the namespace one that is being deleted, and says so until the agent's work is stopped: a fake API server forgets what
+// happens between a list and the watch that follows it.
 func (e *detachEnv) end(t *testing.T) {
 	t.Helper()
 	namespace := agentNamespace()
 	namespace.DeletionTimestamp = ptr.To(metav1.Now())
-	_, err := e.kubeClient.CoreV1().Namespaces().Update(t.Context(), namespace, metav1.UpdateOptions{})
-	require.NoError(t, err)
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		_, err := e.kubeClient.CoreV1().Namespaces().Update(t.Context(), namespace, metav1.UpdateOptions{})
+		require.NoError(t, err)
+		select {
+		case <-e.stopped:
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 func TestWhenItsNamespaceIsDeletedTheAgentStopsAndReleases(t *testing.T) {
