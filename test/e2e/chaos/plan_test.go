@@ -114,11 +114,13 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 	}
 	for i := range workflows {
 		wf := newWorkflow(random, m)
-		wf.name, wf.run = fmt.Sprintf("w%d-%03d", seed, i), fmt.Sprintf("%d-%03d", seed, i)
-		wf.at = time.Duration(random.Int64N(int64(end)))
-		if previous := i - 1; previous >= 0 && p.workflows[previous].deletedOnHub > 0 {
-			// The next of that name, which comes while the last one goes.
-			wf.name, wf.at = p.workflows[previous].name, p.workflows[previous].at+p.workflows[previous].deletedOnHub
+		wf.run = fmt.Sprintf("%d-%03d", seed, i)
+		wf.name, wf.at = "w"+wf.run, time.Duration(random.Int64N(int64(end)))
+		if i > 0 {
+			// The next of that name, which comes while the last one goes; only one, for two would compete.
+			if last := p.workflows[i-1]; last.deletedOnHub > 0 && last.name == "w"+last.run {
+				wf.name, wf.at = last.name, last.at+last.deletedOnHub
+			}
 		}
 		p.workflows = append(p.workflows, wf)
 	}
