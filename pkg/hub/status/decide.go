@@ -3,7 +3,6 @@ package status
 import (
 	"fmt"
 
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -61,7 +60,7 @@ func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *wo
 	}
 	out := outcome{status: status}
 	switch {
-	case deleted != nil && !hasSucceeded(rw, status):
+	case deleted != nil:
 		out = markDeleted(status, rw.Namespace, deleted)
 	case away != "" && !contract.IsFinished(contract.StatusString(status, "phase")):
 		out = markUnreported(status, rw, away)
@@ -174,12 +173,6 @@ func markDeleted(status map[string]any, cluster string, deleted *metav1.Conditio
 		status["finishedAt"] = at
 	}
 	return outcome{status: status, reason: ReasonRemoteDeleted, message: message}
-}
-
-// hasSucceeded reports whether the run's accepted status is the end of one that nothing has cut short: one that is terminated
-// because its copy is deleted ends otherwise. Argo may have written that end just before.
-func hasSucceeded(rw *v1alpha1.RemoteWorkflow, status map[string]any) bool {
-	return rw.Status.Report != nil && contract.StatusString(status, "phase") == string(wfv1.WorkflowSucceeded)
 }
 
 // markUnreported says of a run that goes on unseen that its status is not the latest. The next report, or the agent's return,

@@ -190,7 +190,6 @@ func TestARunThatWasDeletedOnItsCluster(t *testing.T) {
 	}{
 		"unfinished":                                  {nil, v1alpha1.ReasonDeletedUnfinished, running(), failed(nil), true},
 		"unfinished, and terminated since":            {nil, v1alpha1.ReasonDeletedUnfinished, terminated, failed(map[string]any{"finishedAt": "2026-01-02T15:04:30Z"}), true},
-		"unfinished, and Argo ended it just before":   {nil, v1alpha1.ReasonDeletedUnfinished, ended, ended, false},
 		"before it started":                           {nil, v1alpha1.ReasonDeletedUnfinished, nil, bare, true},
 		"vanished, unfinished":                        {nil, v1alpha1.ReasonVanishedUnfinished, running(), failed(nil), true},
 		"vanished, and had finished":                  {nil, v1alpha1.ReasonVanishedUnfinished, ended, ended, false},
