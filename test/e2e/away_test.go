@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
@@ -68,7 +67,6 @@ func TestHubThatIsAwayForLongerThanAResyncSeesOneRunOfEachAndHowItEnded(t *testi
 		}
 	}
 	h.staysSo(t, len(runs), len(runs))
-	assert.Equal(t, len(runs), h.incarnations(), "none was even created again")
 	for _, r := range runs {
 		r.delete(theHub)
 		r.waitUntilGone(cluster2)
