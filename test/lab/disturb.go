@@ -21,7 +21,7 @@ type Link string
 const (
 	// LinkHub is the way of everything on a managed cluster to the hub's API server.
 	LinkHub Link = "hub"
-	// LinkOwn is the way of the manager, an agent, OCM's agent and Argo's controller to their own cluster's API server.
+	// LinkOwn is the way of the manager, an agent and OCM's agent to their own cluster's API server.
 	LinkOwn Link = "own"
 )
 

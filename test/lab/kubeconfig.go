@@ -98,7 +98,11 @@ func (c *Cluster) serviceAccountIdentity(ctx context.Context, namespace, name st
 		return "", err
 	}
 	auth := &clientcmdapi.AuthInfo{Token: answer.Status.Token}
-	return path, writeKubeconfig(path, newKubeconfig(c.linkedServer(), ca.certPEM, namespace, auth))
+	server := c.linkedServer()
+	if namespace == argoSpace {
+		server = c.server() // what disturbs Argo says nothing about the product
+	}
+	return path, writeKubeconfig(path, newKubeconfig(server, ca.certPEM, namespace, auth))
 }
 
 func exists(path string) bool {

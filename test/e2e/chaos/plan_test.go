@@ -83,14 +83,14 @@ type mix struct {
 	harsh bool
 }
 
-// What a fault can strike, on the hub and on a managed cluster. OCM's agent is registration and work agent in one.
+// What a fault can strike, on the hub and on a managed cluster. OCM's agent is registration and work agent in one. Argo's controller is
+// left alone: when it is struck it may itself leave a Workflow unfinished, as "postponed", and the hub shows just that.
 var (
 	hubProcesses = []string{
 		lab.ManagerProcess, lab.ManagerProcess, lab.ManagerProcess, lab.DeputyProcess, "kube-apiserver", "ocm-registration", "ocm-placement",
 	}
-	managedProcesses = []string{lab.AgentProcess, lab.AgentProcess, lab.AgentProcess, lab.KlusterletProcess, lab.KlusterletProcess,
-		"kube-apiserver", "workflow-controller"}
-	disturbances = []lab.Disturbance{lab.Refuse, lab.Reset, lab.DropRequests, lab.DropAnswers, lab.CutAnswers, lab.Delay}
+	managedProcesses = []string{lab.AgentProcess, lab.AgentProcess, lab.AgentProcess, lab.KlusterletProcess, lab.KlusterletProcess, "kube-apiserver"}
+	disturbances     = []lab.Disturbance{lab.Refuse, lab.Reset, lab.DropRequests, lab.DropAnswers, lab.CutAnswers, lab.Delay}
 )
 
 // newPlan returns the plan of a seed.
