@@ -96,8 +96,7 @@ func (a fakeWorkAgent) remove(r *run) {
 		return // it had not been applied yet, or is gone already
 	}
 	eventually(r.t, func() error {
-		// In the background, again and again: what the agent deletes in the foreground would wait for a garbage collector.
-		err := a.cluster.client.Delete(r.t.Context(), r.object(), client.PropagationPolicy(metav1.DeletePropagationBackground))
+		err := a.cluster.client.Delete(r.t.Context(), r.object())
 		if apierrors.IsNotFound(err) {
 			return nil
 		}

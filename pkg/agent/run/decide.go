@@ -16,10 +16,6 @@ import (
 // phaseSucceeded is the phase of a run that nobody has cut short.
 const phaseSucceeded = "Succeeded"
 
-// withdrawalGrace is how long a copy is held after the hub has deleted its run, for OCM's work agent to delete it: only then it can
-// be made to stay until its pods are gone. One that the hub has given up, as when it is uninstalled, is not the work agent's any more.
-const withdrawalGrace = 5 * time.Second
-
 // archiveGrace is how long a withdrawn run may take to be written to Argo's archive. Argo tries again and again; a database that is
 // away must not keep the Workflow on the hub for ever.
 const archiveGrace = 5 * time.Minute
@@ -36,8 +32,6 @@ const (
 	wait action = "wait"
 	// release lets the copy go, without a report.
 	release action = "release"
-	// withdraw lets a copy go that is being deleted, and has it stay until its pods are gone.
-	withdraw action = "withdraw"
 	// claim records the UID of the copy on the RemoteWorkflow: from then on it is the run, and no other.
 	claim action = "claim"
 	// start guards the run with the finalizer and opens its gate.
@@ -85,14 +79,8 @@ func decideWithdrawn(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured,
 	if !isRun(rw, wf) && !wasRun(rw, wf) {
 		return decision{action: wait}
 	}
-	since := now.Sub(rw.DeletionTimestamp.Time)
-	switch {
-	case isArchiving(wf) && since < archiveGrace:
-		return decision{action: wait, within: archiveGrace - since}
-	case isDeleted(wf):
-		return decision{action: withdraw}
-	case hasFinalizer(wf) && isWorkAgents(wf) && since < withdrawalGrace:
-		return decision{action: wait, within: withdrawalGrace - since}
+	if within := rw.DeletionTimestamp.Add(archiveGrace).Sub(now); isArchiving(wf) && within > 0 {
+		return decision{action: wait, within: within}
 	}
 	return decision{action: release}
 }
@@ -167,11 +155,6 @@ func decideFinished(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) 
 		d.conditions = append(d.conditions, remoteDeleted(rw, v1alpha1.ReasonDeletedUnfinished, "was deleted there before it finished"))
 	}
 	return d
-}
-
-// isWorkAgents reports whether OCM's work agent deletes the copy with the ManifestWork.
-func isWorkAgents(wf *unstructured.Unstructured) bool {
-	return slices.ContainsFunc(wf.GetOwnerReferences(), func(owner metav1.OwnerReference) bool { return owner.Kind == "AppliedManifestWork" })
 }
 
 func isArchiving(wf *unstructured.Unstructured) bool {

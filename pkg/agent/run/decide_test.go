@@ -148,16 +148,10 @@ func TestDecide(t *testing.T) {
 		"a recorded copy deleted before its start never starts": {
 			rw: newRemote(claimed), wf: newCopy(t, deletedAt(justNow)), want: report, conditions: []string{cutShort}, release: true},
 
-		"a run deleted on the hub is withdrawn when it is being deleted here": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(testNow)), want: withdraw},
-		"even without its label": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled, deletedAt(testNow)), want: withdraw},
-		"that is waited for": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running")), want: wait, within: withdrawalGrace},
-		"unless the hub has given the run up": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), disowned), want: release},
-		"and not for long, for the work agent may be away": {
-			rw: newRemote(claimed, remoteGoingSince(testNow.Add(-withdrawalGrace))), wf: newCopy(t, opened, inPhase("Running")), want: release},
+		"a run deleted on the hub is let go at once": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running")), want: release},
+		"a run deleted on the hub is let go even without its label": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled), want: release},
 		"one that is still to be archived is given time": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Succeeded"), archiving), want: wait, within: archiveGrace},
 		"but not for ever": {
@@ -169,7 +163,7 @@ func TestDecide(t *testing.T) {
 		"a copy that was started for a lost RemoteWorkflow is the run, even if it is going": {
 			rw: newRemote(), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: claim},
 		"a copy that was started for a lost RemoteWorkflow is let go with the next": {
-			rw: newRemote(remoteGoing), wf: newCopy(t, opened, deletedAt(justNow)), want: withdraw},
+			rw: newRemote(remoteGoing), wf: newCopy(t, opened, deletedAt(justNow)), want: release},
 		"a copy of another Workflow is not let go": {
 			rw: newRemote(remoteGoing), wf: newCopy(t, opened, annotated(contract.AnnotationHubUID, otherUID)), want: wait},
 		"nothing is told about a RemoteWorkflow that goes": {rw: newRemote(claimed, remoteGoing), want: wait},

@@ -88,7 +88,6 @@ func newCopy(t *testing.T, mods ...workflowMod) *unstructured.Unstructured {
 	wf.SetUID(testUID)
 	wf.SetResourceVersion("1")
 	wf.SetCreationTimestamp(metav1.NewTime(testNow))
-	wf.SetOwnerReferences([]metav1.OwnerReference{{Kind: "AppliedManifestWork", Name: "hash-demo-0123", UID: "applied-uid"}})
 	for _, mod := range mods {
 		mod(wf)
 	}
@@ -112,8 +111,6 @@ func guarded(wf *unstructured.Unstructured) {
 func withFinalizer(finalizer string) workflowMod {
 	return func(wf *unstructured.Unstructured) { wf.SetFinalizers(append(wf.GetFinalizers(), finalizer)) }
 }
-
-func disowned(wf *unstructured.Unstructured) { wf.SetOwnerReferences(nil) }
 
 func unlabeled(wf *unstructured.Unstructured) {
 	unstructured.RemoveNestedField(wf.Object, "metadata", "labels", contract.LabelCluster)

@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -61,24 +60,6 @@ func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow,
 		"terminated because it was deleted on this cluster; Workflow %s/%s of the hub is told, and is not run again",
 		rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
 	return nil
-}
-
-// withdraw lets a copy go that OCM's work agent is deleting for the hub, and has it stay until its pods are gone, and with it what waits
-// for it on the hub. Left alone, the pods would be collected later, and be in the way of a next Workflow of that name.
-func (r *Reconciler) withdraw(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
-	if hasFinalizer(wf) && !slices.Contains(wf.GetFinalizers(), metav1.FinalizerDeleteDependents) {
-		err := r.Managed.Delete(ctx, wf, client.PropagationPolicy(metav1.DeletePropagationForeground),
-			client.Preconditions{UID: ptr.To(wf.GetUID())})
-		if err != nil {
-			return fmt.Errorf("delete the copy: %w", err)
-		}
-		deleted := contract.NewWorkflow()
-		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wf), deleted); err != nil || deleted.GetUID() != wf.GetUID() {
-			return client.IgnoreNotFound(err)
-		}
-		wf = deleted
-	}
-	return r.release(ctx, r.memory.recall(rw), wf)
 }
 
 // release lets the copy go.

@@ -96,8 +96,6 @@ func (r *Reconciler) act(
 		return r.end(ctx, rw, wf, next)
 	case release:
 		return reconcile.Result{}, r.release(ctx, r.memory.recall(rw), wf)
-	case withdraw:
-		return reconcile.Result{}, r.withdraw(ctx, rw, wf)
 	case tell:
 		return reconcile.Result{}, r.tell(ctx, rw, wf, next)
 	}

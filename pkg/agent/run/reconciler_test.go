@@ -533,31 +533,15 @@ func TestARunDeletedOnTheClusterIsEndedEvenWhenTheHubDoesNotAnswer(t *testing.T)
 	})
 }
 
-func TestARunDeletedOnTheHubIsDeletedWithItsPodsAndLetGo(t *testing.T) {
+func TestARunDeletedOnTheHubIsLetGoAtOnce(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")),
 		newCopy(t, withFinalizer("example.com/of-another"), opened, unlabeled, inPhase("Running")))
-	assert.Equal(t, reconcile.Result{RequeueAfter: withdrawalGrace}, e.reconcile(), "it waits for the work agent")
-	assert.Empty(t, e.managedWrites)
-	require.NoError(t, e.managed.Delete(t.Context(), e.workflow()))
 	e.reconcile()
 	assert.Equal(t, []string{"example.com/of-another"}, e.workflow().GetFinalizers())
-	assert.NotNil(t, e.workflow().GetDeletionTimestamp())
-	require.Len(t, e.managedDeletes, 1)
-	assert.Equal(t, metav1.DeletePropagationForeground, *e.managedDeletes[0].PropagationPolicy)
-	assert.Equal(t, testUID, *e.managedDeletes[0].Preconditions.UID)
+	e.reconcile()
 	assert.Len(t, e.managedWrites, 1)
 	assert.Empty(t, e.hubWrites)
 	assert.Empty(t, e.said())
-}
-
-func TestACopyThatIsBeingDeletedWithItsPodsIsNotDeletedAgain(t *testing.T) {
-	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")),
-		newCopy(t, withFinalizer(metav1.FinalizerDeleteDependents), opened, inPhase("Running"), deletedAt(testNow)))
-	e.reconcile()
-	assert.Empty(t, e.managedDeletes)
-	assert.Equal(t, []string{metav1.FinalizerDeleteDependents}, e.workflow().GetFinalizers())
-	e.reconcile()
-	assert.Len(t, e.managedWrites, 1)
 }
 
 func TestAStartThatTheClusterRefusesIsToldAndTriedAgain(t *testing.T) {
@@ -780,7 +764,7 @@ func TestErrorsOfTheAPIServersAreReturnedWithWhatWasTried(t *testing.T) {
 		"releasing": {
 			objects: func(t *testing.T) []client.Object {
 				t.Helper()
-				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened, deletedAt(testNow))}
+				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened)}
 			},
 			arrange: func(e *env) { e.managedFails = onPatch(broken) }, want: "release the copy"},
 	}
