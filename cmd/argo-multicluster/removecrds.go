@@ -43,7 +43,7 @@ The addon's pre-delete hook runs it. Run it by hand, with the kubeconfig of the 
 	flags.StringVar(&options.HubID, "hub-id", "", "id of the hub whose addon has installed Argo Workflows: the UID of its namespace kube-system (required)")
 	flags.StringVar(&options.ArgoNamespace, "argo-namespace", "argo", "namespace of Argo's controller")
 	flags.StringVar(&options.InstanceID, "argo-instance-id", "", "instance id of Argo's controller, if it has one")
-	flags.DurationVar(&options.Timeout, "timeout", 5*time.Minute, "time to wait for the controller to end, and for the CRDs to be gone")
+	flags.DurationVar(&options.Timeout, "timeout", 10*time.Minute, "time to wait for the controller to end, and for the CRDs to be gone")
 	logs.addFlags(flags)
 	return cmd
 }

@@ -21,8 +21,9 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/env"
 )
 
-// patience is how long what must happen may take on a busy machine.
-const patience = 3 * time.Minute
+// patience is how long what must happen may take. A kube-apiserver whose cache was behind forgets a CRD that is being deleted
+// until its next look at all of them, within 5 minutes.
+const patience = 6 * time.Minute
 
 var (
 	// server is hub and managed cluster: it has OCM's CRDs, and those of Argo that the addon makes.
