@@ -87,8 +87,10 @@ const (
 	LabelPhase     = argoPrefix + "phase"
 	LabelCompleted = argoPrefix + "completed"
 	// LabelArchivingStatus is ArchivingPending as long as a finished Workflow is still to be written to Argo's archive.
-	LabelArchivingStatus      = argoPrefix + "workflow-archiving-status"
-	ArchivingPending          = "Pending"
+	LabelArchivingStatus = argoPrefix + "workflow-archiving-status"
+	ArchivingPending     = "Pending"
+	// FinalizerArtifactGC keeps a Workflow until Argo has collected its artifacts.
+	FinalizerArtifactGC       = argoPrefix + "artifact-gc"
 	annotationLastSeenVersion = argoPrefix + "last-seen-version"
 	annotationLastApplied     = "kubectl.kubernetes.io/last-applied-configuration"
 )

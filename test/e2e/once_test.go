@@ -251,6 +251,17 @@ func TestDeletingTheHubsCopyWhileItRunsEndsTheRunAndLeavesNothing(t *testing.T) 
 	r := s.create(s.hello("given-up", on(cluster1), lasting(10*time.Minute)))
 	r.waitForNodes(1)
 	r.delete(theHub)
-	r.waitUntilGone(cluster1)
+	labtest.Eventually(t, patience, func() error { return r.gone(theHub) })
+	require.NoError(t, errors.Join(r.traces(), r.gone(cluster1), noPods(t, cluster1, r.key)), "as soon as the hub's copy is gone")
 	h.staysSo(t, 1, 1)
+}
+
+func TestNameOfADeletedWorkflowIsFreeAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	first := s.create(s.hello("once-more", on(cluster1), lasting(10*time.Minute)))
+	first.waitForNodes(1)
+	first.delete(theHub)
+	labtest.Eventually(t, patience, func() error { return first.gone(theHub) })
+	s.create(s.hello("once-more", on(cluster1))).waitFor("Succeeded")
 }

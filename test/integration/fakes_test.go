@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -81,7 +82,8 @@ func appliedBy(work *workv1.ManifestWork) metav1.OwnerReference {
 	}
 }
 
-// remove waits until the ManifestWork is deleted, deletes the copy, waits until it is gone, and lets the ManifestWork go.
+// remove waits until the ManifestWork is deleted, deletes the copy, waits until it is gone, and lets the ManifestWork go. Meanwhile
+// it plays the rest of the cluster, too: Argo ends the run, and the garbage collector, which finds no pods, deletes in the background.
 func (a fakeWorkAgent) remove(r *run) {
 	r.t.Helper()
 	var work *workv1.ManifestWork
@@ -96,9 +98,12 @@ func (a fakeWorkAgent) remove(r *run) {
 		return // it had not been applied yet, or is gone already
 	}
 	eventually(r.t, func() error {
-		err := a.cluster.client.Delete(r.t.Context(), r.object())
+		err := a.cluster.client.Delete(r.t.Context(), r.object(), client.PropagationPolicy(metav1.DeletePropagationBackground))
 		if apierrors.IsNotFound(err) {
 			return nil
+		}
+		if wf, err := r.get(a.cluster); err == nil && isTerminated(wf) && contract.Phase(wf) == "Running" {
+			fakeArgo(a).terminates(r)
 		}
 		return errors.Join(err, errors.New("the copy is not gone"))
 	})
@@ -149,15 +154,23 @@ func (a fakeArgo) obeysShutdown(r *run) {
 	r.t.Helper()
 	eventually(r.t, func() error {
 		wf, err := r.get(a.cluster)
-		if err != nil {
-			return err
+		if err == nil && !isTerminated(wf) {
+			err = errors.New("the run is not told to terminate")
 		}
-		if shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown"); shutdown != "Terminate" {
-			return fmt.Errorf("shutdown is %q", shutdown)
-		}
-		return nil
+		return err
 	})
+	a.terminates(r)
+}
+
+// terminates ends the run as one that was told to terminate.
+func (a fakeArgo) terminates(r *run) {
+	r.t.Helper()
 	status := runningStatus()
-	status["phase"], status["message"], status["finishedAt"] = "Failed", "Stopped with strategy 'Terminate'", "2026-01-02T15:04:20Z"
+	status["phase"], status["message"], status["finishedAt"] = "Failed", "Stopped with strategy 'Terminate'", time.Now().UTC().Format(time.RFC3339)
 	a.write(r, status)
+}
+
+func isTerminated(wf *unstructured.Unstructured) bool {
+	shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown")
+	return shutdown == "Terminate"
 }

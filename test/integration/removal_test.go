@@ -2,12 +2,15 @@ package integration
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -102,7 +105,6 @@ func TestWorkflowThatIsDeletedOnTheHubStaysUntilItsRunIsGoneFromTheCluster(t *te
 	r.starts()
 	r.runsOn()
 	r.delete(theHub)
-	r.waitUntilReleased()
 	eventually(t, func() error {
 		work, err := r.manifestWork()
 		if err == nil && work.DeletionTimestamp.IsZero() {
@@ -114,6 +116,17 @@ func TestWorkflowThatIsDeletedOnTheHubStaysUntilItsRunIsGoneFromTheCluster(t *te
 	assert.Equal(t, []string{contract.FinalizerDispatch}, r.mustRemoteWorkflow().Finalizers)
 	assert.Equal(t, []string{contract.FinalizerDispatch}, r.must(theHub).GetFinalizers())
 	assert.Nil(t, r.must(cluster2).GetDeletionTimestamp(), "it is for the work agent to delete it")
+	assert.False(t, isTerminated(r.must(cluster2)))
+
+	r.delete(cluster2)
+	r.argo.obeysShutdown(r)
+	eventually(t, func() error {
+		if finalizers := r.must(cluster2).GetFinalizers(); !slices.Equal(finalizers, []string{metav1.FinalizerDeleteDependents}) {
+			return fmt.Errorf("the copy has the finalizers %v, and does not wait for its pods alone", finalizers)
+		}
+		return nil
+	})
+	assert.Equal(t, []string{contract.FinalizerDispatch}, r.must(theHub).GetFinalizers())
 	r.isGone()
 }
 

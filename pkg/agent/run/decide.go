@@ -20,8 +20,8 @@ const phaseSucceeded = "Succeeded"
 // away must not keep the Workflow on the hub for ever.
 const archiveGrace = 5 * time.Minute
 
-// terminationGrace is how long a run that was deleted on the managed cluster may take to end. An Argo controller
-// needs about a second; without one the copy must not stay for ever.
+// terminationGrace is how long a run that was deleted may take to end. An Argo controller needs about a second; without one the copy
+// must not stay for ever.
 const terminationGrace = 30 * time.Second
 
 // action is what the agent does next about a run.
@@ -32,13 +32,17 @@ const (
 	wait action = "wait"
 	// release lets the copy go, without a report.
 	release action = "release"
+	// stop terminates a run that was deleted on the hub.
+	stop action = "stop"
+	// withdraw lets a copy go that is being deleted, and has it stay until its pods are gone.
+	withdraw action = "withdraw"
 	// claim records the UID of the copy on the RemoteWorkflow: from then on it is the run, and no other.
 	claim action = "claim"
 	// start guards the run with the finalizer and opens its gate.
 	start action = "start"
 	// report brings the status to the hub.
 	report action = "report"
-	// end terminates a run that was deleted on the managed cluster, and reports that.
+	// end terminates a run that was deleted on the managed cluster, and reports it until it has ended.
 	end action = "end"
 	// remove deletes the copy, which was never started.
 	remove action = "remove"
@@ -74,7 +78,9 @@ func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time
 	}
 }
 
-// decideWithdrawn decides about a run that the hub has deleted.
+// decideWithdrawn decides about a run that the hub has deleted. OCM's work agent deletes the copy; what it does not own, as when the hub
+// is uninstalled, goes on. Argo would make pods that go anew, so the run has to end before them; and it collects artifacts
+// while the copy exists, with pods as well.
 func decideWithdrawn(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
 	if !isRun(rw, wf) && !wasRun(rw, wf) {
 		return decision{action: wait}
@@ -82,7 +88,16 @@ func decideWithdrawn(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured,
 	if within := rw.DeletionTimestamp.Add(archiveGrace).Sub(now); isArchiving(wf) && within > 0 {
 		return decision{action: wait, within: within}
 	}
-	return decision{action: release}
+	switch {
+	case !isDeleted(wf) && isWorkAgents(wf), slices.Contains(wf.GetFinalizers(), contract.FinalizerArtifactGC):
+		return decision{action: wait}
+	case !isDeleted(wf):
+		return decision{action: release}
+	}
+	if within := terminationLeft(wf, now); isRunning(wf) && within > 0 {
+		return decision{action: stop, within: within}
+	}
+	return decision{action: withdraw}
 }
 
 // decideUnclaimed decides while no copy has been recorded. One that the gate does not hold, because somebody opened it
@@ -130,12 +145,10 @@ func decideRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now t
 		gone := remoteDeleted(rw, v1alpha1.ReasonDeletedUnfinished, "was deleted there before it started")
 		return decision{action: report, conditions: []metav1.Condition{gone}, release: true}
 	case deleted:
-		gone := remoteDeleted(rw, v1alpha1.ReasonDeletedUnfinished, "was deleted there before it finished")
-		d := decision{action: end, conditions: []metav1.Condition{started(rw), gone}}
-		if d.within = wf.GetDeletionTimestamp().Add(terminationGrace).Sub(now); d.within <= 0 {
-			d.release, d.within = true, 0
+		if within := terminationLeft(wf, now); within > 0 {
+			return decision{action: end, conditions: []metav1.Condition{started(rw)}, within: within}
 		}
-		return d
+		return decision{action: report, conditions: []metav1.Condition{started(rw), deletedUnfinished(rw)}, release: true}
 	case gated && contract.ReferenceOf(wf) != contract.ReferenceTo(rw):
 		return notOurs(rw)
 	case gated, !isGuarded(rw, wf):
@@ -146,15 +159,45 @@ func decideRun(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now t
 	return decision{action: report, conditions: []metav1.Condition{started(rw)}}
 }
 
-// decideFinished decides about the recorded copy when it has ended. One that was deleted before is told so, also if the hub was away
-// meanwhile. One that is still to be archived is kept for that: Argo cannot archive what is gone.
+// decideFinished decides about the recorded copy when it has ended. One that is still to be archived is kept for that: Argo cannot
+// archive what is gone.
 func decideFinished(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) decision {
 	d := decision{action: report, conditions: []metav1.Condition{started(rw)}, release: !isArchiving(wf)}
-	finishedAt, err := time.Parse(time.RFC3339, contract.StatusString(contract.Status(wf), "finishedAt"))
-	if err == nil && isDeleted(wf) && wf.GetDeletionTimestamp().Time.Before(finishedAt) && contract.Phase(wf) != phaseSucceeded {
-		d.conditions = append(d.conditions, remoteDeleted(rw, v1alpha1.ReasonDeletedUnfinished, "was deleted there before it finished"))
+	if wasCutShort(wf) {
+		d.conditions = append(d.conditions, deletedUnfinished(rw))
 	}
 	return d
+}
+
+// wasCutShort reports whether a run that has ended was deleted on its cluster before. The times are whole seconds: within one, it
+// was terminated because it was deleted, and not the other way round.
+func wasCutShort(wf *unstructured.Unstructured) bool {
+	finishedAt, err := time.Parse(time.RFC3339, contract.StatusString(contract.Status(wf), "finishedAt"))
+	if err != nil || !isDeleted(wf) || contract.Phase(wf) == phaseSucceeded {
+		return false
+	}
+	deletedAt := wf.GetDeletionTimestamp().Time
+	return deletedAt.Before(finishedAt) || deletedAt.Equal(finishedAt) && isTerminated(wf)
+}
+
+// terminationLeft returns for how long a copy that is being deleted may still take to end.
+func terminationLeft(wf *unstructured.Unstructured, now time.Time) time.Duration {
+	return wf.GetDeletionTimestamp().Add(terminationGrace).Sub(now)
+}
+
+// isRunning reports whether Argo goes on with the copy, and makes pods for it.
+func isRunning(wf *unstructured.Unstructured) bool {
+	return !isGated(wf) && !contract.IsFinished(contract.Phase(wf))
+}
+
+func isTerminated(wf *unstructured.Unstructured) bool {
+	shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown")
+	return shutdown == shutdownTerminate
+}
+
+// isWorkAgents reports whether OCM's work agent deletes the copy with its ManifestWork.
+func isWorkAgents(wf *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(wf.GetOwnerReferences(), func(owner metav1.OwnerReference) bool { return owner.Kind == "AppliedManifestWork" })
 }
 
 func isArchiving(wf *unstructured.Unstructured) bool {
@@ -220,6 +263,10 @@ func remoteDeleted(rw *v1alpha1.RemoteWorkflow, reason, what string) metav1.Cond
 		Type: v1alpha1.ConditionRemoteDeleted, Status: metav1.ConditionTrue, Reason: reason,
 		Message: fmt.Sprintf("Workflow %s %s", remoteName(rw), what),
 	}
+}
+
+func deletedUnfinished(rw *v1alpha1.RemoteWorkflow) metav1.Condition {
+	return remoteDeleted(rw, v1alpha1.ReasonDeletedUnfinished, "was deleted there before it finished")
 }
 
 func notOurs(rw *v1alpha1.RemoteWorkflow) decision {

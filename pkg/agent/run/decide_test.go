@@ -110,7 +110,7 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed, showing("Failed"), knownDeleted), wf: newCopy(t, opened, inPhase("Running")), want: release},
 		"a run that is known to be deleted goes on ending": {
 			rw: newRemote(claimed, showing("Running"), knownDeleted), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: end,
-			conditions: []string{startedTrue, cutShort}, within: 20 * time.Second},
+			conditions: []string{startedTrue}, within: 20 * time.Second},
 
 		"a run without a status has nothing to report": {rw: newRemote(claimed), wf: newCopy(t, opened), want: wait},
 		"a run with an empty status has nothing to report": {
@@ -132,6 +132,12 @@ func TestDecide(t *testing.T) {
 		"a run that was deleted after it ended is not": {
 			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", justNow), deletedAt(testNow)), want: report,
 			conditions: []string{startedTrue}, release: true},
+		"a run that was terminated in the second of its deletion is told as deleted": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, finishedAt("Failed", testNow), terminated, deletedAt(testNow)), want: report,
+			conditions: []string{startedTrue, cutShort}, release: true},
+		"a run that failed by itself in the second of its deletion is not": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, finishedAt("Failed", testNow), deletedAt(testNow)), want: report,
+			conditions: []string{startedTrue}, release: true},
 		"nor is one that succeeded all the same": {
 			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Succeeded", testNow), deletedAt(justNow)), want: report,
 			conditions: []string{startedTrue}, release: true},
@@ -141,29 +147,43 @@ func TestDecide(t *testing.T) {
 
 		"a run deleted on the cluster is ended": {
 			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: end,
-			conditions: []string{startedTrue, cutShort}, within: 20 * time.Second},
+			conditions: []string{startedTrue}, within: 20 * time.Second},
 		"a run that does not end in time is let go": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: end,
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: report,
 			conditions: []string{startedTrue, cutShort}, release: true},
 		"a recorded copy deleted before its start never starts": {
 			rw: newRemote(claimed), wf: newCopy(t, deletedAt(justNow)), want: report, conditions: []string{cutShort}, release: true},
 
-		"a run deleted on the hub is let go at once": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running")), want: release},
-		"a run deleted on the hub is let go even without its label": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled), want: release},
+		"a run deleted on the hub is kept until the work agent deletes it": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running")), want: wait},
+		"or is let go, if the work agent has left it behind": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), leftBehind), want: release},
+		"it is stopped before its pods go, or Argo would make new ones": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: stop, within: 20 * time.Second},
+		"even without its label": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled, inPhase("Running"), deletedAt(justNow)), want: stop,
+			within: 20 * time.Second},
+		"though not for long, for Argo may be away": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: withdraw},
+		"it is withdrawn when it has ended": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Failed"), deletedAt(justNow)), want: withdraw},
+		"Argo does not go on with one that is gated": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, guarded, inPhase("Running"), deletedAt(justNow)), want: withdraw},
+		"Argo collects its artifacts first, with pods": {
+			rw: newRemote(claimed, remoteGoing), want: wait,
+			wf: newCopy(t, opened, inPhase("Failed"), withFinalizer(contract.FinalizerArtifactGC), deletedAt(justNow))},
 		"one that is still to be archived is given time": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Succeeded"), archiving), want: wait, within: archiveGrace},
 		"but not for ever": {
-			rw: newRemote(claimed, remoteGoingSince(testNow.Add(-archiveGrace))), wf: newCopy(t, opened, inPhase("Succeeded"), archiving),
-			want: release},
+			rw: newRemote(claimed, remoteGoingSince(testNow.Add(-archiveGrace))), want: withdraw,
+			wf: newCopy(t, opened, inPhase("Succeeded"), archiving, deletedAt(longAgo))},
 		"nothing is claimed for a RemoteWorkflow that goes": {rw: newRemote(remoteGoing), wf: newCopy(t), want: wait},
 		"nothing foreign is touched for a RemoteWorkflow that goes": {
 			rw: newRemote(claimedFor(otherUID), remoteGoing), wf: newCopy(t, opened), want: wait},
 		"a copy that was started for a lost RemoteWorkflow is the run, even if it is going": {
 			rw: newRemote(), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: claim},
 		"a copy that was started for a lost RemoteWorkflow is let go with the next": {
-			rw: newRemote(remoteGoing), wf: newCopy(t, opened, deletedAt(justNow)), want: release},
+			rw: newRemote(remoteGoing), wf: newCopy(t, opened, deletedAt(longAgo)), want: withdraw},
 		"a copy of another Workflow is not let go": {
 			rw: newRemote(remoteGoing), wf: newCopy(t, opened, annotated(contract.AnnotationHubUID, otherUID)), want: wait},
 		"nothing is told about a RemoteWorkflow that goes": {rw: newRemote(claimed, remoteGoing), want: wait},

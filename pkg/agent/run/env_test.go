@@ -40,8 +40,6 @@ type env struct {
 	// hubWrites and managedWrites are the patches that were sent, and managedDeletes the deletions.
 	hubWrites, managedWrites []map[string]any
 	managedDeletes           []client.DeleteOptions
-	// hubHangs lets a patch wait until its context ends.
-	hubHangs bool
 	// hubFails and managedFails answer a patch or, if it is nil, a read of the named kind, instead of the fake.
 	hubFails     func(patch []byte) error
 	managedFails func(patch []byte) error
@@ -78,10 +76,6 @@ func newEnv(t *testing.T, objects ...client.Object) *env {
 			},
 			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
 				data := e.record(&e.hubWrites, obj, patch)
-				if e.hubHangs {
-					<-ctx.Done()
-					return ctx.Err()
-				}
 				if err := fail(e.hubFails, data); err != nil {
 					return err
 				}

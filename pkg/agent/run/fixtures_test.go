@@ -88,6 +88,7 @@ func newCopy(t *testing.T, mods ...workflowMod) *unstructured.Unstructured {
 	wf.SetUID(testUID)
 	wf.SetResourceVersion("1")
 	wf.SetCreationTimestamp(metav1.NewTime(testNow))
+	wf.SetOwnerReferences([]metav1.OwnerReference{{Kind: "AppliedManifestWork", Name: "hash-demo-0123", UID: "applied-uid"}})
 	for _, mod := range mods {
 		mod(wf)
 	}
@@ -110,6 +111,12 @@ func guarded(wf *unstructured.Unstructured) {
 
 func withFinalizer(finalizer string) workflowMod {
 	return func(wf *unstructured.Unstructured) { wf.SetFinalizers(append(wf.GetFinalizers(), finalizer)) }
+}
+
+func leftBehind(wf *unstructured.Unstructured) { wf.SetOwnerReferences(nil) }
+
+func terminated(wf *unstructured.Unstructured) {
+	wf.Object["spec"] = map[string]any{"entrypoint": "main", "shutdown": shutdownTerminate}
 }
 
 func unlabeled(wf *unstructured.Unstructured) {

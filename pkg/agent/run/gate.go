@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -49,17 +50,30 @@ func (r *Reconciler) start(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf 
 
 // terminate ends a run that is being deleted: Argo goes on running it as long as it exists, and the finalizer keeps it.
 func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
-	if shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown"); shutdown == shutdownTerminate {
+	if isTerminated(wf) {
 		return nil
 	}
 	if err := r.patchWorkflow(ctx, r.memory.recall(rw), wf, terminatePatch(wf)); err != nil {
 		return fmt.Errorf("terminate: %w", err)
 	}
-	log.FromContext(ctx).Info("terminating: deleted on this cluster", "workflow", client.ObjectKeyFromObject(wf))
+	log.FromContext(ctx).Info("terminating: it is being deleted", "workflow", client.ObjectKeyFromObject(wf))
 	r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "Terminated", "Terminate",
-		"terminated because it was deleted on this cluster; Workflow %s/%s of the hub is told, and is not run again",
-		rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
+		"terminated because it is being deleted; Workflow %s/%s of the hub is not run again", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
 	return nil
+}
+
+// withdraw lets a copy go that OCM's work agent is deleting for the hub, and has it stay until its pods are gone, and with it what
+// waits for it on the hub. Left alone, the pods would be collected later, and be in the way of a next Workflow of that name.
+func (r *Reconciler) withdraw(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+	if !hasFinalizer(wf) || slices.Contains(wf.GetFinalizers(), metav1.FinalizerDeleteDependents) {
+		return r.release(ctx, r.memory.recall(rw), wf)
+	}
+	err := r.Managed.Delete(ctx, wf, client.PropagationPolicy(metav1.DeletePropagationForeground),
+		client.Preconditions{UID: ptr.To(wf.GetUID())})
+	if err != nil {
+		return fmt.Errorf("delete the copy with its pods: %w", err)
+	}
+	return nil // the watch shows that it waits for them
 }
 
 // release lets the copy go.

@@ -96,6 +96,10 @@ func (r *Reconciler) act(
 		return r.end(ctx, rw, wf, next)
 	case release:
 		return reconcile.Result{}, r.release(ctx, r.memory.recall(rw), wf)
+	case stop:
+		return reconcile.Result{RequeueAfter: next.within}, r.terminate(ctx, rw, wf)
+	case withdraw:
+		return reconcile.Result{}, r.withdraw(ctx, rw, wf)
 	case tell:
 		return reconcile.Result{}, r.tell(ctx, rw, wf, next)
 	}
@@ -111,22 +115,15 @@ func (r *Reconciler) explain(ctx context.Context, rw *v1alpha1.RemoteWorkflow, w
 	return err
 }
 
-// hubPatience is for how long a run that was deleted here goes on because the hub does not answer.
-const hubPatience = 10 * time.Second
-
-// end reports that the run was deleted here, terminates it, and sees that it does not take for ever. The report comes
-// first for the sake of its precondition: a conflict may mean that the hub has deleted the run, and then there is
-// nothing to tell anybody. A hub that cannot be reached, or does not answer, changes nothing for the run.
+// end terminates a run that was deleted on this cluster, and reports it like any other. That it was deleted is told with its end, for
+// it may still succeed. How the hub answers changes nothing for the run.
 func (r *Reconciler) end(
 	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
 ) (reconcile.Result, error) {
-	reporting, cancel := context.WithTimeout(ctx, hubPatience)
-	defer cancel()
-	result, err := r.report(reporting, rw, wf, next)
-	if isStale(err) || next.release {
-		return result, err
+	if err := r.terminate(ctx, rw, wf); err != nil {
+		return reconcile.Result{}, err
 	}
-	err = errors.Join(err, r.terminate(ctx, rw, wf))
+	result, err := r.report(ctx, rw, wf, next)
 	if result.RequeueAfter == 0 || next.within < result.RequeueAfter {
 		result.RequeueAfter = next.within
 	}

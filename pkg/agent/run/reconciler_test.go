@@ -1,12 +1,10 @@
 package run
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -468,26 +466,37 @@ func TestARunDeletedOnTheClusterIsEndedReportedAndLetGo(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "Terminate", shutdown)
 	assert.Equal(t, map[string]any{"uid": string(testUID), "resourceVersion": "1"}, e.managedWrites[0]["metadata"])
-	gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
-	require.NotNil(t, gone)
-	assert.Equal(t, v1alpha1.ReasonDeletedUnfinished, gone.Reason)
+	assert.Nil(t, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted), "it may still succeed")
 	assert.Len(t, e.said(), 1)
 
 	e.reconcile()
 	assert.Len(t, e.managedWrites, 1, "it is terminated once")
-	e.change(inPhase("Failed"))
+	e.change(finishedAt("Failed", testNow))
 	e.reconcile()
 	e.requireReported()
+	gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	require.NotNil(t, gone)
+	assert.Equal(t, v1alpha1.ReasonDeletedUnfinished, gone.Reason)
 	e.reconcile()
 	assert.Equal(t, []string{"example.com/of-another"}, e.workflow().GetFinalizers())
 	assert.Len(t, e.hubWrites, 2)
-	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
+}
+
+func TestARunThatSucceedsThoughItIsBeingDeletedHasSucceeded(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
+	e.reconcile()
+	e.change(finishedAt("Succeeded", testNow.Add(time.Second)))
+	e.reconcile()
+	e.requireReported()
+	assert.Nil(t, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
 }
 
 func TestARunThatDoesNotEndInTimeIsLetGo(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
 	e.reconcile()
 	e.clock.SetTime(testNow.Add(terminationGrace))
+	e.reconcile()
+	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
 	e.reconcile()
 	assert.Nil(t, e.workflow())
 }
@@ -503,14 +512,6 @@ func TestARecordedCopyDeletedBeforeItsStartIsToldAndNeverStarts(t *testing.T) {
 	assert.Nil(t, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted))
 }
 
-func TestADeletionOnTheClusterThatCameFromTheHubIsNotTold(t *testing.T) {
-	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
-	e.hubFails = onPatch(apierrors.NewConflict(remoteResource, "demo", errors.New("it is being deleted")))
-	assert.Equal(t, reconcile.Result{RequeueAfter: staleRetry}, e.reconcile())
-	assert.Empty(t, e.managedWrites)
-	assert.Empty(t, e.said())
-}
-
 func TestARunDeletedOnTheClusterIsEndedEvenWhenTheHubIsAway(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
 	away := errors.New("connection refused")
@@ -522,24 +523,40 @@ func TestARunDeletedOnTheClusterIsEndedEvenWhenTheHubIsAway(t *testing.T) {
 	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
 }
 
-func TestARunDeletedOnTheClusterIsEndedEvenWhenTheHubDoesNotAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
-		e.hubHangs = true
-		_, err := e.tryReconcile()
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		shutdown, _, _ := unstructured.NestedString(e.workflow().Object, "spec", "shutdown")
-		assert.Equal(t, "Terminate", shutdown)
-	})
+func TestARunDeletedOnTheHubEndsAndGoesWithItsPods(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")),
+		newCopy(t, withFinalizer("example.com/of-another"), opened, unlabeled, inPhase("Running"), deletedAt(testNow)))
+	assert.Equal(t, reconcile.Result{RequeueAfter: terminationGrace}, e.reconcile())
+	shutdown, _, err := unstructured.NestedString(e.workflow().Object, "spec", "shutdown")
+	require.NoError(t, err)
+	assert.Equal(t, shutdownTerminate, shutdown)
+	assert.Len(t, e.said(), 1)
+	e.reconcile()
+	assert.Len(t, e.managedWrites, 1, "it is terminated once")
+	assert.Empty(t, e.managedDeletes)
+
+	e.change(inPhase("Failed"))
+	e.reconcile()
+	require.Len(t, e.managedDeletes, 1)
+	assert.Equal(t, metav1.DeletePropagationForeground, *e.managedDeletes[0].PropagationPolicy)
+	assert.Equal(t, testUID, *e.managedDeletes[0].Preconditions.UID)
+	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport, "until it is seen to wait for its pods")
+	e.change(withFinalizer(metav1.FinalizerDeleteDependents))
+	e.reconcile()
+	assert.Equal(t, []string{"example.com/of-another", metav1.FinalizerDeleteDependents}, e.workflow().GetFinalizers())
+	e.reconcile()
+	assert.Len(t, e.managedDeletes, 1)
+	assert.Len(t, e.managedWrites, 2)
+	assert.Empty(t, e.hubWrites)
 }
 
-func TestARunDeletedOnTheHubIsLetGoAtOnce(t *testing.T) {
-	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")),
-		newCopy(t, withFinalizer("example.com/of-another"), opened, unlabeled, inPhase("Running")))
+func TestARunThatTheWorkAgentHasLeftBehindGoesOn(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")), newCopy(t, opened, leftBehind, inPhase("Running")))
 	e.reconcile()
-	assert.Equal(t, []string{"example.com/of-another"}, e.workflow().GetFinalizers())
+	assert.Empty(t, e.workflow().GetFinalizers())
 	e.reconcile()
 	assert.Len(t, e.managedWrites, 1)
+	assert.Empty(t, e.managedDeletes)
 	assert.Empty(t, e.hubWrites)
 	assert.Empty(t, e.said())
 }
@@ -764,9 +781,15 @@ func TestErrorsOfTheAPIServersAreReturnedWithWhatWasTried(t *testing.T) {
 		"releasing": {
 			objects: func(t *testing.T) []client.Object {
 				t.Helper()
-				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened)}
+				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened, leftBehind)}
 			},
 			arrange: func(e *env) { e.managedFails = onPatch(broken) }, want: "release the copy"},
+		"withdrawing": {
+			objects: func(t *testing.T) []client.Object {
+				t.Helper()
+				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened, inPhase("Failed"), deletedAt(testNow))}
+			},
+			arrange: func(e *env) { e.deleteFails = broken }, want: "delete the copy with its pods"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
