@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,7 +51,9 @@ func newUnboundSpace(t *testing.T) *space {
 	for _, c := range []*cluster{theHub, cluster1, cluster2, cluster3, cluster4} {
 		require.NoError(t, c.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}}))
 		if c != theHub {
-			s.letExecutorReport(c)
+			for _, right := range gen.ExecutorRights(s.name) {
+				require.NoError(t, c.client.Create(t.Context(), right))
+			}
 		}
 	}
 	t.Cleanup(func() {
@@ -61,22 +62,6 @@ func newUnboundSpace(t *testing.T) *space {
 		}
 	})
 	return s
-}
-
-// letExecutorReport gives the pods' service account the rights that Argo's executor needs in real pods, as the file
-// in example/managed does for the namespace default.
-func (s *space) letExecutorReport(c *cluster) {
-	s.t.Helper()
-	const name = "argo-workflows-executor"
-	object := metav1.ObjectMeta{Namespace: s.name, Name: name}
-	require.NoError(s.t, c.client.Create(s.t.Context(), &rbacv1.Role{ObjectMeta: object, Rules: []rbacv1.PolicyRule{{
-		APIGroups: []string{"argoproj.io"}, Resources: []string{"workflowtaskresults"}, Verbs: []string{"create", "patch"},
-	}}}))
-	require.NoError(s.t, c.client.Create(s.t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: object,
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: s.name, Name: "default"}},
-	}))
 }
 
 // bind opens all clusters to the namespace.

@@ -3,12 +3,14 @@ package gen
 import (
 	"strconv"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
@@ -90,4 +92,20 @@ func PlacementDecision(placement string, page int, clusters []string, mods ...Mo
 		decision.Status.Decisions = append(decision.Status.Decisions, clusterv1beta1.ClusterDecision{ClusterName: cluster})
 	}
 	return build(decision, mods)
+}
+
+// ExecutorRights returns what gives the default service account of a namespace the rights that Argo's executor needs in real pods, as
+// the file in example/managed does for the namespace default.
+func ExecutorRights(namespace string) []client.Object {
+	object := metav1.ObjectMeta{Namespace: namespace, Name: "argo-workflows-executor"}
+	return []client.Object{
+		&rbacv1.Role{ObjectMeta: object, Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{"argoproj.io"}, Resources: []string{"workflowtaskresults"}, Verbs: []string{"create", "patch"},
+		}}},
+		&rbacv1.RoleBinding{
+			ObjectMeta: object,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: object.Name},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "default"}},
+		},
+	}
 }

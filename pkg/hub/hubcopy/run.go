@@ -30,9 +30,9 @@ func LastPhase(wf *unstructured.Unstructured) string {
 	return contract.Phase(wf)
 }
 
-// MayHaveRun reports whether a Workflow that waits was created before the hub was restored from a backup: it may have run
+// mayHaveRun reports whether a Workflow that waits was created before the hub was restored from a backup: it may have run
 // since, if the hub has nothing that says where. A zero time stands for a hub that was not restored.
-func MayHaveRun(wf *unstructured.Unstructured, restoredAt time.Time) bool {
+func mayHaveRun(wf *unstructured.Unstructured, restoredAt time.Time) bool {
 	return contract.IsPending(contract.Phase(wf)) && wf.GetCreationTimestamp().Time.Before(restoredAt)
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -79,7 +78,7 @@ func (u *users) prepare(ctx context.Context) error {
 			objects = append(objects, gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(namespace)),
 				gen.Placement(placementName, gen.InNamespace(namespace)))
 		} else {
-			objects = append(objects, executorRights()...)
+			objects = append(objects, gen.ExecutorRights(namespace)...)
 		}
 		for _, object := range objects {
 			if err := c.Create(ctx, object); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -88,20 +87,6 @@ func (u *users) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func executorRights() []client.Object {
-	object := metav1.ObjectMeta{Namespace: namespace, Name: "argo-workflows-executor"}
-	return []client.Object{
-		&rbacv1.Role{ObjectMeta: object, Rules: []rbacv1.PolicyRule{{
-			APIGroups: []string{"argoproj.io"}, Resources: []string{"workflowtaskresults"}, Verbs: []string{"create", "patch"},
-		}}},
-		&rbacv1.RoleBinding{
-			ObjectMeta: object,
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: object.Name},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "default"}},
-		},
-	}
 }
 
 // work carries out the plan's part of the users, and returns when all is done.
