@@ -82,8 +82,7 @@ func appliedBy(work *workv1.ManifestWork) metav1.OwnerReference {
 	}
 }
 
-// remove waits until the ManifestWork is deleted, deletes the copy, waits until it is gone, and lets the ManifestWork go. Meanwhile
-// it plays the rest of the cluster, too: Argo ends the run, and the garbage collector, which finds no pods, deletes in the background.
+// remove waits until the ManifestWork is deleted, deletes the copy, waits until it is gone, and lets the ManifestWork go.
 func (a fakeWorkAgent) remove(r *run) {
 	r.t.Helper()
 	var work *workv1.ManifestWork
@@ -97,6 +96,14 @@ func (a fakeWorkAgent) remove(r *run) {
 	if work.Name == "" {
 		return // it had not been applied yet, or is gone already
 	}
+	a.collect(r)
+	a.letGo(r)
+}
+
+// collect deletes the copy, and waits until it is gone. Meanwhile it plays the rest of the cluster, too: Argo ends the run, and the
+// garbage collector, which finds no pods, deletes in the background.
+func (a fakeWorkAgent) collect(r *run) {
+	r.t.Helper()
 	eventually(r.t, func() error {
 		err := a.cluster.client.Delete(r.t.Context(), r.object(), client.PropagationPolicy(metav1.DeletePropagationBackground))
 		if apierrors.IsNotFound(err) {
@@ -107,6 +114,11 @@ func (a fakeWorkAgent) remove(r *run) {
 		}
 		return errors.Join(err, errors.New("the copy is not gone"))
 	})
+}
+
+// letGo lets a deleted ManifestWork go, whatever became of the copy.
+func (a fakeWorkAgent) letGo(r *run) {
+	r.t.Helper()
 	require.NoError(r.t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		work, err := r.manifestWork()
 		if err != nil {

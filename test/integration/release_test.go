@@ -75,12 +75,12 @@ func TestWorkflowsThatThePreDeleteHookReleasesRunOnAndAreReportedByTheNextAgent(
 	require.NoError(t, cluster1.client.Get(t.Context(), client.ObjectKeyFromObject(other), other))
 	assert.Equal(t, []string{contract.FinalizerReport}, other.GetFinalizers())
 
-	// Nothing holds a Workflow that is deleted, here or on the hub.
+	// Nothing holds a copy whose Workflow is deleted.
 	gone.delete(theHub)
 	gone.workAgent.remove(gone)
-	gone.isGone()
 
 	require.NoError(t, agent1.start())
+	gone.isGone()
 	eventually(t, func() error { return r.isGuarded(true) })
 	r.succeeds()
 }

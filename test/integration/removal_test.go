@@ -130,6 +130,29 @@ func TestWorkflowThatIsDeletedOnTheHubStaysUntilItsRunIsGoneFromTheCluster(t *te
 	r.isGone()
 }
 
+// A work agent that is killed, or loses an answer, between creating a copy and noting so does not know that there is something to delete.
+func TestWorkflowThatIsDeletedOnTheHubStaysUntilItsRunIsGoneEvenIfTheWorkAgentForgetsIt(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	r := s.create("forgotten", cluster2)
+	r.starts()
+	r.runsOn()
+	r.delete(theHub)
+	eventually(t, func() error {
+		r.workAgent.letGo(r)
+		_, err := r.manifestWork()
+		if !apierrors.IsNotFound(err) {
+			err = errors.Join(err, errors.New("the ManifestWork is still there"))
+		}
+		return client.IgnoreNotFound(err)
+	})
+	s.create("afterwards", cluster2).runs()
+	assert.Equal(t, []string{contract.FinalizerDispatch}, r.must(theHub).GetFinalizers())
+	assert.False(t, isTerminated(r.must(cluster2)))
+	r.workAgent.collect(r) // the garbage collector, whose owner is gone
+	r.isGone()
+}
+
 func TestWorkflowThatIsDeletedOnItsClusterIsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	const othersFinalizer = "example.com/others"

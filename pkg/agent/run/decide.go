@@ -48,6 +48,8 @@ const (
 	remove action = "remove"
 	// tell says on the RemoteWorkflow, in conditions alone, why nothing runs.
 	tell action = "tell"
+	// confirm says there that the copy of a run that was deleted on the hub is gone.
+	confirm action = "confirm"
 )
 
 // decision is an action and what goes with it.
@@ -82,8 +84,13 @@ func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time
 // is uninstalled, goes on. Argo would make pods that go anew, so the run has to end before them; and it collects artifacts
 // while the copy exists, with pods as well.
 func decideWithdrawn(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
-	if !isRun(rw, wf) && !wasRun(rw, wf) {
+	switch {
+	case isRun(rw, wf) || wasRun(rw, wf):
+	case rw.Status.RemoteUID == "" || meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted):
 		return decision{action: wait}
+	default:
+		gone := remoteDeleted(rw, v1alpha1.ReasonWithdrawn, "was removed because it was deleted on the hub")
+		return decision{action: confirm, conditions: []metav1.Condition{gone}}
 	}
 	if within := rw.DeletionTimestamp.Add(archiveGrace).Sub(now); isArchiving(wf) && within > 0 {
 		return decision{action: wait, within: within}

@@ -17,6 +17,7 @@ func TestDecide(t *testing.T) {
 		startedTrue  = "Started=True/GateOpened"
 		foreign      = "Started=False/NotOurs"
 		cutShort     = "RemoteDeleted=True/DeletedBeforeItFinished"
+		removed      = "RemoteDeleted=True/Withdrawn"
 		vanished     = "RemoteDeleted=True/Vanished"
 		gone         = "RemoteDeleted=True/DeletedAfterItFinished"
 		rolledBack   = "RemoteDeleted=True/RolledBack"
@@ -179,14 +180,16 @@ func TestDecide(t *testing.T) {
 			wf: newCopy(t, opened, inPhase("Succeeded"), archiving, deletedAt(longAgo))},
 		"nothing is claimed for a RemoteWorkflow that goes": {rw: newRemote(remoteGoing), wf: newCopy(t), want: wait},
 		"nothing foreign is touched for a RemoteWorkflow that goes": {
-			rw: newRemote(claimedFor(otherUID), remoteGoing), wf: newCopy(t, opened), want: wait},
+			rw: newRemote(claimedFor(otherUID), remoteGoing), wf: newCopy(t, opened), want: confirm, conditions: []string{removed}},
 		"a copy that was started for a lost RemoteWorkflow is the run, even if it is going": {
 			rw: newRemote(), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: claim},
 		"a copy that was started for a lost RemoteWorkflow is let go with the next": {
 			rw: newRemote(remoteGoing), wf: newCopy(t, opened, deletedAt(longAgo)), want: withdraw},
 		"a copy of another Workflow is not let go": {
 			rw: newRemote(remoteGoing), wf: newCopy(t, opened, annotated(contract.AnnotationHubUID, otherUID)), want: wait},
-		"nothing is told about a RemoteWorkflow that goes": {rw: newRemote(claimed, remoteGoing), want: wait},
+		"that the copy is gone is confirmed": {rw: newRemote(claimed, remoteGoing), want: confirm, conditions: []string{removed}},
+		"once":                               {rw: newRemote(claimed, remoteGoing, knownGone(v1alpha1.ReasonWithdrawn)), want: wait},
+		"unless there has never been one":    {rw: newRemote(remoteGoing), want: wait},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

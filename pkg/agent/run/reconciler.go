@@ -102,6 +102,8 @@ func (r *Reconciler) act(
 		return reconcile.Result{}, r.withdraw(ctx, rw, wf)
 	case tell:
 		return reconcile.Result{}, r.tell(ctx, rw, wf, next)
+	case confirm:
+		return reconcile.Result{}, r.tell(ctx, rw, nil, next)
 	}
 	return reconcile.Result{}, nil
 }

@@ -548,6 +548,16 @@ func TestARunDeletedOnTheHubEndsAndGoesWithItsPods(t *testing.T) {
 	assert.Len(t, e.managedDeletes, 1)
 	assert.Len(t, e.managedWrites, 2)
 	assert.Empty(t, e.hubWrites)
+
+	gone := e.workflow()
+	gone.SetFinalizers(nil)
+	require.NoError(t, e.managed.Update(t.Context(), gone))
+	e.reconcile()
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 1, "it is confirmed once")
+	confirmed := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	require.NotNil(t, confirmed)
+	assert.Equal(t, v1alpha1.ReasonWithdrawn, confirmed.Reason)
 }
 
 func TestARunThatTheWorkAgentHasLeftBehindGoesOn(t *testing.T) {

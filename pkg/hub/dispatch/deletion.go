@@ -72,7 +72,7 @@ func linger(rw *v1alpha1.RemoteWorkflow, since time.Time, patience time.Duration
 		return parting{until: tooLong}
 	}
 	return parting{waits: waitFor(rw, fmt.Sprintf("the cluster is available, and has not done so since %s. Look there whether OCM's work agent runs, "+
-		"and for finalizers of the copy", format(since)), "")}
+		"and for finalizers and pods of the copy", format(since)), "")}
 }
 
 // waitFor says why a deleted Workflow waits, when it goes, and how its user can end the wait.

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
@@ -78,6 +79,41 @@ func TestADeletedWorkflowWaitsWithoutLimitForAClusterThatIsThereAndSaysSo(t *tes
 			assert.Zero(t, look(t, r))
 			assert.Empty(t, hub.Events(), "it is said once")
 			assert.Empty(t, hub.Writes(), "the run is still there")
+		})
+	}
+}
+
+func TestADeletedWorkflowWaitsForTheAgentToSeeItsCopyGo(t *testing.T) {
+	leavingCluster := gen.ManagedCluster(cluster, gen.WithFinalizers("ocm"), gen.Deleting())
+	disabled := gen.ManagedClusterAddOn(cluster, gen.WithFinalizers("hook"), gen.Deleting())
+	tests := map[string]struct {
+		rw     []gen.Mod
+		around []client.Object
+		waits  bool
+	}{
+		"while it has not":                     {nil, surroundings(), true},
+		"even if it is away":                   {nil, away(), true},
+		"nor if it is being disabled":          {nil, []client.Object{gen.ManagedCluster(cluster), disabled}, false},
+		"but not when it has":                  {[]gen.Mod{withdrawn()}, surroundings(), false},
+		"nor if the copy went before":          {[]gen.Mod{remoteDeleted(metav1.ConditionTrue)}, surroundings(), false},
+		"nor if it has never claimed one":      {[]gen.Mod{gen.WithRemoteUID("")}, surroundings(), false},
+		"nor without an agent's part":          {[]gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)}, surroundings(), false},
+		"nor if it is disabled":                {nil, []client.Object{gen.ManagedCluster(cluster)}, false},
+		"nor if its cluster is being detached": {nil, []client.Object{leavingCluster, gen.ManagedClusterAddOn(cluster)}, false},
+		"nor if its cluster is detached":       {nil, []client.Object{gen.ManagedClusterAddOn(cluster)}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			wf, rw, _ := dispatched(gen.Deleting())
+			gen.WithRemoteUID("remote")(rw)
+			gen.Deleting()(rw)
+			for _, mod := range test.rw {
+				mod(rw)
+			}
+			r, hub := newReconciler(t, append(test.around, wf, rw)...)
+			look(t, r)
+			assert.Equal(t, test.waits, hub.Show(rw))
+			assert.Equal(t, test.waits, hub.Show(wf))
 		})
 	}
 }

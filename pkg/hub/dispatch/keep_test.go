@@ -27,6 +27,10 @@ func remoteDeleted(status metav1.ConditionStatus) gen.Mod {
 	return gen.WithCondition(v1alpha1.ConditionRemoteDeleted, status, v1alpha1.ReasonDeletedFinished, "it was deleted")
 }
 
+func withdrawn() gen.Mod {
+	return gen.WithCondition(v1alpha1.ConditionRemoteDeleted, metav1.ConditionTrue, v1alpha1.ReasonWithdrawn, "it was removed")
+}
+
 func TestMayStillStart(t *testing.T) {
 	tests := map[string]struct {
 		wf   []gen.Mod
@@ -53,12 +57,14 @@ func TestARunWhoseRemoteWorkflowSomebodyDeletedEndsBeforeItIsLetGo(t *testing.T)
 	tests := map[string]struct {
 		phase     string
 		remoteUID gen.Mod
+		confirmed bool
 		gone      bool
 	}{
-		"it never started: it may start again":  {"", gen.WithRemoteUID(""), true},
-		"a copy was recorded: its end is first": {"", gen.WithRemoteUID("remote"), false},
-		"it runs: its end is first":             {"Running", gen.WithRemoteUID("remote"), false},
-		"its end is on the Workflow":            {"Error", gen.WithRemoteUID("remote"), true},
+		"it never started: it may start again":  {"", gen.WithRemoteUID(""), false, true},
+		"a copy was recorded: its end is first": {"", gen.WithRemoteUID("remote"), true, false},
+		"it runs: its end is first":             {"Running", gen.WithRemoteUID("remote"), true, false},
+		"its end is on the Workflow":            {"Error", gen.WithRemoteUID("remote"), true, true},
+		"the agent has not seen its copy go":    {"Error", gen.WithRemoteUID("remote"), false, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -67,6 +73,9 @@ func TestARunWhoseRemoteWorkflowSomebodyDeletedEndsBeforeItIsLetGo(t *testing.T)
 				gen.WithHubStatus(test.phase)(wf)
 			}
 			test.remoteUID(rw)
+			if test.confirmed {
+				withdrawn()(rw)
+			}
 			gen.Deleting()(rw)
 			r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
 			require.NoError(t, run(t, r, wf))

@@ -130,8 +130,8 @@ func nextRetry(work *workv1.ManifestWork, failedSince, now time.Time) time.Time 
 }
 
 // remove takes a run back, step by step, and reports whether it is gone. Each step is taken when the watch shows that
-// the one before is done: the agent sees the RemoteWorkflow's deletion and releases the copy, the work agent deletes
-// the copy and then the ManifestWork, and with that gone the RemoteWorkflow may go.
+// the one before is done: the work agent deletes the copy, the agent ends the run, has the copy wait for its pods and confirms that
+// it is gone, the work agent lets the ManifestWork go, and with that gone the RemoteWorkflow may go.
 func (r *Reconciler) remove(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (gone bool, err error) {
 	deleted := !rw.DeletionTimestamp.IsZero()
 	if !deleted {
@@ -151,6 +151,9 @@ func (r *Reconciler) remove(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (g
 	if !slices.Contains(rw.Finalizers, contract.FinalizerDispatch) {
 		return true, nil
 	}
+	if awaited, err := r.awaitsAgent(ctx, rw); err != nil || awaited {
+		return false, err
+	}
 	released := rw.DeepCopy()
 	released.Finalizers = slices.DeleteFunc(released.Finalizers, func(f string) bool { return f == contract.FinalizerDispatch })
 	err = r.Client.Patch(ctx, released, client.MergeFromWithOptions(rw, client.MergeFromWithOptimisticLock{}))
@@ -158,6 +161,16 @@ func (r *Reconciler) remove(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (g
 		return false, fmt.Errorf("release RemoteWorkflow: %w", err)
 	}
 	return true, nil
+}
+
+// awaitsAgent reports whether the agent has still to confirm that the copy is gone. The ManifestWork may go before: a work agent that has not
+// noted yet that it has created the copy leaves it to the garbage collector. One that is being disabled has let go of everything.
+func (r *Reconciler) awaitsAgent(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (bool, error) {
+	if rw.Spec.Reporting != v1alpha1.ReportingAgent || rw.Status.RemoteUID == "" || isRemoteDeleted(rw) {
+		return false, nil
+	}
+	cluster, addon, err := r.surroundings(ctx, rw.Namespace)
+	return err == nil && addon != nil && addon.DeletionTimestamp.IsZero() && !hubcopy.IsDetached(cluster), err
 }
 
 func (r *Reconciler) deleteManifestWork(ctx context.Context, work *workv1.ManifestWork) error {

@@ -84,8 +84,11 @@ func AbsenceOfCluster(cluster *clusterv1.ManagedCluster) Absence {
 // AbsenceOfAgent returns why nothing can be asked of the agent, whose addon is nil if it is not enabled.
 func AbsenceOfAgent(addon *addonv1beta1.ManagedClusterAddOn) Absence {
 	const name = "the addon " + contract.AddonName
-	if addon == nil {
+	switch {
+	case addon == nil:
 		return Absence{Why: name + " is not enabled there"}
+	case !addon.DeletionTimestamp.IsZero():
+		return Absence{name + " is being disabled", addon.DeletionTimestamp.Time}
 	}
 	available := meta.FindStatusCondition(addon.Status.Conditions, addonv1beta1.ManagedClusterAddOnConditionAvailable)
 	return absence(available, name+" has not been available yet", name+" is not available")

@@ -60,7 +60,8 @@ func TestWhyAnAgentIsAway(t *testing.T) {
 		"it is lost": {
 			gen.ManagedClusterAddOn("cluster1", available(metav1.ConditionUnknown, "no lease")), "the addon argo-workflow-multicluster is not available: no lease", true,
 		},
-		"it is not healthy": {gen.ManagedClusterAddOn("cluster1", available(metav1.ConditionFalse, "")), "the addon argo-workflow-multicluster is not available", true},
+		"it is being disabled": {gen.ManagedClusterAddOn("cluster1", gen.Deleting()), "the addon argo-workflow-multicluster is being disabled", true},
+		"it is not healthy":    {gen.ManagedClusterAddOn("cluster1", available(metav1.ConditionFalse, "")), "the addon argo-workflow-multicluster is not available", true},
 	} {
 		t.Run(name, func(t *testing.T) { assertAbsence(t, test.why, test.isDated, hubcopy.AbsenceOfAgent(test.addon)) })
 	}

@@ -87,8 +87,9 @@ func isWithdrawn(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) boo
 // remoteDeleted returns why there is no copy any more, nil if there may be one: it was deleted on its cluster, or it goes
 // with its withdrawn RemoteWorkflow, and perhaps with its cluster, as away then says.
 func remoteDeleted(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away string) *metav1.Condition {
-	if meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted) {
-		return meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	gone := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	if gone != nil && gone.Status == metav1.ConditionTrue && gone.Reason != v1alpha1.ReasonWithdrawn {
+		return gone
 	}
 	if !isWithdrawn(wf, rw) {
 		return nil

@@ -224,17 +224,26 @@ func TestARunThatWasDeletedOnItsCluster(t *testing.T) {
 	}
 }
 
+func TestACopyThatTheHubHasRemovedIsNoNewsOfADeletedWorkflow(t *testing.T) {
+	wf := assigned(gen.WithHubStatus("Running"), gen.Deleting())
+	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Running"}), deletedAs(v1alpha1.ReasonWithdrawn), gen.Deleting())
+	out := decide(wf, rw, nil, "")
+	assert.Equal(t, "Running", out.status["phase"])
+	assert.Empty(t, out.reason)
+}
+
 func TestARunThatIsGoneEndsEvenIfItsReportIsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
-		mod  gen.Mod
+		mods []gen.Mod
 		want string
 	}{
-		"it was deleted on its cluster":   {deletedAs(v1alpha1.ReasonDeletedUnfinished), "cluster cluster1: Workflow default/hello was deleted"},
-		"its RemoteWorkflow is withdrawn": {gen.Deleting(), "was deleted on the hub, and the run with it"},
+		"it was deleted on its cluster":   {[]gen.Mod{deletedAs(v1alpha1.ReasonDeletedUnfinished)}, "cluster cluster1: Workflow default/hello was deleted"},
+		"its RemoteWorkflow is withdrawn": {[]gen.Mod{gen.Deleting()}, "was deleted on the hub, and the run with it"},
+		"and its copy has been removed":   {[]gen.Mod{gen.Deleting(), deletedAs(v1alpha1.ReasonWithdrawn)}, "was deleted on the hub, and the run with it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(gen.WithHubStatus("Running", map[string]any{"progress": "0/1"}))
-			rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Succeeded", "progress": "1/1"}), test.mod)
+			rw := gen.RemoteWorkflow(wf, cluster, append(test.mods, gen.WithReport(map[string]any{"phase": "Succeeded", "progress": "1/1"}))...)
 			rw.Status.Report.WorkflowUID = "another"
 			out := decide(wf, rw, nil, "")
 			assert.Equal(t, RefusedWrongWorkflow, out.refused.reason)

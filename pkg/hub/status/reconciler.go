@@ -155,9 +155,7 @@ func (r *Reconciler) away(ctx context.Context, wf *unstructured.Unstructured, rw
 	switch {
 	case err != nil:
 		return "", err
-	case addon != nil && !addon.DeletionTimestamp.IsZero():
-		return fmt.Sprintf("the addon %s is being disabled", contract.AddonName), nil
-	case addon != nil && rw.Status.RemoteUID != "":
+	case addon != nil && addon.DeletionTimestamp.IsZero() && rw.Status.RemoteUID != "":
 		return "", nil
 	}
 	return hubcopy.AbsenceOfAgent(addon).Why, nil

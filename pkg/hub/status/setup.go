@@ -36,8 +36,7 @@ var availability = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*addonv1beta1.ManagedClusterAddOn)
 		after, ok2 := e.ObjectNew.(*addonv1beta1.ManagedClusterAddOn)
-		return ok && ok2 && (hubcopy.AbsenceOfAgent(before).Why != hubcopy.AbsenceOfAgent(after).Why ||
-			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero())
+		return ok && ok2 && hubcopy.AbsenceOfAgent(before).Why != hubcopy.AbsenceOfAgent(after).Why
 	},
 }
 

@@ -39,6 +39,8 @@ const (
 	// ReasonRolledBack: the copy is as it was before it started, and the hub has heard of its run: the managed cluster
 	// was restored from a backup.
 	ReasonRolledBack = "RolledBack"
+	// ReasonWithdrawn: the copy is gone because the hub has deleted the RemoteWorkflow.
+	ReasonWithdrawn = "Withdrawn"
 
 	// ReasonReportComplete: the whole status is in the report.
 	ReasonReportComplete = "Complete"
