@@ -34,7 +34,7 @@ const (
 	release action = "release"
 	// stop terminates a run that was deleted on the hub.
 	stop action = "stop"
-	// withdraw lets a copy go that is being deleted, and has it stay until its pods are gone.
+	// withdraw deletes the copy in the foreground, so that it waits for its pods, and then lets it go.
 	withdraw action = "withdraw"
 	// claim records the UID of the copy on the RemoteWorkflow: from then on it is the run, and no other.
 	claim action = "claim"
@@ -48,7 +48,7 @@ const (
 	remove action = "remove"
 	// tell says on the RemoteWorkflow, in conditions alone, why nothing runs.
 	tell action = "tell"
-	// confirm says there that the copy of a run that was deleted on the hub is gone.
+	// confirm says there that the hub need not wait for the copy of a run that it has deleted.
 	confirm action = "confirm"
 )
 
@@ -80,31 +80,39 @@ func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time
 	}
 }
 
-// decideWithdrawn decides about a run that the hub has deleted. OCM's work agent deletes the copy; what it does not own, as when the hub
-// is uninstalled, goes on. Argo would make pods that go anew, so the run has to end before them; and it collects artifacts
-// while the copy exists, with pods as well.
+// decideWithdrawn decides about a run that the hub has deleted. OCM's work agent deletes the copy; one that it does not own, as when the hub
+// is uninstalled, goes on. Argo goes on with a Workflow that is being deleted and replaces pods that are deleted, so the run ends before
+// its pods go. Its artifacts are collected after its end, by pods as well.
 func decideWithdrawn(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
-	switch {
-	case isRun(rw, wf) || wasRun(rw, wf):
-	case rw.Status.RemoteUID == "" || meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted):
-		return decision{action: wait}
-	default:
-		gone := remoteDeleted(rw, v1alpha1.ReasonWithdrawn, "was removed because it was deleted on the hub")
-		return decision{action: confirm, conditions: []metav1.Condition{gone}}
+	if !isRun(rw, wf) && !wasRun(rw, wf) {
+		return confirmed(rw, "was removed because it was deleted on the hub")
 	}
 	if within := rw.DeletionTimestamp.Add(archiveGrace).Sub(now); isArchiving(wf) && within > 0 {
 		return decision{action: wait, within: within}
 	}
 	switch {
-	case !isDeleted(wf) && isWorkAgents(wf), slices.Contains(wf.GetFinalizers(), contract.FinalizerArtifactGC):
+	case !isDeleted(wf) && isWorkAgents(wf):
 		return decision{action: wait}
-	case !isDeleted(wf):
+	case !isDeleted(wf) && hasFinalizer(wf):
 		return decision{action: release}
+	case !isDeleted(wf):
+		return confirmed(rw, "was left behind: OCM does not own it any more")
 	}
 	if within := terminationLeft(wf, now); isRunning(wf) && within > 0 {
 		return decision{action: stop, within: within}
 	}
+	if slices.Contains(wf.GetFinalizers(), contract.FinalizerArtifactGC) {
+		return decision{action: wait}
+	}
 	return decision{action: withdraw}
+}
+
+// confirmed tells the hub that it need not wait any longer for the copy of a run that it has deleted, if there was one.
+func confirmed(rw *v1alpha1.RemoteWorkflow, what string) decision {
+	if rw.Status.RemoteUID == "" || meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted) {
+		return decision{action: wait}
+	}
+	return decision{action: confirm, conditions: []metav1.Condition{remoteDeleted(rw, v1alpha1.ReasonWithdrawn, what)}}
 }
 
 // decideUnclaimed decides while no copy has been recorded. One that the gate does not hold, because somebody opened it

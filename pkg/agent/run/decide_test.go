@@ -159,6 +159,10 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running")), want: wait},
 		"or is let go, if the work agent has left it behind": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), leftBehind), want: release},
+		"which need not be waited for then": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, ungated, leftBehind, inPhase("Running")), want: confirm, conditions: []string{removed}},
+		"nor for its artifacts": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, leftBehind, withFinalizer(contract.FinalizerArtifactGC)), want: release},
 		"it is stopped before its pods go, or Argo would make new ones": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: stop, within: 20 * time.Second},
 		"even without its label": {
@@ -170,6 +174,9 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Failed"), deletedAt(justNow)), want: withdraw},
 		"Argo does not go on with one that is gated": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, guarded, inPhase("Running"), deletedAt(justNow)), want: withdraw},
+		"it is stopped also if it has artifacts to collect, which Argo does after its end": {
+			rw: newRemote(claimed, remoteGoing), want: stop, within: 20 * time.Second,
+			wf: newCopy(t, opened, inPhase("Running"), withFinalizer(contract.FinalizerArtifactGC), deletedAt(justNow))},
 		"Argo collects its artifacts first, with pods": {
 			rw: newRemote(claimed, remoteGoing), want: wait,
 			wf: newCopy(t, opened, inPhase("Failed"), withFinalizer(contract.FinalizerArtifactGC), deletedAt(justNow))},

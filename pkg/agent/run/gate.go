@@ -62,8 +62,8 @@ func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow,
 	return nil
 }
 
-// withdraw lets a copy go that OCM's work agent is deleting for the hub, and has it stay until its pods are gone, and with it what
-// waits for it on the hub. Left alone, the pods would be collected later, and be in the way of a next Workflow of that name.
+// withdraw deletes the copy in the foreground, so that it waits for its pods, and what waits for it on the hub, too, and then lets it go.
+// Left alone, the pods would be collected later, and be in the way of a next Workflow of that name.
 func (r *Reconciler) withdraw(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
 	if !hasFinalizer(wf) || slices.Contains(wf.GetFinalizers(), metav1.FinalizerDeleteDependents) {
 		return r.release(ctx, r.memory.recall(rw), wf)

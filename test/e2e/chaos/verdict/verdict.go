@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -188,8 +189,14 @@ func (j *judgement) judgeEnd() {
 		return
 	}
 	// Where the run was deleted, the hub says so in place of what Argo says.
-	deleted := j.DeletedOnCluster && phase == contract.PhaseError
-	got, want := statusOf(last, deleted), statusOf(theirs, deleted)
+	var replaced []string
+	switch {
+	case j.DeletedOnCluster && phase == contract.PhaseError:
+		replaced = []string{"phase", "message", "finishedAt"}
+	case isAdvised(last, theirs):
+		replaced = []string{"message"}
+	}
+	got, want := statusOf(last, replaced), statusOf(theirs, replaced)
 	if got != want {
 		j.add(StatusDiffers, "the hub's last status is\n%s\nand the cluster's\n%s", got, want)
 	}
@@ -205,14 +212,19 @@ func endedByItself(wf *unstructured.Unstructured, phase string) bool {
 	return shutdown == ""
 }
 
-// statusOf returns a status as canonical JSON, if asked without what the hub replaces when a run was deleted.
-func statusOf(wf *unstructured.Unstructured, deleted bool) string {
+// isAdvised reports whether the hub says what the cluster says, and how to grant the executor the right for want of which it failed. An API server
+// that has just been started denies it, too.
+func isAdvised(hubs, clusters *unstructured.Unstructured) bool {
+	said := contract.StatusString(contract.Status(hubs), "message")
+	return strings.HasPrefix(said, contract.StatusString(contract.Status(clusters), "message")) && strings.Contains(said, "argo-workflows-executor")
+}
+
+// statusOf returns a status as canonical JSON, without the fields that the hub has replaced.
+func statusOf(wf *unstructured.Unstructured, replaced []string) string {
 	status := map[string]any{} // also if there is none: one that never started is compared with what the hub says of it
 	maps.Copy(status, contract.Status(wf))
-	if deleted {
-		for _, field := range []string{"phase", "message", "finishedAt"} {
-			delete(status, field)
-		}
+	for _, field := range replaced {
+		delete(status, field)
 	}
 	raw, err := json.Marshal(status)
 	if err != nil {

@@ -95,6 +95,15 @@ func TestVerdict(t *testing.T) {
 		"an older status on the hub differs": {func(e *verdict.Evidence) {
 			e.Managed[2].Object["status"].(map[string]any)["nodes"] = map[string]any{"later": nil}
 		}, []verdict.Kind{verdict.StatusDiffers}},
+		"what the hub advises besides is no difference": {func(e *verdict.Evidence) {
+			e.Hub[2], e.Managed[2] = state("hub", "Error", false), state("real", "Error", false)
+			e.Managed[2].Object["status"].(map[string]any)["message"] = "forbidden"
+			e.Hub[2].Object["status"].(map[string]any)["message"] = "forbidden; cluster c: grant the Role argo-workflows-executor"
+		}, nil},
+		"another message is": {func(e *verdict.Evidence) {
+			e.Hub[2], e.Managed[2] = state("hub", "Error", false), state("real", "Error", false)
+			e.Managed[2].Object["status"].(map[string]any)["message"] = "forbidden"
+		}, []verdict.Kind{verdict.StatusDiffers}},
 		"a run that was deleted ends in Error, with its last nodes": {func(e *verdict.Evidence) {
 			deletedThere(e)
 			e.Managed[2].Object["status"] = map[string]any{"phase": "Failed", "message": "terminated", "nodes": map[string]any{"n": map[string]any{}}}
