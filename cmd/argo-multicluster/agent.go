@@ -63,7 +63,7 @@ func agentNamespace() string {
 func addAgentFlags(flags *pflag.FlagSet, o *agent.Options) {
 	flags.StringVar(&o.HubKubeconfig, "hub-kubeconfig", "", "kubeconfig of the hub (required); it may appear later")
 	flags.StringVar(&o.ClusterName, "cluster-name", "", "name of this managed cluster on the hub (required)")
-	flags.StringVar(&o.HubID, "hub-id", "", "id of the hub, the UID of its namespace kube-system; with it the agent releases the hub's Workflows when its own namespace is deleted")
+	flags.StringVar(&o.HubID, "hub-id", "", "id of the hub, the UID of its namespace kube-system; without it the agent does not release the hub's Workflows when its own namespace is deleted, nor see to copies that the hub does not know")
 	flags.StringVar(&o.Namespace, "agent-namespace", agentNamespace(), "namespace of the agent's Leases; by default $POD_NAMESPACE")
 	flags.StringVar(&o.InstanceID, "argo-instance-id", "", "instance id of this cluster's own Argo controller, if it has one")
 	flags.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader, so that replicas can stand by")

@@ -18,8 +18,8 @@ type Options struct {
 	HubKubeconfig string
 	// ClusterName is the name of this managed cluster: the agent's namespace on the hub.
 	ClusterName string
-	// HubID is the id of the hub: the UID of its kube-system namespace. With it the agent releases the Workflows of that hub
-	// when its own namespace is being deleted, and in the end those in deletion that the hub does not know; "" does not.
+	// HubID is the id of the hub: the UID of its kube-system namespace. Without it the agent does not release the Workflows of
+	// that hub when its own namespace is being deleted, nor see to copies that the hub does not know.
 	HubID string
 	// Namespace is the agent's namespace on the managed cluster. Its Leases are there.
 	Namespace string

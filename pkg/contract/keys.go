@@ -50,9 +50,12 @@ const (
 	AnnotationAttempt = internalPrefix + "attempt"
 	// AnnotationRemoteWorkflow is the name of the run's RemoteWorkflow.
 	AnnotationRemoteWorkflow = internalPrefix + "remote-workflow"
+	// AnnotationTerminated is when the agent terminated the run because it is being deleted, in RFC 3339.
+	AnnotationTerminated = internalPrefix + "terminated"
 	// LabelInstalledBy, on what Argo Workflows consists of, is the id of the hub whose addon has installed it.
 	LabelInstalledBy = internalPrefix + "installed-by-hub"
-	// FinalizerReport keeps a copy until its final status is on the hub. The agent adds and removes it.
+	// FinalizerReport keeps a copy until its final status is on the hub or, if the run is deleted there, until it has ended and waits
+	// for its pods. The agent adds and removes it.
 	FinalizerReport = internalPrefix + "report"
 )
 

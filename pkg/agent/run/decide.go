@@ -20,8 +20,8 @@ const phaseSucceeded = "Succeeded"
 // away must not keep the Workflow on the hub for ever.
 const archiveGrace = 5 * time.Minute
 
-// terminationGrace is how long a run that was deleted may take to end. An Argo controller needs about a second; without one the copy
-// must not stay for ever.
+// terminationGrace is how long a run that was deleted may take to end once it is terminated. An Argo controller needs about a second;
+// without one the copy must not stay for ever.
 const terminationGrace = 30 * time.Second
 
 // action is what the agent does next about a run.
@@ -184,30 +184,25 @@ func decideFinished(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) 
 	return d
 }
 
-// wasCutShort reports whether a run that has ended was deleted on its cluster before. The times are whole seconds: within one, it
-// was terminated because it was deleted, and not the other way round.
+// wasCutShort reports whether a run has not come to its own end because it was deleted on its cluster.
 func wasCutShort(wf *unstructured.Unstructured) bool {
-	finishedAt, err := time.Parse(time.RFC3339, contract.StatusString(contract.Status(wf), "finishedAt"))
-	if err != nil || !isDeleted(wf) || contract.Phase(wf) == phaseSucceeded {
-		return false
-	}
-	deletedAt := wf.GetDeletionTimestamp().Time
-	return deletedAt.Before(finishedAt) || deletedAt.Equal(finishedAt) && isTerminated(wf)
+	_, terminated := terminatedAt(wf)
+	return terminated && contract.Phase(wf) != phaseSucceeded
 }
 
-// terminationLeft returns for how long a copy that is being deleted may still take to end.
+// terminationLeft returns for how long a copy that is being deleted may still take to end: it is terminated first, however long ago it
+// was deleted.
 func terminationLeft(wf *unstructured.Unstructured, now time.Time) time.Duration {
-	return wf.GetDeletionTimestamp().Add(terminationGrace).Sub(now)
+	at, terminated := terminatedAt(wf)
+	if !terminated {
+		return terminationGrace
+	}
+	return at.Add(terminationGrace).Sub(now)
 }
 
 // isRunning reports whether Argo goes on with the copy, and makes pods for it.
 func isRunning(wf *unstructured.Unstructured) bool {
 	return !isGated(wf) && !contract.IsFinished(contract.Phase(wf))
-}
-
-func isTerminated(wf *unstructured.Unstructured) bool {
-	shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown")
-	return shutdown == shutdownTerminate
 }
 
 // isWorkAgents reports whether OCM's work agent deletes the copy with its ManifestWork.
@@ -255,6 +250,11 @@ func isGated(wf *unstructured.Unstructured) bool {
 // restricted by label and follows an annotation. The rest of the reference is for whoever else reads it.
 func isGuarded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
 	return hasFinalizer(wf) && contract.ReferenceOf(wf) == contract.ReferenceTo(rw)
+}
+
+// isFollowed reports whether the cache shows the copy, and its events lead to the RemoteWorkflow.
+func isFollowed(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) bool {
+	return wf.GetLabels()[contract.LabelCluster] == rw.Namespace && contract.ReferenceOf(wf).RemoteWorkflow == rw.Name
 }
 
 func hasFinalizer(wf *unstructured.Unstructured) bool {

@@ -110,7 +110,7 @@ func TestDecide(t *testing.T) {
 		"a run that is back after it was deleted on the cluster is let go": {
 			rw: newRemote(claimed, showing("Failed"), knownDeleted), wf: newCopy(t, opened, inPhase("Running")), want: release},
 		"a run that is known to be deleted goes on ending": {
-			rw: newRemote(claimed, showing("Running"), knownDeleted), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: end,
+			rw: newRemote(claimed, showing("Running"), knownDeleted), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow), terminated(justNow)), want: end,
 			conditions: []string{startedTrue}, within: 20 * time.Second},
 
 		"a run without a status has nothing to report": {rw: newRemote(claimed), wf: newCopy(t, opened), want: wait},
@@ -127,30 +127,24 @@ func TestDecide(t *testing.T) {
 		"a finished run that is still to be archived is reported and kept": {
 			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Succeeded"), archiving), want: report,
 			conditions: []string{startedTrue}},
-		"a run that ended after it was deleted is told as deleted, though the hub was away": {
+		"a run that was terminated is told as deleted": {
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", justNow), terminated(justNow), deletedAt(testNow)), want: report,
+			conditions: []string{startedTrue, cutShort}, release: true},
+		"a run that was deleted and came to its own end is not": {
 			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", testNow), deletedAt(justNow)), want: report,
-			conditions: []string{startedTrue, cutShort}, release: true},
-		"a run that was deleted after it ended is not": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", justNow), deletedAt(testNow)), want: report,
-			conditions: []string{startedTrue}, release: true},
-		"a run that was terminated in the second of its deletion is told as deleted": {
-			rw: newRemote(claimed), wf: newCopy(t, opened, finishedAt("Failed", testNow), terminated, deletedAt(testNow)), want: report,
-			conditions: []string{startedTrue, cutShort}, release: true},
-		"a run that failed by itself in the second of its deletion is not": {
-			rw: newRemote(claimed), wf: newCopy(t, opened, finishedAt("Failed", testNow), deletedAt(testNow)), want: report,
 			conditions: []string{startedTrue}, release: true},
 		"nor is one that succeeded all the same": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Succeeded", testNow), deletedAt(justNow)), want: report,
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Succeeded"), terminated(justNow), deletedAt(justNow)), want: report,
 			conditions: []string{startedTrue}, release: true},
 		"a finished run is not guarded again": {
 			rw: newRemote(claimed, showing("Succeeded")), wf: newCopy(t, ungated, inPhase("Succeeded")), want: report,
 			conditions: []string{startedTrue}, release: true},
 
-		"a run deleted on the cluster is ended": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: end,
-			conditions: []string{startedTrue}, within: 20 * time.Second},
+		"a run deleted on the cluster is ended, however long ago": {
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: end,
+			conditions: []string{startedTrue}, within: terminationGrace},
 		"a run that does not end in time is let go": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: report,
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo), terminated(longAgo)), want: report,
 			conditions: []string{startedTrue, cutShort}, release: true},
 		"a recorded copy deleted before its start never starts": {
 			rw: newRemote(claimed), wf: newCopy(t, deletedAt(justNow)), want: report, conditions: []string{cutShort}, release: true},
@@ -164,18 +158,20 @@ func TestDecide(t *testing.T) {
 		"nor for its artifacts": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, leftBehind, withFinalizer(contract.FinalizerArtifactGC)), want: release},
 		"it is stopped before its pods go, or Argo would make new ones": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: stop, within: 20 * time.Second},
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: stop, within: terminationGrace},
+		"however long ago it was deleted": {
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: stop, within: terminationGrace},
 		"even without its label": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled, inPhase("Running"), deletedAt(justNow)), want: stop,
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled, inPhase("Running"), deletedAt(justNow), terminated(justNow)), want: stop,
 			within: 20 * time.Second},
 		"though not for long, for Argo may be away": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: withdraw},
+			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo), terminated(longAgo)), want: withdraw},
 		"it is withdrawn when it has ended": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Failed"), deletedAt(justNow)), want: withdraw},
 		"Argo does not go on with one that is gated": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, guarded, inPhase("Running"), deletedAt(justNow)), want: withdraw},
 		"it is stopped also if it has artifacts to collect, which Argo does after its end": {
-			rw: newRemote(claimed, remoteGoing), want: stop, within: 20 * time.Second,
+			rw: newRemote(claimed, remoteGoing), want: stop, within: terminationGrace,
 			wf: newCopy(t, opened, inPhase("Running"), withFinalizer(contract.FinalizerArtifactGC), deletedAt(justNow))},
 		"Argo collects its artifacts first, with pods": {
 			rw: newRemote(claimed, remoteGoing), want: wait,
@@ -191,7 +187,7 @@ func TestDecide(t *testing.T) {
 		"a copy that was started for a lost RemoteWorkflow is the run, even if it is going": {
 			rw: newRemote(), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: claim},
 		"a copy that was started for a lost RemoteWorkflow is let go with the next": {
-			rw: newRemote(remoteGoing), wf: newCopy(t, opened, deletedAt(longAgo)), want: withdraw},
+			rw: newRemote(remoteGoing), wf: newCopy(t, opened, inPhase("Failed"), deletedAt(longAgo)), want: withdraw},
 		"a copy of another Workflow is not let go": {
 			rw: newRemote(remoteGoing), wf: newCopy(t, opened, annotated(contract.AnnotationHubUID, otherUID)), want: wait},
 		"that the copy is gone is confirmed": {rw: newRemote(claimed, remoteGoing), want: confirm, conditions: []string{removed}},

@@ -115,8 +115,8 @@ func withFinalizer(finalizer string) workflowMod {
 
 func leftBehind(wf *unstructured.Unstructured) { wf.SetOwnerReferences(nil) }
 
-func terminated(wf *unstructured.Unstructured) {
-	wf.Object["spec"] = map[string]any{"entrypoint": "main", "shutdown": shutdownTerminate}
+func terminated(at time.Time) workflowMod {
+	return annotated(contract.AnnotationTerminated, at.Format(time.RFC3339))
 }
 
 func unlabeled(wf *unstructured.Unstructured) {

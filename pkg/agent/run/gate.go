@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,16 +51,30 @@ func (r *Reconciler) start(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf 
 
 // terminate ends a run that is being deleted: Argo goes on running it as long as it exists, and the finalizer keeps it.
 func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
-	if isTerminated(wf) {
+	if _, done := terminatedAt(wf); done {
 		return nil
 	}
-	if err := r.patchWorkflow(ctx, r.memory.recall(rw), wf, terminatePatch(wf)); err != nil {
+	if err := r.patchWorkflow(ctx, r.memory.recall(rw), wf, terminatePatch(wf, r.Clock.Now())); err != nil {
 		return fmt.Errorf("terminate: %w", err)
 	}
 	log.FromContext(ctx).Info("terminating: it is being deleted", "workflow", client.ObjectKeyFromObject(wf))
 	r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "Terminated", "Terminate",
 		"terminated because it is being deleted; Workflow %s/%s of the hub is not run again", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
 	return nil
+}
+
+// stop terminates a run that was deleted on the hub. One that the cluster does not let it terminate is withdrawn as it is.
+func (r *Reconciler) stop(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+	err := r.terminate(ctx, rw, wf)
+	if isRefused(err) && r.isOverdue(wf) {
+		return r.withdraw(ctx, rw, wf)
+	}
+	return err
+}
+
+// isOverdue reports whether a copy that is being deleted would have ended by now, had the cluster let the agent terminate it.
+func (r *Reconciler) isOverdue(wf *unstructured.Unstructured) bool {
+	return r.Clock.Now().After(wf.GetDeletionTimestamp().Add(terminationGrace))
 }
 
 // withdraw deletes the copy in the foreground, so that it waits for its pods, and what waits for it on the hub, too, and then lets it go.
@@ -133,6 +148,15 @@ func releasePatch(wf *unstructured.Unstructured) map[string]any {
 	return map[string]any{"metadata": metadata}
 }
 
-func terminatePatch(wf *unstructured.Unstructured) map[string]any {
-	return map[string]any{"metadata": precondition(wf), "spec": map[string]any{"shutdown": shutdownTerminate}}
+// terminatePatch tells Argo to end the run, which it does not as long as the run is suspended.
+func terminatePatch(wf *unstructured.Unstructured, now time.Time) map[string]any {
+	metadata := precondition(wf)
+	metadata["annotations"] = map[string]any{contract.AnnotationTerminated: now.UTC().Format(time.RFC3339)}
+	return map[string]any{"metadata": metadata, "spec": map[string]any{"shutdown": shutdownTerminate, "suspend": nil}}
+}
+
+// terminatedAt returns when the agent terminated the run, and whether it did.
+func terminatedAt(wf *unstructured.Unstructured) (time.Time, bool) {
+	at, err := time.Parse(time.RFC3339, wf.GetAnnotations()[contract.AnnotationTerminated])
+	return at, err == nil
 }

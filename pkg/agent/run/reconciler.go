@@ -78,7 +78,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			next = decide(rw, wf, r.Clock.Now())
 		}
 	}
-	return retryStale(r.act(ctx, rw, wf, next))
+	result, err := retryStale(r.act(ctx, rw, wf, next))
+	if result.RequeueAfter == 0 && !rw.DeletionTimestamp.IsZero() && wf != nil && !isFollowed(rw, wf) {
+		result.RequeueAfter = staleRetry // no event tells of what becomes of it
+	}
+	return result, err
 }
 
 // act does what has been decided. wf is nil only where the decision needs none.
@@ -97,7 +101,7 @@ func (r *Reconciler) act(
 	case release:
 		return reconcile.Result{}, r.release(ctx, r.memory.recall(rw), wf)
 	case stop:
-		return reconcile.Result{RequeueAfter: next.within}, r.terminate(ctx, rw, wf)
+		return reconcile.Result{RequeueAfter: next.within}, r.stop(ctx, rw, wf)
 	case withdraw:
 		return reconcile.Result{}, r.withdraw(ctx, rw, wf)
 	case tell:
@@ -111,7 +115,7 @@ func (r *Reconciler) act(
 // explain tells the hub that the cluster itself does not let the copy start: an admission policy. The error is returned, so that
 // it is tried again.
 func (r *Reconciler) explain(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, err error) error {
-	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+	if isRefused(err) {
 		return errors.Join(err, r.tell(ctx, rw, wf, startDenied(rw, err)))
 	}
 	return err
@@ -122,7 +126,10 @@ func (r *Reconciler) explain(ctx context.Context, rw *v1alpha1.RemoteWorkflow, w
 func (r *Reconciler) end(
 	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
 ) (reconcile.Result, error) {
-	if err := r.terminate(ctx, rw, wf); err != nil {
+	if err := r.terminate(ctx, rw, wf); isRefused(err) && r.isOverdue(wf) {
+		next = decision{action: report, conditions: append(next.conditions, deletedUnfinished(rw)), release: true}
+		return r.report(ctx, rw, wf, next)
+	} else if err != nil {
 		return reconcile.Result{}, err
 	}
 	result, err := r.report(ctx, rw, wf, next)
@@ -189,5 +196,8 @@ func retryStale(result reconcile.Result, err error) (reconcile.Result, error) {
 	}
 	return result, err
 }
+
+// isRefused reports whether a policy of the cluster is against it.
+func isRefused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
 
 func isStale(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }

@@ -465,7 +465,13 @@ func TestARunDeletedOnTheClusterIsEndedReportedAndLetGo(t *testing.T) {
 	shutdown, _, err := unstructured.NestedString(e.workflow().Object, "spec", "shutdown")
 	require.NoError(t, err)
 	assert.Equal(t, "Terminate", shutdown)
-	assert.Equal(t, map[string]any{"uid": string(testUID), "resourceVersion": "1"}, e.managedWrites[0]["metadata"])
+	assert.Equal(t, []map[string]any{{
+		"metadata": map[string]any{
+			"uid": string(testUID), "resourceVersion": "1",
+			"annotations": map[string]any{contract.AnnotationTerminated: "2030-05-01T12:00:00Z"},
+		},
+		"spec": map[string]any{"shutdown": "Terminate", "suspend": nil},
+	}}, e.managedWrites)
 	assert.Nil(t, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted), "it may still succeed")
 	assert.Len(t, e.said(), 1)
 
@@ -558,6 +564,53 @@ func TestARunDeletedOnTheHubEndsAndGoesWithItsPods(t *testing.T) {
 	confirmed := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
 	require.NotNil(t, confirmed)
 	assert.Equal(t, v1alpha1.ReasonWithdrawn, confirmed.Reason)
+}
+
+func TestARunThatTheClusterDoesNotLetTheAgentTerminateIsLetGoInTime(t *testing.T) {
+	denied := apierrors.NewForbidden(contract.WorkflowGVR.GroupResource(), "demo", errors.New("denied by the policy of the house"))
+	terminates := func(patch []byte) error {
+		if strings.Contains(string(patch), "shutdown") {
+			return denied
+		}
+		return nil
+	}
+	t.Run("deleted on the hub", func(t *testing.T) {
+		e := newEnv(t, newRemote(claimed, remoteGoing), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
+		e.managedFails = terminates
+		_, err := e.tryReconcile()
+		require.ErrorIs(t, err, denied)
+		assert.Empty(t, e.managedDeletes)
+		e.clock.SetTime(testNow.Add(terminationGrace + time.Second))
+		e.reconcile()
+		assert.Len(t, e.managedDeletes, 1)
+	})
+	t.Run("deleted on the cluster", func(t *testing.T) {
+		e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
+		e.managedFails = terminates
+		_, err := e.tryReconcile()
+		require.ErrorIs(t, err, denied)
+		e.clock.SetTime(testNow.Add(terminationGrace + time.Second))
+		e.reconcile()
+		assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
+		e.reconcile()
+		assert.Nil(t, e.workflow())
+	})
+}
+
+func TestACopyDeletedOnTheHubOfWhichNoEventTellsIsLookedAtAgain(t *testing.T) {
+	for name, mod := range map[string]workflowMod{
+		"it lost its label":                         unlabeled,
+		"it lost the name of its RemoteWorkflow":    unannotated(contract.AnnotationRemoteWorkflow),
+		"it has the name of another RemoteWorkflow": annotated(contract.AnnotationRemoteWorkflow, "another"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, newRemote(claimed, remoteGoing), newCopy(t, opened, inPhase("Succeeded"), mod))
+			assert.Equal(t, staleRetry, e.reconcile().RequeueAfter)
+			require.NoError(t, e.managed.Delete(t.Context(), e.workflow()))
+			assert.Equal(t, staleRetry, e.reconcile().RequeueAfter)
+			assert.Len(t, e.managedDeletes, 1)
+		})
+	}
 }
 
 func TestARunThatTheWorkAgentHasLeftBehindGoesOn(t *testing.T) {

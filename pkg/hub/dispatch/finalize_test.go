@@ -111,9 +111,17 @@ func TestADeletedWorkflowWaitsForTheAgentToSeeItsCopyGo(t *testing.T) {
 				mod(rw)
 			}
 			r, hub := newReconciler(t, append(test.around, wf, rw)...)
-			look(t, r)
+			now := clocktesting.NewFakePassiveClock(gen.Time.Time)
+			r.Clock, r.DeletionTimeout = now, time.Hour
+			again := look(t, r)
 			assert.Equal(t, test.waits, hub.Show(rw))
 			assert.Equal(t, test.waits, hub.Show(wf))
+			if test.waits {
+				require.Equal(t, 5*time.Minute, again)
+				now.SetTime(now.Now().Add(again))
+				look(t, r)
+				assert.False(t, hub.Show(rw), "an earlier version of the agent confirms nothing")
+			}
 		})
 	}
 }

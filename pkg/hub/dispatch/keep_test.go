@@ -57,14 +57,12 @@ func TestARunWhoseRemoteWorkflowSomebodyDeletedEndsBeforeItIsLetGo(t *testing.T)
 	tests := map[string]struct {
 		phase     string
 		remoteUID gen.Mod
-		confirmed bool
 		gone      bool
 	}{
-		"it never started: it may start again":  {"", gen.WithRemoteUID(""), false, true},
-		"a copy was recorded: its end is first": {"", gen.WithRemoteUID("remote"), true, false},
-		"it runs: its end is first":             {"Running", gen.WithRemoteUID("remote"), true, false},
-		"its end is on the Workflow":            {"Error", gen.WithRemoteUID("remote"), true, true},
-		"the agent has not seen its copy go":    {"Error", gen.WithRemoteUID("remote"), false, false},
+		"it never started: it may start again":  {"", gen.WithRemoteUID(""), true},
+		"a copy was recorded: its end is first": {"", gen.WithRemoteUID("remote"), false},
+		"it runs: its end is first":             {"Running", gen.WithRemoteUID("remote"), false},
+		"its end is on the Workflow":            {"Error", gen.WithRemoteUID("remote"), true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -73,9 +71,7 @@ func TestARunWhoseRemoteWorkflowSomebodyDeletedEndsBeforeItIsLetGo(t *testing.T)
 				gen.WithHubStatus(test.phase)(wf)
 			}
 			test.remoteUID(rw)
-			if test.confirmed {
-				withdrawn()(rw)
-			}
+			withdrawn()(rw)
 			gen.Deleting()(rw)
 			r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
 			require.NoError(t, run(t, r, wf))

@@ -47,11 +47,23 @@ type Reconciler struct {
 
 	// told holds, by Workflow, the wait for a cluster that an Event has told of.
 	told sync.Map
+	// unconfirmed holds, by Workflow, for how long an agent may still confirm a removal; see Reconcile.
+	unconfirmed sync.Map
 }
 
 // Reconcile keeps one RemoteWorkflow and one ManifestWork for each Workflow that has been given a cluster, and none
 // for a Workflow that is gone or going.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	result, err := r.reconcile(ctx, req)
+	if left, ok := r.unconfirmed.LoadAndDelete(req.NamespacedName); ok && err == nil {
+		if left := left.(time.Duration); result.RequeueAfter == 0 || left < result.RequeueAfter {
+			result.RequeueAfter = left
+		}
+	}
+	return result, err
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	wf, err := r.workflow(ctx, req.NamespacedName)
 	if err != nil {
 		return ctrl.Result{}, err

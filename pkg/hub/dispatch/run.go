@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -163,14 +164,24 @@ func (r *Reconciler) remove(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (g
 	return true, nil
 }
 
+// confirmationTimeout is for how long after the deletion of a run, and the end of its ManifestWork, its agent is waited for: it may be of an
+// earlier version, which confirms nothing.
+const confirmationTimeout = 5 * time.Minute
+
 // awaitsAgent reports whether the agent has still to confirm that the copy is gone. The ManifestWork may go before: a work agent that has not
-// noted yet that it has created the copy leaves it to the garbage collector. One that is being disabled has let go of everything.
+// noted yet that it has created the copy leaves it to the garbage collector. An agent that is being disabled has let go of everything.
 func (r *Reconciler) awaitsAgent(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (bool, error) {
-	if rw.Spec.Reporting != v1alpha1.ReportingAgent || rw.Status.RemoteUID == "" || isRemoteDeleted(rw) {
+	left := rw.DeletionTimestamp.Add(confirmationTimeout).Sub(r.Clock.Now())
+	if rw.Spec.Reporting != v1alpha1.ReportingAgent || rw.Status.RemoteUID == "" || isRemoteDeleted(rw) || left <= 0 {
 		return false, nil
 	}
 	cluster, addon, err := r.surroundings(ctx, rw.Namespace)
-	return err == nil && addon != nil && addon.DeletionTimestamp.IsZero() && !hubcopy.IsDetached(cluster), err
+	if err != nil || addon == nil || !addon.DeletionTimestamp.IsZero() || hubcopy.IsDetached(cluster) {
+		return false, err
+	}
+	ref := rw.Spec.WorkflowRef
+	r.unconfirmed.Store(types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, left)
+	return true, nil
 }
 
 func (r *Reconciler) deleteManifestWork(ctx context.Context, work *workv1.ManifestWork) error {

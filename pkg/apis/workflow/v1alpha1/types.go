@@ -11,8 +11,8 @@ const (
 	// with a message for the user, while the agent refuses to start what bears the Workflow's name.
 	ConditionStarted = "Started"
 
-	// ConditionRemoteDeleted is True when the copy that ran was deleted on the managed cluster and not
-	// from the hub. After it, nothing else is started for this RemoteWorkflow.
+	// ConditionRemoteDeleted is True when the recorded copy is gone, or is not to run any more; the reason says why. After it,
+	// nothing else is started for this RemoteWorkflow.
 	ConditionRemoteDeleted = "RemoteDeleted"
 
 	// ConditionReported is False, with the reason, when the agent cannot report the whole status.
