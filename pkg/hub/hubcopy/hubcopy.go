@@ -95,8 +95,8 @@ func isBlank(status map[string]any) bool {
 }
 
 // Hold keeps a Workflow Pending with the message, and says the same in an Event. It writes nothing, and says
-// nothing, when the Workflow already says so. A status that is not ours keeps all but its message, and its labels, and a
-// finished one keeps the message, too.
+// nothing, when the Workflow already says so. Of a status that is not ours only the message is replaced, and not even that of a
+// finished one; its labels stay.
 func Hold(
 	ctx context.Context, c client.Client, recorder events.EventRecorder,
 	wf *unstructured.Unstructured, reason Reason, message string,

@@ -69,7 +69,7 @@ func run(t *testing.T, p plan, bounds patience) []verdict.Finding {
 	group.Go(func() { u.work(t.Context(), p.workflows) })
 	group.Wait()
 	healed := time.Now()
-	w := witness{users: u}
+	w := witness{users: u, prefix: p.prefix}
 	unrest := untilNone(t, bounds.toSettle, w.unrest)
 	settled := time.Now()
 	sleep(t.Context(), 2*resync) // what begins again does so at a resync

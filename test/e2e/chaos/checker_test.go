@@ -3,6 +3,8 @@ package chaos
 import (
 	"context"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,21 +59,21 @@ var (
 var variants = []struct {
 	name  string
 	edits []lab.Edit
-	// want are kinds of findings, of which each must be there; none if the product must hold even so.
-	want []verdict.Kind
+	// want are findings, by kind and a part of the text, of which each must be there; none if the product must hold even so.
+	want map[verdict.Kind]string
 }{
 	// It saves work, and guarantees nothing.
 	{"without Complete", []lab.Edit{withoutComplete}, nil},
 	{
 		naive, []lab.Edit{withUpdate, withoutComplete, withoutGate, withoutFinalizer, withoutWithdrawal},
-		[]verdict.Kind{verdict.SecondRun, verdict.StatusLost},
+		map[verdict.Kind]string{verdict.SecondRun: "", verdict.StatusLost: "and then had no status"},
 	},
-	{"without the gate", []lab.Edit{withoutGate}, []verdict.Kind{verdict.SecondRun}},
-	{"without the UID", withoutUID, []verdict.Kind{verdict.SecondRun}},
-	{"without the finalizer", []lab.Edit{withoutFinalizer}, []verdict.Kind{verdict.WrongEnd}},
-	{"without the last report", []lab.Edit{withoutLastReport}, []verdict.Kind{verdict.Unfinished}},
-	{"without ttlStrategy on the hub", []lab.Edit{withoutTTL}, []verdict.Kind{verdict.Unrest}},
-	{"without removal", []lab.Edit{withoutRemoval}, []verdict.Kind{verdict.Unrest, verdict.Leftover}},
+	{"without the gate", []lab.Edit{withoutGate}, map[verdict.Kind]string{verdict.SecondRun: ""}},
+	{"without the UID", withoutUID, map[verdict.Kind]string{verdict.SecondRun: ""}},
+	{"without the finalizer", []lab.Edit{withoutFinalizer}, map[verdict.Kind]string{verdict.WrongEnd: "it ended as Error"}},
+	{"without the last report", []lab.Edit{withoutLastReport}, map[verdict.Kind]string{verdict.Unfinished: `its last phase is "Running"`}},
+	{"without ttlStrategy on the hub", []lab.Edit{withoutTTL}, map[verdict.Kind]string{verdict.Unrest: `is "Succeeded" with "", deleted <nil>`}},
+	{"without removal", []lab.Edit{withoutRemoval}, map[verdict.Kind]string{verdict.Unrest: "is being deleted", verdict.Leftover: "ManifestWorkList"}},
 }
 
 // naive dispatches as one would without knowing better.
@@ -93,15 +95,13 @@ func TestVerdictOnABrokenProduct(t *testing.T) {
 				bounds = wholePatience
 			}
 			findings := run(t, p, bounds)
-			found := map[verdict.Kind]bool{}
-			for _, finding := range findings {
-				found[finding.Kind] = true
-			}
 			if len(variant.want) == 0 {
 				assert.Empty(t, findings)
 			}
-			for _, kind := range variant.want {
-				assert.True(t, found[kind], "no %s was found", kind)
+			for kind, text := range variant.want {
+				assert.True(t, slices.ContainsFunc(findings, func(f verdict.Finding) bool {
+					return f.Kind == kind && strings.Contains(f.Detail, text)
+				}), "no %s was found that says %q: %v", kind, text, findings)
 			}
 		})
 	}

@@ -11,6 +11,8 @@ import (
 
 // plan is what happens, and when. The same seed makes the same plan.
 type plan struct {
+	// prefix is how the names of all its Workflows begin, and of all that is made of them.
+	prefix    string
 	workflows []workflow
 	faults    []fault
 }
@@ -96,7 +98,7 @@ var (
 // newPlan returns the plan of a seed.
 func newPlan(seed uint64, workflows, faults int, m mix) plan {
 	random := rand.New(rand.NewPCG(seed, 0))
-	var p plan
+	p := plan{prefix: fmt.Sprintf("w%d-", seed)}
 	busy := map[string]time.Duration{}
 	end := 2 * time.Second
 	for len(p.faults) < faults {

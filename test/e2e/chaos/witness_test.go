@@ -22,8 +22,11 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 )
 
-// witness gathers the evidence.
-type witness struct{ users *users }
+// witness gathers the evidence about a plan: what another has left behind is not taken for it.
+type witness struct {
+	users  *users
+	prefix string
+}
 
 // unrest names what is still going on.
 func (w witness) unrest(ctx context.Context) ([]string, error) {
@@ -40,18 +43,21 @@ func (w witness) unrest(ctx context.Context) ([]string, error) {
 	var going []string
 	for i := range list.Items {
 		wf := &list.Items[i]
+		if !strings.HasPrefix(wf.GetName(), w.prefix) {
+			continue
+		}
 		if phase := contract.Phase(wf); !contract.IsFinished(phase) || wf.GetDeletionTimestamp() != nil || expires(wf, phase) {
 			going = append(going, fmt.Sprintf("Workflow %s is %q with %q, deleted %v", wf.GetName(), phase,
 				contract.StatusString(contract.Status(wf), "message"), wf.GetDeletionTimestamp()))
 		}
 	}
 	for i := range rws.Items {
-		if rws.Items[i].DeletionTimestamp != nil {
+		if strings.HasPrefix(rws.Items[i].Name, w.prefix) && rws.Items[i].DeletionTimestamp != nil {
 			going = append(going, "RemoteWorkflow "+rws.Items[i].Name+" is being deleted")
 		}
 	}
 	for i := range works.Items {
-		if works.Items[i].DeletionTimestamp != nil {
+		if strings.HasPrefix(works.Items[i].Name, w.prefix) && works.Items[i].DeletionTimestamp != nil {
 			going = append(going, "ManifestWork "+works.Items[i].Name+" is being deleted")
 		}
 	}
@@ -96,6 +102,9 @@ func (w witness) leftovers(ctx context.Context) ([]string, error) {
 		}
 		for _, item := range found.Items {
 			m := item.Metadata
+			if !strings.HasPrefix(m.Name, w.prefix) {
+				continue
+			}
 			left = append(left, fmt.Sprintf("%s: %T %s/%s, deleted %q, finalizers %v", where, list, m.Namespace, m.Name, m.DeletionTimestamp, m.Finalizers))
 		}
 		return nil
@@ -118,7 +127,7 @@ func (w witness) leftovers(ctx context.Context) ([]string, error) {
 	return left, errors.Join(errs...)
 }
 
-// leftoverApplied looks for what OCM's work agent remembers of our ManifestWorks; those of the addons stay.
+// leftoverApplied looks for what OCM's work agent remembers of our ManifestWorks.
 func (w witness) leftoverApplied(ctx context.Context, name string, c client.Client, left *[]string) error {
 	applied := &unstructured.UnstructuredList{}
 	applied.SetGroupVersionKind(schema.GroupVersionKind{Group: workv1.GroupName, Version: "v1", Kind: "AppliedManifestWorkList"})
@@ -127,7 +136,7 @@ func (w witness) leftoverApplied(ctx context.Context, name string, c client.Clie
 	}
 	for i := range applied.Items {
 		work, _, _ := unstructured.NestedString(applied.Items[i].Object, "spec", "manifestWorkName")
-		if !strings.HasPrefix(work, "addon-") {
+		if strings.HasPrefix(work, w.prefix) {
 			*left = append(*left, fmt.Sprintf("%s: AppliedManifestWork of %s, deleted %v", name, work, applied.Items[i].GetDeletionTimestamp()))
 		}
 	}
