@@ -49,7 +49,7 @@ func TestWorkflowWhoseClusterIsDetachedBeforeItStartsRunsWhereItsPlacementChoose
 		}
 		return nil
 	})
-	r.waitForEvent("ClusterNotFound", `Placement "anywhere" chooses anew`)
+	r.waitForEvent("ClusterTakenBack", `Placement "anywhere" chooses anew`)
 	r.waitFor("Pending", "leaving")
 	decision.Status.Decisions[0].ClusterName = cluster2.name
 	require.NoError(t, theHub.client.Status().Update(t.Context(), decision))

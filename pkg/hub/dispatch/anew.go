@@ -36,7 +36,7 @@ func (r *Reconciler) chooseAnew(ctx context.Context, wf *unstructured.Unstructur
 		return err
 	}
 	cluster := contract.AssignedCluster(wf)
-	hubcopy.Tell(r.Recorder, wf, ReasonClusterNotFound, "Dispatch", fmt.Sprintf("managed cluster %q is detached from the hub, and nothing has started there: "+
+	hubcopy.Tell(r.Recorder, wf, reasonClusterTaken, "Dispatch", fmt.Sprintf("managed cluster %q is detached from the hub, and nothing has started there: "+
 		"Placement %q chooses anew", cluster, wf.GetAnnotations()[contract.AnnotationPlacement]))
 	ctrl.LoggerFrom(ctx).Info("took back a cluster that is detached", "cluster", cluster)
 	return nil

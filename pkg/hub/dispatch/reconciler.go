@@ -24,11 +24,12 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 )
 
-// Reasons of the Events on a Workflow whose dispatch somebody tried to change.
+// Reasons of the Events on a Workflow that is dispatched, or whose dispatch changes or somebody tried to change.
 const (
 	reasonDispatched                     = "Dispatched"
 	reasonLabelRestored   hubcopy.Reason = "LabelRestored"
 	reasonClusterRestored hubcopy.Reason = "ClusterRestored"
+	reasonClusterTaken    hubcopy.Reason = "ClusterTakenBack"
 )
 
 // Reconciler dispatches Workflows.

@@ -76,7 +76,7 @@ func installed(t *testing.T) {
 func expired(t *testing.T) {
 	t.Helper()
 	create(t, "expires", "true", contract.AnnotationCluster, cluster1.Name,
-		gen.WithSpecField(int64(0), "ttlStrategy", "secondsAfterCompletion"))
+		gen.WithTTL("secondsAfterCompletion", 0))
 	for _, c := range []*cluster{theHub, cluster1} {
 		labtest.Eventually(t, patience, func() error { return gone(t, c, "expires") })
 	}

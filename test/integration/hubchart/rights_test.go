@@ -150,7 +150,7 @@ func TestRightsAreEnough(t *testing.T) {
 // UID, and not before.
 func createExpired(t *testing.T) *unstructured.Unstructured {
 	t.Helper()
-	wf := workflow("expired", gen.WithSpecField(int64(0), "ttlStrategy", "secondsAfterCompletion"))
+	wf := workflow("expired", gen.WithTTL("secondsAfterCompletion", 0))
 	ours := wf.GetLabels()
 	wf.SetLabels(nil)
 	create(t, wf)
