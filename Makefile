@@ -88,7 +88,7 @@ test-integration: ## Run the tests on real API servers, without pods.
 	KUBEBUILDER_ASSETS=$(BIN)/lab go test -count=1 -timeout=20m -p=1 ./test/integration/...
 
 test-e2e: ## Run the tests on a lab of their own: real pods as root on Linux, else simulated ones.
-	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e/...
+	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e ./test/e2e/chaos ./test/e2e/install
 
 test-slow: test-chaos test-chaos-checker ## Run the tests that are too slow for every change: some half an hour.
 
