@@ -32,8 +32,8 @@ var (
 		New: "return true || slices.Contains(wf.GetFinalizers(), contract.FinalizerReport)",
 	}
 
-	// The UID is what tells the run from a copy that was created again. That such a copy has no status tells it, too, and most
-	// of the time Complete has kept it from being created.
+	// The UID is what tells the run from a copy that was created again. That such a copy has no status tells it, too, and mostly
+	// that the hub has heard that the run is gone; and most of the time Complete has kept it from being created.
 	withoutUID = []lab.Edit{
 		withoutComplete,
 		{
@@ -41,6 +41,7 @@ var (
 			New: `rw.Status.RemoteUID != "" && contract.ReferenceOf(wf) == contract.ReferenceTo(rw)`,
 		},
 		{File: "pkg/agent/run/decide.go", Old: "return heardOf && isGated(wf)", New: "return false && heardOf && isGated(wf)"},
+		{File: "pkg/agent/run/decide.go", Old: "return gone != nil && gone.Status", New: "return false && gone != nil && gone.Status"},
 		{File: "pkg/agent/run/compose.go", Old: "RemoteUID: wf.GetUID(), Data: data", New: "RemoteUID: rw.Status.RemoteUID, Data: data"},
 	}
 
@@ -71,7 +72,7 @@ var variants = []struct {
 	{"without the gate", []lab.Edit{withoutGate}, map[verdict.Kind]string{verdict.SecondRun: ""}},
 	{"without the UID", withoutUID, map[verdict.Kind]string{verdict.SecondRun: ""}},
 	{"without the finalizer", []lab.Edit{withoutFinalizer}, map[verdict.Kind]string{verdict.WrongEnd: "it ended as Error"}},
-	{"without the last report", []lab.Edit{withoutLastReport}, map[verdict.Kind]string{verdict.Unfinished: `its last phase is "Running"`}},
+	{"without the last report", []lab.Edit{withoutLastReport}, map[verdict.Kind]string{verdict.WrongEnd: "is gone, and was not finished when last seen"}},
 	{"without ttlStrategy on the hub", []lab.Edit{withoutTTL}, map[verdict.Kind]string{verdict.Unrest: `is "Succeeded" with "", deleted <nil>`}},
 	{"without removal", []lab.Edit{withoutRemoval}, map[verdict.Kind]string{verdict.Unrest: "is being deleted", verdict.Leftover: "ManifestWorkList"}},
 }

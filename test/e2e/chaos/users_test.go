@@ -89,12 +89,20 @@ func (u *users) prepare(ctx context.Context) error {
 	return nil
 }
 
-// work carries out the plan's part of the users, and returns when all is done.
+// work carries out the plan's part of the users, and returns when all is done. Of those that want the same name, the later one waits until
+// the earlier one has had it, however long that takes.
 func (u *users) work(ctx context.Context, workflows []workflow) {
 	began := time.Now()
 	var group sync.WaitGroup
+	inUse := map[string]chan struct{}{}
 	for _, wf := range workflows {
+		earlier, done := inUse[wf.name], make(chan struct{})
+		inUse[wf.name] = done
 		group.Go(func() {
+			defer close(done)
+			if earlier != nil {
+				<-earlier
+			}
 			if !sleep(ctx, wf.at-time.Since(began)) {
 				return
 			}
