@@ -33,9 +33,11 @@ var (
 	}
 
 	// The UID is what tells the run from a copy that was created again. That such a copy has no status tells it, too, and mostly
-	// that the hub has heard that the run is gone; and most of the time Complete has kept it from being created.
+	// that the hub has heard that the run is gone; and most of the time Complete, or the end of the ManifestWork, has kept it from
+	// being created.
 	withoutUID = []lab.Edit{
 		withoutComplete,
+		withoutWithdrawal,
 		{
 			File: "pkg/agent/run/decide.go", Old: `rw.Status.RemoteUID != "" && wf.GetUID() == rw.Status.RemoteUID`,
 			New: `rw.Status.RemoteUID != "" && contract.ReferenceOf(wf) == contract.ReferenceTo(rw)`,
