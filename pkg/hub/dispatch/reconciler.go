@@ -24,7 +24,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
 )
 
-// Reasons of the Events on a Workflow that is dispatched, or whose dispatch changes or somebody tried to change.
+// Reasons of the Events on a Workflow that was sent, or whose cluster or label is not left as it was found.
 const (
 	reasonDispatched                     = "Dispatched"
 	reasonLabelRestored   hubcopy.Reason = "LabelRestored"

@@ -164,8 +164,8 @@ func (r *Reconciler) remove(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (g
 	return true, nil
 }
 
-// confirmationTimeout is for how long after the deletion of a run, and the end of its ManifestWork, its agent is waited for: it may be of an
-// earlier version, which confirms nothing.
+// confirmationTimeout is for how long after its deletion a run whose ManifestWork is gone waits for its agent's word: an agent of an
+// earlier version gives none.
 const confirmationTimeout = 5 * time.Minute
 
 // awaitsAgent reports whether the agent has still to confirm that the copy is gone. The ManifestWork may go before: a work agent that has not

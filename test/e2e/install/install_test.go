@@ -21,7 +21,8 @@ import (
 
 func TestTheLifeOfAnInstallation(t *testing.T) {
 	if theLab.Options().Pods != lab.PodsReal {
-		t.Skip("the product runs in pods here, and this lab's pods are simulated; package e2e installs chart and addons with processes in place of pods")
+		t.Skip("the product runs in pods here, and this lab's are simulated: it runs as root on Linux, where they are real; " +
+			"elsewhere package e2e installs chart and addons with processes in place of pods")
 	}
 	runSteps(t,
 		step{"installed by helm and clusteradm, it runs Workflows", installed},
