@@ -48,7 +48,7 @@ kubeconfig of the hub changes.`,
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the managed cluster; by default $KUBECONFIG, and in a pod its service account")
 	addAgentFlags(flags, &options)
 	logs.addFlags(flags)
-	cmd.AddCommand(newReleaseCommand(), newRemoveCRDsCommand())
+	cmd.AddCommand(newReleaseCommand())
 	return cmd
 }
 

@@ -28,7 +28,7 @@ The chart's pre-delete hook runs it, so that "helm uninstall" leaves nothing tha
   2. parts the Workflows from their runs: what has started, finished or not, stays on its managed cluster and runs on there, and the
      hub's Workflow keeps its last status and says where the run is. What has not started is taken back from its cluster, and waits
      on the hub for another manager. RemoteWorkflows and ManifestWorks are deleted;
-  3. disables the addons argo-workflow-multicluster and argo-workflows on all clusters, with their pre-delete hooks. A Placement no
+  3. disables the addons argo-workflow-multicluster and argo-workflows on all clusters, with the agent's pre-delete hook. A Placement no
      longer installs them.
 No Workflow is deleted on the hub, nor any CRD.
 

@@ -41,22 +41,21 @@ const (
 // It first sends the CRD of Workflows alone, to be created if it is missing, with the hub's id in a label. What the work
 // agent then feeds back of that CRD says whether there was one already; the reconciler of the addons' conditions puts it into
 // the condition ConditionArgoManaged, and the rest follows only if that is true.
-func newArgoAddon(getter utils.AddOnDeploymentConfigGetter, options Options) (agent.AgentAddon, error) {
+func newArgoAddon(getter utils.AddOnDeploymentConfigGetter, hubID string) (agent.AgentAddon, error) {
 	built, err := addonfactory.NewAgentAddonFactory(contract.ArgoAddonName, manifests.ArgoWorkflows, "argo-workflows").
 		WithConfigGVRs(utils.AddOnDeploymentConfigGVR).
 		WithAgentInstallNamespace(utils.AgentInstallNamespaceFromDeploymentConfigFunc(getter)).
 		WithAgentDeployTriggerClusterFilter(rendersDifferently).
 		WithAgentHealthProber(&agent.HealthProber{
 			Type:       agent.HealthProberTypeWork,
-			WorkProber: &agent.WorkHealthProber{ProbeFields: argoProbes(), HealthChecker: argoHealth(options.HubID)},
+			WorkProber: &agent.WorkHealthProber{ProbeFields: argoProbes(), HealthChecker: argoHealth(hubID)},
 		}).
 		WithGetValuesFuncs(
-			addonfactory.GetAgentImageValues(getter, "image", options.AgentImage),
 			addonfactory.GetAgentImageValues(getter, "controllerImage", argoRegistry+"workflow-controller"),
 			addonfactory.GetAgentImageValues(getter, "executorImage", argoRegistry+"argoexec"),
 			addonfactory.GetAgentImageValues(getter, "serverImage", argoRegistry+"argocli"),
 			configValues(getter),
-			argoValues(options.HubID),
+			argoValues(hubID),
 		).
 		WithHelmEngineStrict().
 		BuildHelmAgentAddon()
@@ -70,9 +69,8 @@ func newArgoAddon(getter utils.AddOnDeploymentConfigGetter, options Options) (ag
 func argoValues(hubID string) addonfactory.GetValuesFunc {
 	return func(_ *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) (addonfactory.Values, error) {
 		return addonfactory.Values{
-			"hubID":    hubID,
-			"managed":  meta.IsStatusConditionTrue(addon.Status.Conditions, ConditionArgoManaged),
-			"deleting": !addon.DeletionTimestamp.IsZero(),
+			"hubID":   hubID,
+			"managed": meta.IsStatusConditionTrue(addon.Status.Conditions, ConditionArgoManaged),
 		}, nil
 	}
 }

@@ -117,7 +117,7 @@ func (r *conditionReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	slices.SortFunc(works.Items, func(a, b workv1.ManifestWork) int { return strings.Compare(a.Name, b.Name) })
 	var manifests []workv1.ManifestCondition
 	for i := range works.Items {
-		if strings.HasPrefix(works.Items[i].Name, constants.DeployWorkNamePrefix(req.Name)) { // not that of the pre-delete hook
+		if strings.HasPrefix(works.Items[i].Name, constants.DeployWorkNamePrefix(req.Name)) { // not that of the agent's pre-delete hook
 			manifests = append(manifests, works.Items[i].Status.ResourceStatus.Manifests...)
 		}
 	}

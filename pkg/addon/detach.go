@@ -2,7 +2,6 @@ package addon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -22,11 +21,11 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
-// detachInterval is how often the addons of a cluster that is being detached are looked at.
+// detachInterval is how often the addon of a cluster that is being detached is looked at.
 const detachInterval = 10 * time.Second
 
-// SetupDetach adds to the manager what lets the addons of a cluster go that is detached and cannot be reached: nobody runs their
-// pre-delete hooks there, and the cluster would stay on the hub for ever. It runs on the leader.
+// SetupDetach adds to the manager what lets the agent's addon go on a cluster that is detached and cannot be reached: nobody runs
+// its pre-delete hook there, and the cluster would stay on the hub for ever. It runs on the leader.
 // hubID is that of Options.
 func SetupDetach(mgr manager.Manager, hubID string) error {
 	r := &detachReconciler{
@@ -40,7 +39,7 @@ func SetupDetach(mgr manager.Manager, hubID string) error {
 		Complete(r)
 }
 
-// detachReconciler lets addons of detached clusters go.
+// detachReconciler lets the agent's addon of detached clusters go.
 type detachReconciler struct {
 	client client.Client
 	// live reads ManagedClusterAddOns.
@@ -49,8 +48,8 @@ type detachReconciler struct {
 	hubID    string
 }
 
-// Reconcile removes the framework's finalizer from the addons of a cluster that is being deleted and not available. As long as
-// the cluster answers, its work agent runs the hooks.
+// Reconcile removes the framework's finalizer from the agent's addon of a cluster that is being deleted and not available. As
+// long as the cluster answers, its work agent runs the hook.
 func (r *detachReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	cluster := &clusterv1.ManagedCluster{}
 	if err := r.client.Get(ctx, req.NamespacedName, cluster); err != nil {
@@ -60,31 +59,27 @@ func (r *detachReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		return ctrl.Result{}, nil
 	}
 	if !meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
-		if err := errors.Join(r.letGo(ctx, cluster.Name, contract.AddonName), r.letGo(ctx, cluster.Name, contract.ArgoAddonName)); err != nil {
+		if err := r.letGo(ctx, cluster.Name); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	return ctrl.Result{RequeueAfter: detachInterval}, nil // OCM deletes the addons when it comes to them
+	return ctrl.Result{RequeueAfter: detachInterval}, nil // OCM deletes the addon when it comes to it
 }
 
-// letGo removes the finalizer from an addon that is being deleted, and says what remains to be done.
-func (r *detachReconciler) letGo(ctx context.Context, cluster, name string) error {
+// letGo removes the finalizer from the addon if it is being deleted, and says what remains to be done.
+func (r *detachReconciler) letGo(ctx context.Context, cluster string) error {
 	addon := &addonv1beta1.ManagedClusterAddOn{}
-	if err := r.live.Get(ctx, client.ObjectKey{Namespace: cluster, Name: name}, addon); err != nil {
+	if err := r.live.Get(ctx, client.ObjectKey{Namespace: cluster, Name: contract.AddonName}, addon); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	if addon.DeletionTimestamp.IsZero() || !controllerutil.RemoveFinalizer(addon, addonv1beta1.AddonPreDeleteHookFinalizer) {
 		return nil
 	}
 	if err := r.client.Update(ctx, addon); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("let addon %s of the detached cluster %s go: %w", name, cluster, err)
-	}
-	command := "release"
-	if name == contract.ArgoAddonName {
-		command = "remove-crds"
+		return fmt.Errorf("let the addon of the detached cluster %s go: %w", cluster, err)
 	}
 	r.recorder.Eventf(addon, nil, corev1.EventTypeWarning, "PreDeleteHookSkipped", "Detach",
 		"the cluster is detached and cannot be reached, so that its clean-up is left out: if it comes back, run there: "+
-			"argo-multicluster agent %s --hub-id=%s", command, r.hubID)
+			"argo-multicluster agent release --hub-id=%s", r.hubID)
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package argoaddon tests the addon argo-workflows on a real API server: that it takes what the addon deploys, that the
-// pre-delete hook removes what it may with the rights that it has, and that the addon learns whose Argo Workflows is.
+// Package argoaddon tests the addon argo-workflows on a real API server: that it takes what the addon deploys, and that the addon
+// learns whose Argo Workflows is.
 package argoaddon
 
 import (
@@ -21,9 +21,8 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/env"
 )
 
-// patience is how long what must happen may take. A kube-apiserver whose cache was behind forgets a CRD that is being deleted
-// until its next look at all of them, within 5 minutes.
-const patience = 6 * time.Minute
+// patience is how long what must happen may take.
+const patience = time.Minute
 
 var (
 	// server is hub and managed cluster: it has OCM's CRDs, and those of Argo that the addon makes.
