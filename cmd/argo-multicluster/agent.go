@@ -25,8 +25,8 @@ func newAgentCommand() *cobra.Command {
 It starts each Workflow that the hub sends to this cluster, once, and reports its status to the hub until it has finished.
 All connections are opened from here; on the hub the agent may write nothing but the status of its own cluster's RemoteWorkflows.
 
-The agent waits for the hub, for its kubeconfig and for Argo's CRDs as long as it takes, and starts anew by itself when the
-kubeconfig of the hub changes.`,
+The agent waits for the hub, for its kubeconfig and for Argo's CRDs as long as it takes. It reads client certificate and token anew
+when their files change; when the kubeconfig of the hub itself changes, it exits, for its pod to start it again.`,
 		Example: `  # in the Deployment that the addon creates
   argo-multicluster agent --hub-kubeconfig /etc/hub/kubeconfig --cluster-name cluster1 --leader-elect
 

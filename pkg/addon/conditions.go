@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -75,8 +74,6 @@ func SetupConditions(mgr manager.Manager, hubID string) error {
 		builder.ControllerManagedBy(mgr).
 			Named("addon-conditions").
 			WatchesRawSource(source.Kind(works, &workv1.ManifestWork{}, handler.TypedEnqueueRequestsFromMapFunc(addonOf))).
-			// One process may hold more than one manager: a test does, for leader and deputy.
-			WithOptions(controller.Options{SkipNameValidation: ptr.To(true)}).
 			Complete(r),
 	)
 }

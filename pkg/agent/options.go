@@ -13,8 +13,8 @@ import (
 
 // Options configure the agent.
 type Options struct {
-	// HubKubeconfig is the file with the agent's access to the hub. The agent starts anew when it, or a file that it
-	// refers to, changes.
+	// HubKubeconfig is the file with the agent's access to the hub. The agent ends when it changes. Client certificates and
+	// tokens in files that it refers to may change.
 	HubKubeconfig string
 	// ClusterName is the name of this managed cluster: the agent's namespace on the hub.
 	ClusterName string

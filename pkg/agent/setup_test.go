@@ -56,8 +56,7 @@ func asked(t *testing.T, status int, path string) (*rest.Config, <-chan struct{}
 	return &rest.Config{Host: server.URL}, seen
 }
 
-// The agent neither exits nor misses its context because a side is not there, and it can be started again in the same
-// process.
+// The agent neither exits nor misses its context because a side is not there.
 func TestTheAgentWaitsForBothSides(t *testing.T) {
 	tests := map[string]struct{ hub, managed int }{
 		"while the hub is away":                       {hub: http.StatusServiceUnavailable, managed: http.StatusServiceUnavailable},

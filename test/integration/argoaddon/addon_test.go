@@ -17,6 +17,7 @@ import (
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/addon"
@@ -107,7 +108,10 @@ func TestTheAPIServerTakesWhatTheAddonDeploys(t *testing.T) {
 
 // TestTheAddonLearnsWhoseArgoIs plays the work agent: what it says of the ManifestWork becomes conditions of the addon.
 func TestTheAddonLearnsWhoseArgoIs(t *testing.T) {
-	mgr, err := ctrl.NewManager(server.Config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
+	mgr, err := ctrl.NewManager(server.Config, ctrl.Options{
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)}, // the test may run more than once
+	})
 	require.NoError(t, err)
 	require.NoError(t, addon.SetupConditions(mgr, hubID))
 	ctx, cancel := context.WithCancel(t.Context())
