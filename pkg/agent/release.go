@@ -14,10 +14,12 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/pager"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,8 +29,6 @@ import (
 const (
 	// releaseQPS and releaseBurst bound the requests of a release, per second.
 	releaseQPS, releaseBurst = 300, 600
-	// releasePage is how many Workflows are listed at a time; of each there is only the metadata.
-	releasePage = 500
 	// releasedAtATime is how many Workflows are released at the same time.
 	releasedAtATime = 16
 )
@@ -122,13 +122,13 @@ func (r *releaser) run(ctx context.Context) error {
 	var left atomic.Int32
 	var group errgroup.Group
 	group.SetLimit(releasedAtATime)
-	for i := range selected {
+	for _, wf := range selected {
 		group.Go(func() error {
-			err := r.release(ctx, &selected[i])
+			err := r.release(ctx, wf)
 			if err != nil {
 				left.Add(1)
 			}
-			r.tell(&selected[i], err)
+			r.tell(wf, err)
 			return nil
 		})
 	}
@@ -147,32 +147,30 @@ func (r *releaser) run(ctx context.Context) error {
 }
 
 // find returns the metadata of the Workflows to release, and how many others bear the finalizer.
-func (r *releaser) find(ctx context.Context) (selected []metav1.PartialObjectMetadata, others int, err error) {
-	page := &metav1.PartialObjectMetadataList{}
-	page.SetGroupVersionKind(contract.NewWorkflowList().GroupVersionKind())
-	for {
-		err := r.client.List(ctx, page, client.Limit(releasePage), client.Continue(page.Continue))
-		if apierrors.IsNotFound(err) {
-			fmt.Fprintln(r.out, "this cluster has no Argo Workflows")
-			return nil, 0, nil
-		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("list Workflows: %w", err)
-		}
-		for i := range page.Items {
-			wf := &page.Items[i]
-			wf.SetGroupVersionKind(contract.WorkflowGVK) // the API server calls it PartialObjectMetadata
-			switch {
-			case r.selects(wf):
-				selected = append(selected, *wf)
-			case hasReportFinalizer(wf):
-				others++
-			}
-		}
-		if page.Continue == "" {
-			return selected, others, nil
-		}
+func (r *releaser) find(ctx context.Context) (selected []*metav1.PartialObjectMetadata, others int, err error) {
+	page := func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(contract.NewWorkflowList().GroupVersionKind())
+		return list, r.client.List(ctx, list, client.Limit(options.Limit), client.Continue(options.Continue))
 	}
+	err = pager.New(page).EachListItem(ctx, metav1.ListOptions{}, func(obj runtime.Object) error {
+		wf := obj.(*metav1.PartialObjectMetadata)
+		wf.SetGroupVersionKind(contract.WorkflowGVK) // the API server calls it PartialObjectMetadata
+		if r.selects(wf) {
+			selected = append(selected, wf)
+		} else if hasReportFinalizer(wf) {
+			others++
+		}
+		return nil
+	})
+	if apierrors.IsNotFound(err) {
+		fmt.Fprintln(r.out, "this cluster has no Argo Workflows")
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("list Workflows: %w", err)
+	}
+	return selected, others, nil
 }
 
 // selects reports whether a Workflow is to be released. One that was robbed of its label is still its hub's.

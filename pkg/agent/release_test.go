@@ -254,7 +254,7 @@ func TestAllPagesAreRead(t *testing.T) {
 	e.client = interceptor.NewClient(e.server, interceptor.Funcs{
 		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 			options := (&client.ListOptions{}).ApplyOptions(opts)
-			assert.Equal(t, int64(releasePage), options.Limit)
+			assert.Positive(t, options.Limit)
 			next, known := pages[options.Continue]
 			require.True(t, known)
 			page := list.(*metav1.PartialObjectMetadataList)

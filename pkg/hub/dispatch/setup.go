@@ -8,7 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/tools/pager"
 	"k8s.io/client-go/util/workqueue"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
@@ -40,9 +42,6 @@ const (
 	// indexLeaving finds the RemoteWorkflows that are being deleted.
 	indexLeaving = "dispatch.leaving"
 )
-
-// pageSize is the number of Workflows that one answer of the API server holds.
-const pageSize = 500
 
 // SetupWithManager adds the reconciler to the manager. All that can end a wait is watched.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
@@ -135,26 +134,25 @@ var removalsAndFailures = predicate.Funcs{
 // abandoned finds, when the reconciler starts, the Workflows that wait for it with its finalizer, and that the cache does not
 // show: they lost their label while no manager was running.
 func (r *Reconciler) abandoned(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	var list metav1.PartialObjectMetadataList
-	list.SetGroupVersionKind(contract.WorkflowGVK.GroupVersion().WithKind("WorkflowList"))
 	unlabelled, err := labels.NewRequirement(contract.LabelEnable, selection.DoesNotExist, nil)
 	if err != nil {
 		return fmt.Errorf("select Workflows: %w", err)
 	}
-	for {
-		if err := r.Live.List(ctx, &list, client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*unlabelled)},
-			client.Limit(pageSize), client.Continue(list.Continue)); err != nil {
-			return fmt.Errorf("list Workflows: %w", err)
-		}
-		for i := range list.Items {
-			if slices.Contains(list.Items[i].Finalizers, contract.FinalizerDispatch) {
-				queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-			}
-		}
-		if list.Continue == "" {
-			return nil
-		}
+	selector := client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*unlabelled)}
+	page := func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(contract.NewWorkflowList().GroupVersionKind())
+		return list, r.Live.List(ctx, list, selector, client.Limit(options.Limit), client.Continue(options.Continue))
 	}
+	if err := pager.New(page).EachListItem(ctx, metav1.ListOptions{}, func(obj runtime.Object) error {
+		if wf := obj.(client.Object); slices.Contains(wf.GetFinalizers(), contract.FinalizerDispatch) {
+			queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(wf)})
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("list Workflows: %w", err)
+	}
+	return nil
 }
 
 // held maps a change of the surroundings to the Workflows that it may set free.
