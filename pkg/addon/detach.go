@@ -3,7 +3,6 @@ package addon
 import (
 	"context"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -14,68 +13,60 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
-// detachInterval is how often the addon of a cluster that is being detached is looked at.
-const detachInterval = 10 * time.Second
-
-// SetupDetach adds to the manager what lets the agent's addon go on a cluster that is detached and cannot be reached: nobody runs
-// its pre-delete hook there, and the cluster would stay on the hub for ever. It runs on the leader.
-// hubID is that of Options.
+// SetupDetach adds to the manager what removes the addon framework's finalizer from the agent's addon of a cluster that is detached
+// and cannot be reached: nobody runs its pre-delete hook there, and the cluster would stay on the hub for ever. It runs on the
+// leader. hubID is that of Options.
 func SetupDetach(mgr manager.Manager, hubID string) error {
-	r := &detachReconciler{
-		client: mgr.GetClient(), live: mgr.GetAPIReader(), recorder: mgr.GetEventRecorder(contract.AddonName + "-hub"), hubID: hubID,
-	}
+	r := &detachReconciler{client: mgr.GetClient(), recorder: mgr.GetEventRecorder(contract.AddonName + "-hub"), hubID: hubID}
 	return builder.ControllerManagedBy(mgr).
 		Named("addon-detach").
-		For(&clusterv1.ManagedCluster{}).
+		For(&addonv1beta1.ManagedClusterAddOn{}).
+		Watches(&clusterv1.ManagedCluster{}, handler.EnqueueRequestsFromMapFunc(agentAddonOf)).
 		Complete(r)
 }
 
-// detachReconciler lets the agent's addon of detached clusters go.
+// agentAddonOf asks for the agent's addon on a cluster.
+func agentAddonOf(_ context.Context, cluster client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: cluster.GetName(), Name: contract.AddonName}}}
+}
+
+// detachReconciler removes the finalizer from the agent's addon of detached clusters.
 type detachReconciler struct {
-	client client.Client
-	// live reads ManagedClusterAddOns.
-	live     client.Reader
+	client   client.Client
 	recorder events.EventRecorder
 	hubID    string
 }
 
-// Reconcile removes the framework's finalizer from the agent's addon of a cluster that is being deleted and not available. As
-// long as the cluster answers, its work agent runs the hook.
+// Reconcile removes the finalizer from an addon that is being deleted if its cluster is, too, and is not available, and says what
+// remains to be done. As long as the cluster answers, its work agent runs the hook.
 func (r *detachReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	cluster := &clusterv1.ManagedCluster{}
-	if err := r.client.Get(ctx, req.NamespacedName, cluster); err != nil {
+	addon := &addonv1beta1.ManagedClusterAddOn{}
+	if err := r.client.Get(ctx, req.NamespacedName, addon); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if cluster.DeletionTimestamp.IsZero() {
+	if addon.DeletionTimestamp.IsZero() || !controllerutil.RemoveFinalizer(addon, addonv1beta1.AddonPreDeleteHookFinalizer) {
 		return ctrl.Result{}, nil
 	}
-	if !meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
-		if err := r.letGo(ctx, cluster.Name); err != nil {
-			return ctrl.Result{}, err
-		}
+	cluster := &clusterv1.ManagedCluster{}
+	if err := r.client.Get(ctx, client.ObjectKey{Name: req.Namespace}, cluster); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	return ctrl.Result{RequeueAfter: detachInterval}, nil // OCM deletes the addon when it comes to it
-}
-
-// letGo removes the finalizer from the addon if it is being deleted, and says what remains to be done.
-func (r *detachReconciler) letGo(ctx context.Context, cluster string) error {
-	addon := &addonv1beta1.ManagedClusterAddOn{}
-	if err := r.live.Get(ctx, client.ObjectKey{Namespace: cluster, Name: contract.AddonName}, addon); err != nil {
-		return client.IgnoreNotFound(err)
+	if cluster.DeletionTimestamp.IsZero() ||
+		meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
+		return ctrl.Result{}, nil
 	}
-	if addon.DeletionTimestamp.IsZero() || !controllerutil.RemoveFinalizer(addon, addonv1beta1.AddonPreDeleteHookFinalizer) {
-		return nil
-	}
-	if err := r.client.Update(ctx, addon); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("let the addon of the detached cluster %s go: %w", cluster, err)
+	if err := r.client.Update(ctx, addon); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(fmt.Errorf("remove the finalizer of the addon of the detached cluster: %w", err))
 	}
 	r.recorder.Eventf(addon, nil, corev1.EventTypeWarning, "PreDeleteHookSkipped", "Detach",
 		"the cluster is detached and cannot be reached, so that its clean-up is left out: if it comes back, run there: "+
 			"argo-multicluster agent release --hub-id=%s", r.hubID)
-	return nil
+	return ctrl.Result{}, nil
 }

@@ -2,7 +2,9 @@ package argoaddon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +16,7 @@ import (
 	"open-cluster-management.io/addon-framework/pkg/addonmanager"
 	addonagent "open-cluster-management.io/addon-framework/pkg/agent"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +24,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/addon"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -108,19 +112,7 @@ func TestTheAPIServerTakesWhatTheAddonDeploys(t *testing.T) {
 
 // TestTheAddonLearnsWhoseArgoIs plays the work agent: what it says of the ManifestWork becomes conditions of the addon.
 func TestTheAddonLearnsWhoseArgoIs(t *testing.T) {
-	mgr, err := ctrl.NewManager(server.Config, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: ptr.To(true)}, // the test may run more than once
-	})
-	require.NoError(t, err)
-	require.NoError(t, addon.SetupConditions(mgr, hubID))
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		require.NoError(t, <-ended)
-	})
+	startManager(t, addon.SetupConditions)
 	ensureNamespace(t, "cluster9")
 	installed := &addonv1beta1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: "cluster9", Name: argoAddon}}
 	require.NoError(t, admin.Create(t.Context(), installed))
@@ -168,4 +160,56 @@ func feedBack(t *testing.T, work *workv1.ManifestWork, values map[string]string)
 	}
 	work.Status.ResourceStatus.Manifests = []workv1.ManifestCondition{manifest}
 	require.NoError(t, admin.Status().Update(t.Context(), work))
+}
+
+// startManager runs a manager with what setUp adds to it until the test ends.
+func startManager(t *testing.T, setUp func(ctrl.Manager, string) error) {
+	t.Helper()
+	mgr, err := ctrl.NewManager(server.Config, ctrl.Options{
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)}, // the tests may run more than once
+	})
+	require.NoError(t, err)
+	require.NoError(t, setUp(mgr, hubID))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+// TestADetachedClusterThatIsAwayIsNotKept, whichever of cluster and addon is deleted first.
+func TestADetachedClusterThatIsAwayIsNotKept(t *testing.T) {
+	startManager(t, addon.SetupDetach)
+	for name, addonFirst := range map[string]bool{"addon-first": true, "cluster-first": false} {
+		t.Run(name, func(t *testing.T) {
+			ensureNamespace(t, name)
+			cluster := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{"example.com/of-another"}}}
+			agents := &addonv1beta1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{
+				Namespace: name, Name: contract.AddonName, Finalizers: []string{addonv1beta1.AddonPreDeleteHookFinalizer},
+			}}
+			deleted := []client.Object{cluster, agents}
+			if addonFirst {
+				slices.Reverse(deleted)
+			}
+			for _, object := range deleted {
+				require.NoError(t, admin.Create(t.Context(), object))
+			}
+			for _, object := range deleted {
+				require.NoError(t, admin.Delete(t.Context(), object))
+			}
+			require.NoError(t, eventually(t.Context(), func() error {
+				err := admin.Get(t.Context(), client.ObjectKeyFromObject(agents), agents)
+				if err == nil {
+					return errors.New("the addon is still there")
+				}
+				return client.IgnoreNotFound(err)
+			}))
+			require.NoError(t, admin.Get(t.Context(), client.ObjectKeyFromObject(cluster), cluster))
+			cluster.Finalizers = nil
+			require.NoError(t, admin.Update(t.Context(), cluster))
+		})
+	}
 }

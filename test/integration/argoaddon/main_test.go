@@ -1,5 +1,5 @@
-// Package argoaddon tests the addon argo-workflows on a real API server: that it takes what the addon deploys, and that the addon
-// learns whose Argo Workflows is.
+// Package argoaddon tests the addons on a real API server: that it takes what argo-workflows deploys, that this addon learns whose
+// Argo Workflows is, and that a detached cluster does not keep its addon.
 package argoaddon
 
 import (
@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,7 +46,7 @@ func tearDown() error {
 
 func setUp(ctx context.Context, dir string) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), apiextensionsv1.AddToScheme(scheme),
-		addonv1beta1.Install(scheme), workv1.Install(scheme)); err != nil {
+		addonv1beta1.Install(scheme), clusterv1.Install(scheme), workv1.Install(scheme)); err != nil {
 		return err
 	}
 	crds, err := env.HubCRDs(ctx)
