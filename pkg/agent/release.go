@@ -2,26 +2,23 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/pager"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
@@ -78,12 +75,7 @@ func Release(ctx context.Context, managed *rest.Config, options ReleaseOptions, 
 	if err := options.Validate(); err != nil {
 		return err
 	}
-	managed = limited(managed, releaseQPS, releaseBurst)
-	kubeClient, err := kubernetes.NewForConfig(managed)
-	if err != nil {
-		return fmt.Errorf("create client: %w", err)
-	}
-	r, err := newReleaser(managed, options, out)
+	r, kubeClient, err := newReleaser(managed, options, out)
 	if err != nil {
 		return err
 	}
@@ -97,20 +89,21 @@ func Release(ctx context.Context, managed *rest.Config, options ReleaseOptions, 
 type releaser struct {
 	client  client.Client
 	options ReleaseOptions
-	mutex   sync.Mutex // guards out
 	out     io.Writer
+	// mutex guards out and left, the number of Workflows that could not be released.
+	mutex sync.Mutex
+	left  int
 }
 
-func newReleaser(managed *rest.Config, options ReleaseOptions, out io.Writer) (*releaser, error) {
-	mapper, err := knows(contract.WorkflowGVK)(managed, nil)
-	if err != nil {
-		return nil, fmt.Errorf("create mapper: %w", err)
+// newReleaser returns what releases Workflows, and a client for all else on the managed cluster.
+func newReleaser(managed *rest.Config, options ReleaseOptions, out io.Writer) (*releaser, kubernetes.Interface, error) {
+	managed = limited(managed, releaseQPS, releaseBurst)
+	kubeClient, kubeErr := kubernetes.NewForConfig(managed)
+	c, err := client.New(managed, client.Options{Mapper: mapperOf(contract.WorkflowGVK)})
+	if err := errors.Join(kubeErr, err); err != nil {
+		return nil, nil, fmt.Errorf("create clients: %w", err)
 	}
-	c, err := client.New(managed, client.Options{Mapper: mapper})
-	if err != nil {
-		return nil, fmt.Errorf("create client of Workflows: %w", err)
-	}
-	return &releaser{client: c, options: options, out: out}, nil
+	return &releaser{client: c, options: options, out: out}, kubeClient, nil
 }
 
 // run releases all Workflows that the options select.
@@ -119,29 +112,22 @@ func (r *releaser) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var left atomic.Int32
 	var group errgroup.Group
 	group.SetLimit(releasedAtATime)
 	for _, wf := range selected {
 		group.Go(func() error {
-			err := r.release(ctx, wf)
-			if err != nil {
-				left.Add(1)
-			}
-			r.tell(wf, err)
+			r.tell(wf, r.release(ctx, wf))
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
+	_ = group.Wait() // nobody returns an error
 	verb := "released"
 	if r.options.DryRun {
 		verb = "would release"
 	}
-	fmt.Fprintf(r.out, "%s %d Workflows; %d of other hubs or clusters are left alone\n", verb, len(selected)-int(left.Load()), others)
-	if n := left.Load(); n > 0 {
-		return fmt.Errorf("%d of %d Workflows could not be released: see the lines above, and run this again", n, len(selected))
+	fmt.Fprintf(r.out, "%s %d Workflows; %d of other hubs or clusters are left alone\n", verb, len(selected)-r.left, others)
+	if r.left > 0 {
+		return fmt.Errorf("%d of %d Workflows could not be released: see the lines above, and run this again", r.left, len(selected))
 	}
 	return nil
 }
@@ -158,7 +144,7 @@ func (r *releaser) find(ctx context.Context) (selected []*metav1.PartialObjectMe
 		wf.SetGroupVersionKind(contract.WorkflowGVK) // the API server calls it PartialObjectMetadata
 		if r.selects(wf) {
 			selected = append(selected, wf)
-		} else if hasReportFinalizer(wf) {
+		} else if controllerutil.ContainsFinalizer(wf, contract.FinalizerReport) {
 			others++
 		}
 		return nil
@@ -176,7 +162,7 @@ func (r *releaser) find(ctx context.Context) (selected []*metav1.PartialObjectMe
 // selects reports whether a Workflow is to be released. One that was robbed of its label is still its hub's.
 func (r *releaser) selects(wf *metav1.PartialObjectMetadata) bool {
 	cluster := wf.Labels[contract.LabelCluster]
-	return hasReportFinalizer(wf) &&
+	return controllerutil.ContainsFinalizer(wf, contract.FinalizerReport) &&
 		(r.options.AllHubs || wf.Annotations[contract.AnnotationHubID] == r.options.HubID) &&
 		(r.options.ClusterName == "" || cluster == "" || cluster == r.options.ClusterName)
 }
@@ -191,7 +177,9 @@ func (r *releaser) release(ctx context.Context, wf *metav1.PartialObjectMetadata
 		if wf.UID != uid || !r.selects(wf) {
 			return nil
 		}
-		err := r.patch(ctx, wf)
+		before := wf.DeepCopy()
+		controllerutil.RemoveFinalizer(wf, contract.FinalizerReport)
+		err := r.client.Patch(ctx, wf, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 		if apierrors.IsConflict(err) {
 			if err := r.client.Get(ctx, client.ObjectKeyFromObject(wf), wf); err != nil {
 				return err
@@ -200,19 +188,6 @@ func (r *releaser) release(ctx context.Context, wf *metav1.PartialObjectMetadata
 		return err
 	})
 	return client.IgnoreNotFound(err)
-}
-
-func (r *releaser) patch(ctx context.Context, wf *metav1.PartialObjectMetadata) error {
-	data, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": wf.UID, "resourceVersion": wf.ResourceVersion,
-		"finalizers": slices.DeleteFunc(slices.Clone(wf.Finalizers), isReportFinalizer),
-	}})
-	if err != nil {
-		return fmt.Errorf("encode patch: %w", err)
-	}
-	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: wf.Namespace, Name: wf.Name}}
-	answer.SetGroupVersionKind(contract.WorkflowGVK)
-	return r.client.Patch(ctx, answer, client.RawPatch(types.MergePatchType, data))
 }
 
 // tell writes the line of one Workflow.
@@ -226,11 +201,8 @@ func (r *releaser) tell(wf *metav1.PartialObjectMetadata, err error) {
 	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
+	if err != nil {
+		r.left++
+	}
 	fmt.Fprintf(r.out, "%s/%s: %s\n", wf.Namespace, wf.Name, what)
 }
-
-func hasReportFinalizer(wf *metav1.PartialObjectMetadata) bool {
-	return slices.ContainsFunc(wf.Finalizers, isReportFinalizer)
-}
-
-func isReportFinalizer(finalizer string) bool { return finalizer == contract.FinalizerReport }

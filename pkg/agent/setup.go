@@ -219,14 +219,17 @@ func serveProbes(ctx context.Context, address string) error {
 	return server.Start(ctx)
 }
 
-// knows returns a mapper for one namespaced kind. It needs no discovery, so neither the API server nor the CRD has to be
-// there when the agent starts.
+// knows provides the mapper of one kind.
 func knows(gvk schema.GroupVersionKind) func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
-	return func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
-		mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{gvk.GroupVersion()})
-		mapper.Add(gvk, meta.RESTScopeNamespace)
-		return mapper, nil
-	}
+	return func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapperOf(gvk), nil }
+}
+
+// mapperOf returns a mapper for one namespaced kind. It needs no discovery, so neither the API server nor the CRD has to be
+// there when the agent starts.
+func mapperOf(gvk schema.GroupVersionKind) meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{gvk.GroupVersion()})
+	mapper.Add(gvk, meta.RESTScopeNamespace)
+	return mapper
 }
 
 // limited returns the access for clients that send so many requests per second at most, and take over what a server has after
