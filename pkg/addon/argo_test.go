@@ -42,7 +42,8 @@ func newTestArgoAddon(t *testing.T, config *addonv1beta1.AddOnDeploymentConfigSp
 
 // argoAddOn is the ManagedClusterAddOn of Argo Workflows, which is the addon's unless a mod says otherwise.
 func argoAddOn(config *addonv1beta1.AddOnDeploymentConfigSpec, mods ...gen.Mod) *addonv1beta1.ManagedClusterAddOn {
-	addon := testAddOn(config, append([]gen.Mod{gen.WithCondition(ConditionArgoManaged, metav1.ConditionTrue, ReasonInstalled, "")}, mods...)...)
+	managed := gen.WithCondition(ConditionArgoManaged, metav1.ConditionTrue, ReasonInstalled, "")
+	addon := testAddOn(config, append([]gen.Mod{managed}, mods...)...)
 	addon.Name = contract.ArgoAddonName
 	return addon
 }
@@ -488,13 +489,18 @@ func TestArgosHealth(t *testing.T) {
 		results []agent.FieldResult
 		want    string
 	}{
-		"another installation":     {[]agent.FieldResult{crd("")}, ""},
-		"another hub's":            {[]agent.FieldResult{crd("another")}, ""},
-		"only the CRD":             {[]agent.FieldResult{crd(testHubID)}, "the Deployment workflow-controller is not there yet"},
-		"available":                {[]agent.FieldResult{crd(testHubID), controller(available)}, ""},
-		"available, and no probe":  {[]agent.FieldResult{controller(available)}, ""},
-		"not available":            {[]agent.FieldResult{crd(testHubID), controller(notAvailable)}, notAvailableMessage("argo/workflow-controller")},
-		"the server not available": {[]agent.FieldResult{controller(available), fieldResult("deployments", "argo-server", notAvailable)}, notAvailableMessage("argo/argo-server")},
+		"another installation":    {[]agent.FieldResult{crd("")}, ""},
+		"another hub's":           {[]agent.FieldResult{crd("another")}, ""},
+		"only the CRD":            {[]agent.FieldResult{crd(testHubID)}, "the Deployment workflow-controller is not there yet"},
+		"available":               {[]agent.FieldResult{crd(testHubID), controller(available)}, ""},
+		"available, and no probe": {[]agent.FieldResult{controller(available)}, ""},
+		"not available": {
+			[]agent.FieldResult{crd(testHubID), controller(notAvailable)}, notAvailableMessage("argo/workflow-controller"),
+		},
+		"the server not available": {
+			[]agent.FieldResult{controller(available), fieldResult("deployments", "argo-server", notAvailable)},
+			notAvailableMessage("argo/argo-server"),
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -514,7 +520,8 @@ var notAvailable = map[string]any{
 }
 
 func notAvailableMessage(name string) string {
-	return "Deployment " + name + ": 0 of 1 replicas available: Deployment does not have minimum availability. (image registry.example/none:v1)"
+	return "Deployment " + name + ": 0 of 1 replicas available: Deployment does not have minimum availability. " +
+		"(image registry.example/none:v1)"
 }
 
 func fieldResult(resource, name string, values map[string]any) agent.FieldResult {

@@ -196,7 +196,9 @@ func TestADryRunOnlyTells(t *testing.T) {
 	e := newReleaseEnv(t, ReleaseOptions{HubID: "hub-1", DryRun: true}, newCopy("ours"), newCopy("other-hub", ofHub("hub-2")))
 	require.NoError(t, e.run(t.Context()))
 	assert.Zero(t, e.patches.Load())
-	assert.Equal(t, []string{"default/ours: would be released", "would release 1 Workflows; 1 of other hubs or clusters are left alone"}, e.lines())
+	assert.Equal(t, []string{
+		"default/ours: would be released", "would release 1 Workflows; 1 of other hubs or clusters are left alone",
+	}, e.lines())
 }
 
 func TestAWorkflowThatChangesMeanwhileIsReadAgain(t *testing.T) {

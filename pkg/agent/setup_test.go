@@ -29,7 +29,8 @@ func TestOptionsNameTheFlagsToCorrect(t *testing.T) {
 	require.NoError(t, validOptions().Validate())
 	err := Options{ClusterName: "Not A Name", InstanceID: "not a label!", ReportBandwidth: -1}.Validate()
 	for _, flag := range []string{
-		"--hub-kubeconfig", "--cluster-name", "--agent-namespace", "--argo-instance-id", "--concurrency", "--report-interval", "--report-bandwidth",
+		"--hub-kubeconfig", "--cluster-name", "--agent-namespace", "--argo-instance-id", "--concurrency", "--report-interval",
+		"--report-bandwidth",
 	} {
 		assert.ErrorContains(t, err, flag)
 	}

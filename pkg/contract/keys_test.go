@@ -45,7 +45,8 @@ func TestEveryKeyIsAQualifiedName(t *testing.T) {
 		contract.LabelEnable, contract.AnnotationPlacement, contract.AnnotationCluster, contract.AnnotationClusterNamespace,
 		contract.LabelCluster, contract.LabelWorkflowNamespace, contract.AnnotationHubNamespace, contract.AnnotationHubName,
 		contract.AnnotationHubUID, contract.AnnotationHubID, contract.AnnotationAttempt, contract.AnnotationRemoteWorkflow,
-		contract.FinalizerReport, contract.LabelInstalledBy, contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.LabelWorkflowUID,
+		contract.FinalizerReport, contract.LabelInstalledBy, contract.AnnotationAssigned, contract.AnnotationStatusHash,
+		contract.LabelWorkflowUID,
 		contract.FinalizerDispatch, contract.AnnotationRelease, contract.LabelInstanceID, contract.LabelPhase, contract.LabelCompleted,
 	}
 	seen := map[string]bool{}

@@ -75,7 +75,8 @@ func travellingLabel(key string) bool {
 
 func travellingAnnotation(key string) bool {
 	switch key {
-	case AnnotationPlacement, AnnotationCluster, AnnotationClusterNamespace, AnnotationRelease, annotationLastSeenVersion, annotationLastApplied:
+	case AnnotationPlacement, AnnotationCluster, AnnotationClusterNamespace, AnnotationRelease,
+		annotationLastSeenVersion, annotationLastApplied:
 		return false
 	}
 	return !strings.HasPrefix(key, internalPrefix)

@@ -178,7 +178,8 @@ func TestPayloadRefusesASpecThatIsNoObject(t *testing.T) {
 // left on them.
 func FuzzPayload(f *testing.F) {
 	f.Add([]byte(`{"entrypoint":"main"}`), "team", "a", true)
-	f.Add([]byte(`{"podMetadata":{"labels":{"x":"y"}},"status":{},"ofANewerArgo":[1,2.5,null,{"a":{}}]}`), contract.LabelInstanceID, "mine", false)
+	f.Add([]byte(`{"podMetadata":{"labels":{"x":"y"}},"status":{},"ofANewerArgo":[1,2.5,null,{"a":{}}]}`),
+		contract.LabelInstanceID, "mine", false)
 	f.Add([]byte(`{"podMetadata":null}`), contract.AnnotationAttempt, "9", true)
 	f.Add([]byte(`{"podMetadata":{"labels":null,"annotations":{}}}`), contract.LabelCompleted, "true", false)
 	f.Fuzz(func(t *testing.T, spec []byte, key, value string, agent bool) {
