@@ -39,7 +39,7 @@ func SourceDigest(rw *v1alpha1.RemoteWorkflow, labels map[string]string, run Run
 		Rules: RulesVersion, Workflow: run.WorkflowUID, Namespace: run.Namespace, Cluster: run.Cluster, Spec: run.Spec.Value(),
 		Remote: rw.UID, RemoteCluster: rw.Namespace, Attempt: rw.Spec.Attempt, RemoteUID: rw.Status.RemoteUID,
 		Phase: rw.Status.Phase, Progress: rw.Status.Progress, Message: rw.Status.Message,
-		StartedAt: format(rw.Status.StartedAt), FinishedAt: format(rw.Status.FinishedAt), Labels: labels,
+		StartedAt: FormatTime(rw.Status.StartedAt), FinishedAt: FormatTime(rw.Status.FinishedAt), Labels: labels,
 	}
 	if reported := reportedCondition(rw); reported != nil {
 		s.Reported, s.ReportedMessage = reported.Status, reported.Message

@@ -15,7 +15,7 @@ import (
 func Summary(rw *v1alpha1.RemoteWorkflow, why string) map[string]any {
 	s := rw.Status
 	status, ok := FromFeedback(map[string]string{
-		"phase": s.Phase, "progress": s.Progress, "message": s.Message, "startedAt": format(s.StartedAt), "finishedAt": format(s.FinishedAt),
+		"phase": s.Phase, "progress": s.Progress, "message": s.Message, "startedAt": FormatTime(s.StartedAt), "finishedAt": FormatTime(s.FinishedAt),
 	})
 	if !ok {
 		return nil
@@ -48,15 +48,15 @@ func FromFeedback(values map[string]string) (status map[string]any, ok bool) {
 		}
 	}
 	for _, field := range []string{"startedAt", "finishedAt"} {
-		if parsed, err := time.Parse(time.RFC3339, values[field]); err != nil || format(&metav1.Time{Time: parsed}) == "" {
+		if parsed, err := time.Parse(time.RFC3339, values[field]); err != nil || FormatTime(&metav1.Time{Time: parsed}) == "" {
 			delete(status, field)
 		}
 	}
 	return status, isPhase(values["phase"])
 }
 
-// format returns a time as Argo's clients read it; "" for one that they could not read: in UTC, a year can have five digits.
-func format(t *metav1.Time) string {
+// FormatTime returns a time as Argo's clients read it; "" for one that they could not read: in UTC, a year can have five digits.
+func FormatTime(t *metav1.Time) string {
 	if t == nil {
 		return ""
 	}

@@ -12,6 +12,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 )
 
 // Reasons of the Events on a Workflow whose run needs the user's attention.
@@ -30,8 +31,10 @@ type outcome struct {
 	// reason and message make up an Event that accompanies the status, if it is written.
 	reason  hubcopy.Reason
 	message string
-	// refused is why the cluster's report was not taken, for the metric.
-	refused refusal
+	// refused is why the cluster's report was not taken, for the metric; "" if it was.
+	refused string
+	// release ends the use of a reported status.
+	release func()
 }
 
 // decide returns what the hub's copy wf is to show, given its RemoteWorkflow and its ManifestWork, which may be nil, and
@@ -51,27 +54,36 @@ func decide(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, work *wo
 	// Without a report, what the hub shows already is all that is known of the run.
 	status := copyOf(contract.Status(wf))
 	if rw.Status.Report != nil {
-		accepted, refused := accept(wf, rw)
-		if refused.reason != "" {
-			return refuse(wf, rw, away, refused)
+		taken, refused := report.Take(rw, nil, runOf(wf))
+		if refused != nil {
+			return refuse(wf, rw, away, *refused)
 		}
-		status = accepted
-		adviseExecutor(status, rw.Namespace)
+		out := shown(taken.Status, rw, deleted, away)
+		if out.release = taken.Release; taken.Incomplete != "" && out.reason == "" {
+			out.reason, out.message = ReasonIncomplete, taken.Incomplete
+		}
+		return out
 	}
-	out := outcome{status: status}
+	return shown(status, rw, deleted, away)
+}
+
+// runOf returns what the hub itself knows of the run.
+func runOf(wf *unstructured.Unstructured) report.Run {
+	spec, _ := wf.Object["spec"].(map[string]any)
+	return report.Run{
+		WorkflowUID: wf.GetUID(), Namespace: wf.GetNamespace(), Cluster: contract.AssignedCluster(wf), Spec: report.ViewOf(spec),
+	}
+}
+
+// shown returns what is shown of a status: as it is, unless its run is gone, or nothing more is heard of it.
+func shown(status map[string]any, rw *v1alpha1.RemoteWorkflow, deleted *metav1.Condition, away string) outcome {
 	switch {
 	case deleted != nil:
-		out = markDeleted(status, rw.Namespace, deleted)
+		return markDeleted(status, rw.Namespace, deleted)
 	case away != "" && !contract.IsFinished(contract.StatusString(status, "phase")):
-		out = markUnreported(status, rw, away)
+		return markUnreported(status, rw, away)
 	}
-	if problem := restrict(out.status, wf); problem != "" {
-		addCondition(out.status, ConditionIncomplete, problem)
-		if out.reason == "" {
-			out.reason, out.message = ReasonIncomplete, problem
-		}
-	}
-	return out
+	return outcome{status: status}
 }
 
 // reopens reports whether a copy that shows the end of its run would show that it goes on.
@@ -170,7 +182,7 @@ func markDeleted(status map[string]any, cluster string, deleted *metav1.Conditio
 	message := fmt.Sprintf("cluster %s: %s", cluster, deleted.Message)
 	status["phase"] = contract.PhaseError
 	status["message"] = message
-	if at := format(&deleted.LastTransitionTime); at != "" && contract.StatusString(status, "finishedAt") == "" {
+	if at := report.FormatTime(&deleted.LastTransitionTime); at != "" && contract.StatusString(status, "finishedAt") == "" {
 		status["finishedAt"] = at
 	}
 	return outcome{status: status, reason: ReasonRemoteDeleted, message: message}
@@ -187,17 +199,17 @@ func markUnreported(status map[string]any, rw *v1alpha1.RemoteWorkflow, away str
 
 // refuse shows on the hub's copy that its cluster sent something unacceptable, and leaves the rest as it is; except that a
 // run whose copy is gone ends, whatever its cluster says.
-func refuse(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away string, refused refusal) outcome {
+func refuse(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, away string, refused report.Refusal) outcome {
 	status := copyOf(contract.Status(wf))
 	if contract.StatusString(status, "phase") == "" {
-		status = map[string]any{"phase": contract.PhasePending, "message": refused.message}
+		status = map[string]any{"phase": contract.PhasePending, "message": refused.Message}
 	}
-	addCondition(status, ConditionRefused, refused.message)
-	out := outcome{status: status, reason: hubcopy.Reason(refused.reason), message: refused.message}
+	report.AddCondition(status, report.ConditionRefused, refused.Message)
+	out := outcome{status: status, reason: hubcopy.Reason(refused.Reason), message: refused.Message}
 	if deleted := remoteDeleted(wf, rw, away); deleted != nil {
 		out = markDeleted(status, rw.Namespace, deleted)
 	}
-	out.refused = refused
+	out.refused = refused.Reason
 	return out
 }
 
@@ -207,36 +219,4 @@ func copyOf(status map[string]any) map[string]any {
 		return map[string]any{}
 	}
 	return runtime.DeepCopyJSON(status)
-}
-
-// Conditions that the hub adds to those that Argo keeps in a Workflow's status.
-const (
-	// ConditionIncomplete says which parts of the real status the hub's copy lacks, and why.
-	ConditionIncomplete = "StatusIncomplete"
-	// ConditionRefused says why a report from the managed cluster was not taken.
-	ConditionRefused = "ReportRefused"
-)
-
-// addCondition sets a condition, in Argo's form, in a Workflow's status.
-func addCondition(status map[string]any, conditionType, message string) {
-	condition := map[string]any{"type": conditionType, "status": string(metav1.ConditionTrue), "message": message}
-	existing, _ := status["conditions"].([]any)
-	conditions := make([]any, 0, len(existing)+1)
-	for _, c := range existing {
-		if m, ok := c.(map[string]any); !ok || m["type"] != conditionType {
-			conditions = append(conditions, c)
-		}
-	}
-	status["conditions"] = append(conditions, condition)
-}
-
-// summary is the little that is known of a run without its whole status.
-func summary(fields map[string]string) map[string]any {
-	status := map[string]any{}
-	for key, value := range fields {
-		if value != "" {
-			status[key] = value
-		}
-	}
-	return status
 }

@@ -12,6 +12,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -131,14 +132,15 @@ func TestAReportIsShownAsItIs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(before)
 			out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()), started(metav1.ConditionTrue, "")), nil, "")
-			assert.Equal(t, outcome{status: running()}, out)
+			assert.Equal(t, running(), out.status)
+			assert.Empty(t, out.reason)
 		})
 	}
 }
 
 func TestARefusedReportIsShownBesideWhatTheHubKnows(t *testing.T) {
 	refused := func(message string) any {
-		return map[string]any{"type": ConditionRefused, "status": "True", "message": message}
+		return map[string]any{"type": report.ConditionRefused, "status": "True", "message": message}
 	}
 	known := map[string]any{"nodes": map[string]any{"a": map[string]any{}}, "conditions": []any{map[string]any{"type": "PodRunning", "status": "False"}}}
 	for name, phase := range map[string]string{"it runs": "Running", "it has finished": "Succeeded"} {
@@ -150,8 +152,8 @@ func TestARefusedReportIsShownBesideWhatTheHubKnows(t *testing.T) {
 			want := runtime.DeepCopyJSON(contract.Status(wf))
 			want["conditions"] = append(want["conditions"].([]any), refused(out.message))
 			assert.Equal(t, want, out.status)
-			assert.Equal(t, hubcopy.Reason(RefusedEmpty), out.reason)
-			assert.Equal(t, RefusedEmpty, out.refused.reason)
+			assert.Equal(t, hubcopy.Reason(report.RefusedEmpty), out.reason)
+			assert.Equal(t, report.RefusedEmpty, out.refused)
 			assert.Equal(t, before, wf.Object, "what the cache holds must not change")
 
 			gen.WithHubStatus(phase, out.status)(wf)
@@ -246,14 +248,14 @@ func TestARunThatIsGoneEndsEvenIfItsReportIsRefused(t *testing.T) {
 			rw := gen.RemoteWorkflow(wf, cluster, append(test.mods, gen.WithReport(map[string]any{"phase": "Succeeded", "progress": "1/1"}))...)
 			rw.Status.Report.WorkflowUID = "another"
 			out := decide(wf, rw, nil, "")
-			assert.Equal(t, RefusedWrongWorkflow, out.refused.reason)
+			assert.Equal(t, report.RefusedWrongWorkflow, out.refused)
 			assert.Equal(t, ReasonRemoteDeleted, out.reason)
 			assert.Equal(t, "Error", out.status["phase"])
 			assert.Contains(t, out.status["message"], test.want)
 			assert.Equal(t, "0/1", out.status["progress"], "nothing of the report is taken over")
 			conditions, _ := out.status["conditions"].([]any)
 			require.Len(t, conditions, 1)
-			assert.Equal(t, ConditionRefused, conditions[0].(map[string]any)["type"])
+			assert.Equal(t, report.ConditionRefused, conditions[0].(map[string]any)["type"])
 		})
 	}
 }
@@ -263,14 +265,14 @@ func TestWhatIsMissingInTheHubsCopyIsToldInACondition(t *testing.T) {
 	reported := running()
 	reported["offloadNodeStatusVersion"] = "fnv:1"
 	other := map[string]any{"type": "Completed", "status": "True"}
-	reported["conditions"] = []any{map[string]any{"type": ConditionIncomplete, "status": "True", "message": "from the cluster"}, other}
+	reported["conditions"] = []any{map[string]any{"type": report.ConditionIncomplete, "status": "True", "message": "from the cluster"}, other}
 	out := decide(wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(reported)), nil, "")
 
 	assert.NotContains(t, out.status, "offloadNodeStatusVersion")
 	assert.Equal(t, ReasonIncomplete, out.reason)
 	assert.Contains(t, out.message, "offloaded")
 	require.Equal(t, []any{
-		other, map[string]any{"type": ConditionIncomplete, "status": "True", "message": out.message},
+		other, map[string]any{"type": report.ConditionIncomplete, "status": "True", "message": out.message},
 	}, out.status["conditions"], "one condition of a type, and others' are kept")
 }
 

@@ -2,17 +2,15 @@ package status
 
 import (
 	"fmt"
-	"slices"
 
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/validation"
 	workv1 "open-cluster-management.io/api/work/v1"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 )
 
 // fromFeedback shows what the work agent feeds back of a run on a cluster without our agent: a summary, marked so.
@@ -20,18 +18,17 @@ func fromFeedback(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow, wo
 	mark := fmt.Sprintf("summary only: cluster %s runs no agent (addon %s)", rw.Namespace, contract.AddonName)
 	values := feedback(work)
 	phase := values["phase"]
+	status, ok := report.FromFeedback(values)
 	current := hubcopy.LastPhase(wf)
 	switch {
 	case contract.IsFinished(current) && (phase != current || !hubcopy.IsForeign(wf)):
 		// What has ended stays ended, whatever now bears the name, or nothing does.
 		return outcome{}
-	case values[contract.FeedbackHubUID] == string(wf.GetUID()) && phase != "" && len(validation.IsValidLabelValue(phase)) == 0:
+	case ok && values[contract.FeedbackHubUID] == string(wf.GetUID()):
 		if message := values["message"]; message != "" {
 			mark += ": " + message
 		}
-		values["message"] = mark
-		status := wellFormed(summary(onlyStatus(values)))
-		adviseExecutor(status, rw.Namespace)
+		status["message"] = mark
 		return outcome{status: status}
 	case wf.GetDeletionTimestamp().IsZero() && (isLost(work) || work == nil && !contract.IsPending(current)):
 		message := mark + ": the Workflow is gone from the cluster, or was never seen there"
@@ -72,25 +69,6 @@ func feedback(work *workv1.ManifestWork) map[string]string {
 		}
 	}
 	return values
-}
-
-// wellFormed drops the times if Argo's clients could not read them.
-func wellFormed(status map[string]any) map[string]any {
-	if checkForm(status, &wfv1.WorkflowStatus{}) != nil {
-		delete(status, "startedAt")
-		delete(status, "finishedAt")
-	}
-	return status
-}
-
-func onlyStatus(values map[string]string) map[string]string {
-	fields := map[string]string{}
-	for name, value := range values {
-		if slices.Contains(contract.FeedbackStatusFields, name) {
-			fields[name] = value
-		}
-	}
-	return fields
 }
 
 // isLost reports whether the copy was created and is not there any more, unfinished.

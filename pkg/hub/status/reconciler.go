@@ -18,6 +18,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 )
 
 // staleDelay is how long the cache gets to catch up with a Workflow that changed under a write.
@@ -51,10 +52,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil || out.status == nil {
 		return ctrl.Result{}, err
 	}
+	if out.release != nil {
+		defer out.release()
+	}
 	written, err := r.write(ctx, wf, out.status)
-	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || isTooLarge(err) {
-		// The API server will never take it: that is the cluster's fault, and trying again would not mend it.
-		out = refuse(wf, rw, away, refusal{RefusedUnreadable, fmt.Sprintf("refused a report from cluster %s: %v", rw.Namespace, err)})
+	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || report.IsTooLarge(err) {
+		// The API server will never take it: that is the cluster's fault, and trying again would not mend it. The end must be seen.
+		status := report.Summary(rw, fmt.Sprintf("the hub's API server refuses the whole status: %.256s", err))
+		if status == nil {
+			return ctrl.Result{}, err
+		}
+		out = shown(status, rw, remoteDeleted(wf, rw, away), away)
+		if out.reason == "" {
+			out.reason, out.message = ReasonIncomplete, fmt.Sprintf("only a summary is shown: the hub's API server refuses the whole status: %v", err)
+		}
 		written, err = r.write(ctx, wf, out.status)
 	}
 	if apierrors.IsConflict(err) {
@@ -82,6 +93,9 @@ func (r *Reconciler) outcome(
 	}
 	if out = decide(wf, rw, work, away); !reopens(wf, out) {
 		return out, away, nil
+	}
+	if out.release != nil {
+		out.release()
 	}
 	key := client.ObjectKeyFromObject(rw)
 	*rw = v1alpha1.RemoteWorkflow{}
@@ -178,7 +192,7 @@ func needsAgent(rw *v1alpha1.RemoteWorkflow) bool {
 // write writes the status, smaller by as many steps as it takes for the API server to accept it.
 func (r *Reconciler) write(ctx context.Context, wf *unstructured.Unstructured, status map[string]any) (bool, error) {
 	for steps := 0; ; {
-		taken, err := shrink(status, steps)
+		taken, err := report.Shrink(status, steps)
 		if err != nil {
 			return false, err
 		}
@@ -186,7 +200,7 @@ func (r *Reconciler) write(ctx context.Context, wf *unstructured.Unstructured, s
 		if written != "" {
 			r.written.Store(client.ObjectKeyFromObject(wf), written)
 		}
-		if !isTooLarge(err) || taken == len(shrinkSteps) {
+		if !report.IsTooLarge(err) || taken == report.MaxSteps {
 			return written != "", err
 		}
 		steps = taken + 1
@@ -196,8 +210,8 @@ func (r *Reconciler) write(ctx context.Context, wf *unstructured.Unstructured, s
 // tell accompanies what was written with an Event, the metrics and, for an end, a log line.
 func (r *Reconciler) tell(ctx context.Context, wf *unstructured.Unstructured, out outcome) {
 	statusWrites.Inc()
-	if out.refused.reason != "" {
-		reportsRefused.WithLabelValues(out.refused.reason).Inc()
+	if out.refused != "" {
+		reportsRefused.WithLabelValues(out.refused).Inc()
 	}
 	if out.reason != "" {
 		hubcopy.Tell(r.Recorder, wf, out.reason, "Report", out.message)

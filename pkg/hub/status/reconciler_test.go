@@ -17,6 +17,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubcopy"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -106,14 +107,14 @@ func TestARefusalIsWrittenToldAndCountedOnce(t *testing.T) {
 	rw.Status.Report.WorkflowUID = "another"
 	r, hub := newReconciler(t, wf, rw)
 	const refusals = "argo_multicluster_hub_reports_refused_total"
-	before := fakehub.Counted(t, refusals, RefusedWrongWorkflow)
+	before := fakehub.Counted(t, refusals, report.RefusedWrongWorkflow)
 	mustRun(t, r, wf)
 	mustRun(t, r, wf)
 	assert.Len(t, hub.Writes(), 1)
 	events := hub.Events()
 	require.Len(t, events, 1)
 	assert.Contains(t, events[0], "Warning WrongWorkflow refused a report from cluster cluster1")
-	assert.InDelta(t, before+1, fakehub.Counted(t, refusals, RefusedWrongWorkflow), 0)
+	assert.InDelta(t, before+1, fakehub.Counted(t, refusals, report.RefusedWrongWorkflow), 0)
 	require.True(t, hub.Show(wf))
 	assert.Equal(t, "Running", contract.Phase(wf))
 }
@@ -128,16 +129,17 @@ func TestAConflictIsTriedAgainSoon(t *testing.T) {
 	assert.Empty(t, hub.Events())
 }
 
-func TestAStatusThatTheAPIServerWillNeverTakeIsRefusedAndNotTriedAgain(t *testing.T) {
+func TestAStatusThatTheAPIServerWillNeverTakeBecomesItsSummary(t *testing.T) {
 	workflow := contract.WorkflowGVK.GroupKind()
 	for name, answer := range map[string]error{
-		"invalid":   apierrors.NewInvalid(workflow, "hello", nil),
-		"bad":       apierrors.NewBadRequest("nested too deeply"),
-		"too large": apierrors.NewRequestEntityTooLargeError("limit is 3145728"),
+		"invalid": apierrors.NewInvalid(workflow, "hello", nil),
+		"bad":     apierrors.NewBadRequest("nested too deeply"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(gen.WithHubStatus("Running"))
-			r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Succeeded", "message": "poison"})))
+			r, hub := newReconciler(t, wf, gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{
+				"phase": "Succeeded", "message": "done", "nodes": map[string]any{"poison": map[string]any{}},
+			})))
 			hub.On("patch Workflow", func() error {
 				if strings.Contains(string(hub.Last("patch Workflow").Body), "poison") {
 					return answer
@@ -146,13 +148,14 @@ func TestAStatusThatTheAPIServerWillNeverTakeIsRefusedAndNotTriedAgain(t *testin
 			})
 			mustRun(t, r, wf)
 			require.True(t, hub.Show(wf))
-			assert.Equal(t, "Running", contract.Phase(wf))
+			assert.Equal(t, "Succeeded", contract.Phase(wf), "a run always ends on the hub")
+			assert.Equal(t, "done", contract.StatusString(contract.Status(wf), "message"))
 			conditions, _, _ := unstructured.NestedSlice(wf.Object, "status", "conditions")
 			require.Len(t, conditions, 1)
-			assert.Equal(t, ConditionRefused, conditions[0].(map[string]any)["type"])
+			assert.Equal(t, report.ConditionIncomplete, conditions[0].(map[string]any)["type"])
 			events := hub.Events()
 			require.Len(t, events, 1)
-			assert.Contains(t, events[0], "Warning "+RefusedUnreadable)
+			assert.Contains(t, events[0], "Warning StatusIncomplete")
 
 			mustRun(t, r, wf)
 			assert.Empty(t, hub.Events(), "told once")
