@@ -95,5 +95,4 @@ const (
 	// FinalizerArtifactGC keeps a Workflow until Argo has collected its artifacts.
 	FinalizerArtifactGC       = argoPrefix + "artifact-gc"
 	annotationLastSeenVersion = argoPrefix + "last-seen-version"
-	annotationLastApplied     = "kubectl.kubernetes.io/last-applied-configuration"
 )
