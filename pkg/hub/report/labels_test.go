@@ -26,27 +26,39 @@ func TestOnlyLabelsThatTheSpecNamesAreTaken(t *testing.T) {
 		spec["workflowTemplateRef"] = map[string]any{"name": "train"}
 		return spec
 	}
+	all := func(value string, keys ...string) map[string]string {
+		labels := map[string]string{}
+		for _, key := range keys {
+			labels[key] = value
+		}
+		return labels
+	}
+	none := map[string]string{}
+	argos := []string{"workflows.argoproj.io/completed", "workflows.argoproj.io/x"}
+	ours := []string{"workflow.open-cluster-management.io/x", "open-cluster-management.io/x"}
+	kubernetes := []string{"app.kubernetes.io/instance", "kubernetes.io/x", "x.k8s.io/y"}
+	appliers := []string{"argocd.argoproj.io/instance", "kustomize.toolkit.fluxcd.io/name", "helm.sh/chart", "applyset.kubernetes.io/part-of"}
+	invalid, similar := []string{"no key!", "/x", "a/b/c"}, []string{"notk8s.io/x", "k8s.io.example.com/x"}
 	tests := map[string]struct {
-		spec, stored map[string]any
-		reported     map[string]string
-		want         map[string]string
+		spec, stored   map[string]any
+		reported, want map[string]string
 	}{
-		"labels and labelsFrom":            {naming("team", "run"), nil, map[string]string{"team": "a", "run": "b", "other": "c"}, map[string]string{"team": "a", "run": "b"}},
-		"with a prefix":                    {naming("example.com/team"), nil, map[string]string{"example.com/team": "a"}, map[string]string{"example.com/team": "a"}},
-		"an empty value":                   {naming("team"), nil, map[string]string{"team": ""}, map[string]string{"team": ""}},
-		"named by nobody":                  {naming(), nil, map[string]string{"team": "a"}, nil},
-		"not reported":                     {naming("team"), nil, nil, nil},
-		"named by the template":            {referring(naming()), naming("team", "run"), map[string]string{"team": "a", "run": "b"}, map[string]string{"team": "a", "run": "b"}},
-		"named by what is no template":     {naming(), naming("team"), map[string]string{"team": "a"}, nil},
-		"a value that is none":             {naming("team"), nil, map[string]string{"team": "no value!"}, nil},
-		"a value that is too long":         {naming("team"), nil, map[string]string{"team": strings.Repeat("x", 64)}, nil},
-		"a key that is none":               {naming("no key!", "/x", "a/b/c"), nil, map[string]string{"no key!": "a", "/x": "a", "a/b/c": "a"}, nil},
-		"of Argo":                          {naming("workflows.argoproj.io/completed", "workflows.argoproj.io/x"), nil, map[string]string{"workflows.argoproj.io/completed": "true", "workflows.argoproj.io/x": "a"}, nil},
-		"of this project":                  {naming("workflow.open-cluster-management.io/x"), nil, map[string]string{"workflow.open-cluster-management.io/x": "a"}, nil},
-		"of Kubernetes":                    {naming("app.kubernetes.io/instance", "kubernetes.io/x", "x.k8s.io/y"), nil, map[string]string{"app.kubernetes.io/instance": "a", "kubernetes.io/x": "a", "x.k8s.io/y": "a"}, nil},
-		"of what applies objects":          {naming("argocd.argoproj.io/instance", "kustomize.toolkit.fluxcd.io/name", "helm.sh/chart", "applyset.kubernetes.io/part-of"), nil, map[string]string{"argocd.argoproj.io/instance": "a", "kustomize.toolkit.fluxcd.io/name": "a", "helm.sh/chart": "a", "applyset.kubernetes.io/part-of": "a"}, nil},
-		"that only look as if they were":   {naming("notk8s.io/x", "k8s.io.example.com/x"), nil, map[string]string{"notk8s.io/x": "a", "k8s.io.example.com/x": "b"}, map[string]string{"notk8s.io/x": "a", "k8s.io.example.com/x": "b"}},
-		"of a controller, by the template": {referring(naming()), naming("workflows.argoproj.io/completed"), map[string]string{"workflows.argoproj.io/completed": "true"}, nil},
+		"labels and labelsFrom":            {naming("team", "run"), nil, all("a", "team", "run", "other"), all("a", "team", "run")},
+		"with a prefix":                    {naming("example.com/team"), nil, all("a", "example.com/team"), all("a", "example.com/team")},
+		"an empty value":                   {naming("team"), nil, all("", "team"), all("", "team")},
+		"named by nobody":                  {naming(), nil, all("a", "team"), none},
+		"not reported":                     {naming("team"), nil, nil, none},
+		"named by the template":            {referring(naming()), naming("team", "run"), all("a", "team", "run"), all("a", "team", "run")},
+		"named by what is no template":     {naming(), naming("team"), all("a", "team"), none},
+		"a value that is none":             {naming("team"), nil, all("no value!", "team"), none},
+		"a value that is too long":         {naming("team"), nil, all(strings.Repeat("x", 64), "team"), none},
+		"a key that is none":               {naming(invalid...), nil, all("a", invalid...), none},
+		"of Argo":                          {naming(argos...), nil, all("true", argos...), none},
+		"of this project":                  {naming(ours...), nil, all("a", ours...), none},
+		"of Kubernetes":                    {naming(kubernetes...), nil, all("a", kubernetes...), none},
+		"of what applies objects":          {naming(appliers...), nil, all("a", appliers...), none},
+		"that only look as if they were":   {naming(similar...), nil, all("a", similar...), all("a", similar...)},
+		"of a controller, by the template": {referring(naming()), naming(argos...), all("true", argos...), none},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -58,9 +70,6 @@ func TestOnlyLabelsThatTheSpecNamesAreTaken(t *testing.T) {
 			}
 			taken, refusal := Take(gen.RemoteWorkflow(wf, cluster, gen.WithReport(status)), test.reported, runOf(wf))
 			assert.Nil(t, refusal)
-			if test.want == nil {
-				test.want = map[string]string{}
-			}
 			assert.Equal(t, test.want, taken.Labels)
 		})
 	}

@@ -72,7 +72,9 @@ var schemaOf = sync.OnceValue(func() *schema {
 	}
 	s.unknown.element, s.quantities.element, s.words.element = s.unknown, s.quantities, s.words
 	s.places[reflect.TypeFor[resource.Quantity]()] = s.quantities
-	s.places[reflect.TypeFor[wfv1.ParallelSteps]()] = s.of(reflect.TypeFor[[]wfv1.WorkflowStep]())
+	steps := &place{kind: list}
+	s.places[reflect.TypeFor[wfv1.ParallelSteps]()] = steps // before the steps, which may have some within
+	steps.element = s.of(reflect.TypeFor[wfv1.WorkflowStep]())
 	s.status = s.of(reflect.TypeFor[wfv1.WorkflowStatus]())
 	s.nodes = s.of(reflect.TypeFor[wfv1.Nodes]())
 	s.node = s.of(reflect.TypeFor[wfv1.NodeStatus]())

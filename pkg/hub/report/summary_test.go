@@ -60,6 +60,7 @@ func TestAConditionIsSetOnceAndTheListBeforeStaysAsItWas(t *testing.T) {
 	status := map[string]any{"conditions": before}
 	AddCondition(status, ConditionRefused, "first")
 	AddCondition(status, ConditionRefused, "second")
-	assert.Equal(t, append(before[:2:2], map[string]any{"type": ConditionRefused, "status": "True", "message": "second"}), status["conditions"])
+	want := map[string]any{"type": ConditionRefused, "status": "True", "message": "second"}
+	assert.Equal(t, append(before[:2:2], want), status["conditions"])
 	assert.Len(t, before, 2)
 }

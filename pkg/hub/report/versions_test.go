@@ -70,13 +70,14 @@ func renamed(t *testing.T, status map[string]any, name string) map[string]any {
 	}
 	require.Contains(t, nodes, name, "the Workflow's first node")
 	status["nodes"] = nodes
+	driver := map[string]any{"s3": map[string]any{"bucket": "b"}}
 	status["storedTemplates"] = map[string]any{name: map[string]any{
 		"name":         name,
 		"metadata":     map[string]any{"labels": map[string]any{name: "1e9999"}, "annotations": map[string]any{name: "1e9999"}},
 		"nodeSelector": map[string]any{name: "1e9999"},
 		"inputs":       map[string]any{"parameters": []any{map[string]any{"name": name, "value": "1e9999"}}},
-		"plugin":       map[string]any{name: map[string]any{"s3": map[string]any{"bucket": "b"}, name: map[string]any{"gcs": map[string]any{"bucket": "b"}}}},
-		"steps":        []any{[]any{map[string]any{"name": name, "withItems": []any{map[string]any{name: map[string]any{"s3": map[string]any{"a": "b"}}}}}}},
+		"plugin":       map[string]any{name: map[string]any{"s3": driver, name: driver}},
+		"steps":        []any{[]any{map[string]any{"name": name, "withItems": []any{map[string]any{name: driver}}}}},
 	}}
 	status["taskResultsCompletionStatus"] = map[string]any{name: true}
 	status["resourcesDuration"] = map[string]any{name: int64(1)}

@@ -25,7 +25,9 @@ func richSpec() map[string]any {
 func TestAViewOfASpecComesBackFromItsValue(t *testing.T) {
 	for name, spec := range map[string]map[string]any{
 		"a rich spec": richSpec(), "no spec": nil, "a spec of nothing that matters": {"entrypoint": "main"},
-		"a spec of unexpected shapes": {"artifactRepositoryRef": "x", "workflowMetadata": map[string]any{"labels": []any{"x"}}, "workflowTemplateRef": nil},
+		"a spec of unexpected shapes": {
+			"artifactRepositoryRef": "x", "workflowMetadata": map[string]any{"labels": []any{"x"}}, "workflowTemplateRef": nil,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := runtime.DeepCopyJSON(spec)
@@ -54,7 +56,8 @@ func TestAViewDoesNotHoldTheSpecsSecretsAndIsSmall(t *testing.T) {
 }
 
 func TestWhatIsNoViewAllowsNothing(t *testing.T) {
-	for _, value := range []any{nil, "x", []any{}, map[string]any{"stores": "x", "labels": []any{int64(1)}, "templateRef": "true", "key": int64(1)}} {
+	odd := map[string]any{"stores": "x", "labels": []any{int64(1)}, "templateRef": "true", "key": int64(1)}
+	for _, value := range []any{nil, "x", []any{}, odd} {
 		assert.Equal(t, ViewOf(nil), ReadView(value))
 	}
 	assert.Empty(t, restrictLabels(map[string]string{"team": "a"}, map[string]any{}, SpecView{}))
