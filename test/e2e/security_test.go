@@ -133,13 +133,11 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 		}},
 		{"of another attempt", "WrongWorkflow", "attempt 2", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Attempt = 2 }},
 		{"of another copy", "WrongCopy", "another-copy", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.RemoteUID = "another-copy" }},
-		{"without a phase", "EmptyReport", `phase ""`, func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Data = encode(t, map[string]any{}) }},
-		{"with nonsense for a phase", "EmptyReport", `phase "no phase!"`, func(s *v1alpha1.RemoteWorkflowStatus) {
-			s.Report.Data = encode(t, map[string]any{"phase": "no phase!"})
+		{"without a phase", "EmptyReport", `phase ""`, func(s *v1alpha1.RemoteWorkflowStatus) {
+			s.Phase, s.Report.Data = "", encode(t, map[string]any{})
 		}},
-		{"that is not a status", "UnreadableReport", "gzip", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Data = []byte("{}") }},
-		{"that expands to a gigabyte", "UnreadableReport", "beyond the limit", func(s *v1alpha1.RemoteWorkflowStatus) {
-			s.Report.Data = bomb(t)
+		{"with nonsense for a phase", "EmptyReport", `phase "no phase!"`, func(s *v1alpha1.RemoteWorkflowStatus) {
+			s.Phase, s.Report.Data = "no phase!", encode(t, map[string]any{"phase": "no phase!"})
 		}},
 	} {
 		t.Run(lie.name, func(t *testing.T) {
@@ -186,6 +184,16 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 		assert.NotContains(t, string(text), "hub-secret")
 		assert.NotContains(t, string(text), "evil.example.com")
 	})
+
+	for what, data := range map[string][]byte{"gzip": []byte("{}"), "beyond the limit": bomb(t)} {
+		t.Run("what cannot be read becomes its summary: "+what, func(t *testing.T) {
+			r, f := r.in(t), f.in(t)
+			require.NoError(t, f.report(map[string]any{"phase": "Running"}, func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Data = data }))
+			r.waitForEvent("StatusIncomplete", what)
+			require.NoError(t, r.wants(theHub, "Running", ""))
+			assert.Contains(t, conditionOf(r.must(theHub), "StatusIncomplete"), what)
+		})
+	}
 
 	t.Run("a finished Workflow does not become empty", func(t *testing.T) {
 		r, f := r.in(t), f.in(t)
