@@ -196,8 +196,7 @@ func (s *suite) ocm(ctx context.Context, scenario string, size int) error {
 	}); err != nil {
 		return err
 	}
-	_, err = s.timeline.Wait(ctx, names, measure.RemovedRemotely)
-	return err
+	return s.goneRemotely(ctx, names)
 }
 
 // manifestWork returns what creates Workflows on a managed cluster, once.

@@ -169,8 +169,20 @@ func (s *suite) removeFrom(ctx context.Context, clusters []*lab.Cluster, names [
 			return err
 		}
 	}
-	_, err := s.timeline.Wait(ctx, names, measure.RemovedRemotely)
-	return err
+	return s.goneRemotely(ctx, names)
+}
+
+// goneRemotely waits, outside of what is measured, until Workflows are gone from the managed clusters.
+func (s *suite) goneRemotely(ctx context.Context, names []string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.patience, fmt.Errorf("not within %s", s.patience))
+	defer cancel()
+	stop := s.tell(names, measure.RemovedRemotely)
+	defer stop()
+	if _, err := s.timeline.Wait(ctx, names, measure.RemovedRemotely); err != nil {
+		return err
+	}
+	s.timeline.Forget(names)
+	return nil
 }
 
 // managedClients returns the users' access to the managed clusters.
