@@ -18,7 +18,8 @@ import (
 // placement is the Placement of the examples, which chooses all clusters.
 const placement = "workflow-placement"
 
-// burstDirect measures Workflows that are created at once and name their cluster, then a restart of everything with them, then their deletion.
+// burstDirect measures Workflows that are created at once and name their cluster, then a restart of everything with them, then their
+// deletion.
 func (s *suite) burstDirect(ctx context.Context) error {
 	managed := s.lab.Managed()
 	names := namesOf("burst", s.burst)
@@ -45,7 +46,9 @@ func (s *suite) burstByPlacement(ctx context.Context) error {
 }
 
 // burstOf measures Workflows that are created on the hub at once.
-func (s *suite) burstOf(ctx context.Context, scenario string, names []string, build func(i int, name string) *unstructured.Unstructured) error {
+func (s *suite) burstOf(
+	ctx context.Context, scenario string, names []string, build func(i int, name string) *unstructured.Unstructured,
+) error {
 	var took time.Duration
 	err := s.measure(ctx, scenario, len(names), func(ctx context.Context) error {
 		began := time.Now()
@@ -127,7 +130,8 @@ func (s *suite) direct(ctx context.Context) error {
 		began := time.Now()
 		err := s.each(ctx, names, func(ctx context.Context, i int, name string) error {
 			s.timeline.Note(name, measure.Created)
-			_, err := targets[i%len(targets)].Resource(contract.WorkflowGVR).Namespace(gen.Namespace).Create(ctx, small(name), metav1.CreateOptions{})
+			target := targets[i%len(targets)].Resource(contract.WorkflowGVR).Namespace(gen.Namespace)
+			_, err := target.Create(ctx, small(name), metav1.CreateOptions{})
 			return err
 		})
 		if err != nil {

@@ -176,8 +176,9 @@ func (s *suite) recordProcesses(scenario string, n float64, before, after usage)
 				sums[process.figure] += spent
 			}
 		}
-		s.result.Add(report.Figure{Name: scenario + ".process " + name + ".cpu", Value: spent.Seconds(), Unit: "s", Kind: report.Process})
-		s.result.Add(report.Figure{Name: scenario + ".process " + name + ".peak", Value: float64(now.PeakKiB) / 1024, Unit: "MiB", Kind: report.Process})
+		figure := scenario + ".process " + name
+		s.result.Add(report.Figure{Name: figure + ".cpu", Value: spent.Seconds(), Unit: "s", Kind: report.Process})
+		s.result.Add(report.Figure{Name: figure + ".peak", Value: float64(now.PeakKiB) / 1024, Unit: "MiB", Kind: report.Process})
 	}
 	for _, process := range accounted {
 		s.result.Add(report.Figure{

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,30 +21,36 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/bench/measure"
 )
 
-// floorNamespace is where the floor's objects are: no cluster's, so that no agent takes them for its own.
-const floorNamespace = "bench-floor"
-
 var (
 	remoteWorkflows = v1alpha1.GroupVersion.WithResource("remoteworkflows")
 	namespaces      = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 )
 
-// floor measures what nobody can do without: a bare client makes the writes of which the life of a Workflow consists on the hub, with nothing
-// that watches, decides or runs. The manager is stopped meanwhile.
+// floor measures what nobody can do without: a bare client makes the writes of which the life of a Workflow consists on the hub, with
+// nothing that watches, decides or runs. The manager is stopped meanwhile.
 func (s *suite) floor(ctx context.Context) error { return s.floorOf(ctx, "floor", s.burst) }
 
 func (s *suite) floorOf(ctx context.Context, scenario string, n int) error {
+	if err := s.lab.StopManager(); err != nil {
+		return err
+	}
+	if err := errors.Join(s.bareLives(ctx, scenario, n), s.lab.StartManager(ctx)); err != nil {
+		return err
+	}
+	_, err := s.settle(ctx, settling)
+	return err
+}
+
+// bareLives measures so many bare lives, and removes what they leave.
+func (s *suite) bareLives(ctx context.Context, scenario string, n int) error {
 	hub, err := clientTo(s.lab.Hub(), userAgentFloor)
 	if err != nil {
 		return err
 	}
-	if err := s.lab.StopManager(); err != nil {
-		return err
-	}
-	space := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": floorNamespace},
-	}}
-	if _, err := hub.Resource(namespaces).Create(ctx, space, metav1.CreateOptions{}); err != nil {
+	space := "bench-" + scenario // no cluster's, so that no agent takes what is there for its own
+	if _, err := hub.Resource(namespaces).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": space},
+	}}, metav1.CreateOptions{}); err != nil {
 		return err
 	}
 	names := namesOf(scenario, n)
@@ -55,7 +62,7 @@ func (s *suite) floorOf(ctx context.Context, scenario string, n int) error {
 			if i%batch != 0 {
 				carried = nil
 			}
-			return bareLife(ctx, hub, name, carried)
+			return bareLife(ctx, hub, space, name, carried)
 		})
 		took = time.Since(began)
 		return err
@@ -65,27 +72,20 @@ func (s *suite) floorOf(ctx context.Context, scenario string, n int) error {
 	}
 	s.recordThroughput(scenario, n, took)
 	for _, resource := range []schema.GroupVersionResource{contract.WorkflowGVR, remoteWorkflows, measure.ManifestWorks} {
-		err := hub.Resource(resource).Namespace(floorNamespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
+		err := hub.Resource(resource).Namespace(space).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
 	}
-	if err := hub.Resource(namespaces).Delete(ctx, floorNamespace, metav1.DeleteOptions{}); err != nil {
-		return err
-	}
-	if err := s.lab.StartManager(ctx); err != nil {
-		return err
-	}
-	_, err = s.settle(ctx, settling)
-	return err
+	return hub.Resource(namespaces).Delete(ctx, space, metav1.DeleteOptions{})
 }
 
 // bareLife writes what is written of one Workflow, and the ManifestWork that carries it and others, if it is the first of them: creation,
 // assignment, root, claim, final report, final status.
-func bareLife(ctx context.Context, hub dynamic.Interface, name string, carried []string) error {
-	workflows, remotes := hub.Resource(contract.WorkflowGVR).Namespace(floorNamespace), hub.Resource(remoteWorkflows).Namespace(floorNamespace)
+func bareLife(ctx context.Context, hub dynamic.Interface, space, name string, carried []string) error {
+	workflows, remotes := hub.Resource(contract.WorkflowGVR).Namespace(space), hub.Resource(remoteWorkflows).Namespace(space)
 	wf := small(name)
-	wf.SetNamespace(floorNamespace)
+	wf.SetNamespace(space)
 	created, err := workflows.Create(ctx, wf, metav1.CreateOptions{})
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func bareLife(ctx context.Context, hub dynamic.Interface, name string, carried [
 	assignment := map[string]any{"metadata": map[string]any{
 		"resourceVersion": created.GetResourceVersion(),
 		"annotations": map[string]string{
-			"bench.example.com/assigned": string(created.GetUID()) + "/1/" + floorNamespace, "bench.example.com/cluster": floorNamespace,
+			"bench.example.com/assigned": string(created.GetUID()) + "/1/" + space, "bench.example.com/cluster": space,
 		},
 	}}
 	if created, err = patch(ctx, workflows, name, types.MergePatchType, assignment); err != nil {
@@ -105,7 +105,7 @@ func bareLife(ctx context.Context, hub dynamic.Interface, name string, carried [
 	}
 	if len(carried) > 0 {
 		work := manifestWork(name, carried)
-		if _, err := hub.Resource(measure.ManifestWorks).Namespace(floorNamespace).Create(ctx, work, metav1.CreateOptions{}); err != nil {
+		if _, err := hub.Resource(measure.ManifestWorks).Namespace(space).Create(ctx, work, metav1.CreateOptions{}); err != nil {
 			return err
 		}
 	}

@@ -23,8 +23,8 @@ const hollowWorkers = 64
 // statusSync is OCM's default.
 const statusSync = 10 * time.Second
 
-// hollowClustersAll measures the hub with many clusters, which this process plays. It comes last: the clusters stay on the hub, and its part of
-// OCM is stopped, since all that OCM would do with them is done.
+// hollowClustersAll measures the hub with many clusters, which this process plays. It comes last: the clusters stay on the hub, and its
+// part of OCM is stopped, since all that OCM would do with them is done.
 func (s *suite) hollowClustersAll(ctx context.Context) error {
 	if err := s.floorOf(ctx, "hollow-floor", s.hollowBurst); err != nil {
 		return err
@@ -99,8 +99,8 @@ func (s *suite) startFleet(ctx context.Context) ([]string, error) {
 	return clusters, err
 }
 
-// recordDecisions adds how many Workflows were assigned a cluster in each second, and whether that slows down: the rate of the last third of
-// the decisions, as a part of that of the first.
+// recordDecisions adds how many Workflows were assigned a cluster in each second, and whether that slows down: the rate of the last third
+// of the decisions, as a part of that of the first.
 func (s *suite) recordDecisions(scenario string, names []string) {
 	times := s.timeline.Times(names, measure.Assigned)
 	if len(times) < 3 {

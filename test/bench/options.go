@@ -35,13 +35,13 @@ type options struct {
 var fullRun = options{
 	burst: 300, byPlacement: 300, singles: 20, nodes: 5000, waiting: 300, steady: time.Minute,
 	hollowClusters: 1000, hollowBurst: 10000, hollowWaiting: 1000, hollowSteady: time.Minute,
-	patience: 15 * time.Minute,
+	patience: 30 * time.Minute,
 }
 
 var quickRun = options{
 	burst: 300, byPlacement: 100, singles: 10, nodes: 5000, waiting: 100, steady: 10 * time.Second,
 	hollowClusters: 100, hollowBurst: 1000, hollowWaiting: 200, hollowSteady: 10 * time.Second,
-	patience: 3 * time.Minute,
+	patience: 10 * time.Minute,
 }
 
 func (o *options) addFlags(flags *pflag.FlagSet) {

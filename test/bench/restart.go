@@ -11,8 +11,8 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 )
 
-// restart measures what manager and agents do when they are killed and started again with so many Workflows on the hub: requests, and how long
-// until they are idle. It adds the manager's memory then.
+// restart measures what manager and agents do when they are killed and started again with so many Workflows on the hub: requests, and how
+// long until they are idle. It adds the manager's memory then.
 func (s *suite) restart(ctx context.Context, scenario string, workflows int, agents bool) error {
 	var idle time.Duration
 	err := s.measure(ctx, scenario, workflows, func(ctx context.Context) error {

@@ -172,6 +172,9 @@ func (s *suite) all(ctx context.Context) error {
 			s.say("%s failed: %v", step.name, err)
 			errs = append(errs, fmt.Errorf("%s: %w", step.name, err))
 		}
+		if err := s.result.Save(filepath.Join(s.out, "bench.json")); err != nil {
+			return err
+		}
 	}
 	s.say("took %s in all", time.Since(s.began).Round(time.Second))
 	return errors.Join(errs...)
@@ -201,16 +204,17 @@ func (s *suite) show() error {
 var (
 	onClusters = []string{"floor", "direct", "ocm-1", "ocm-25", "burst", "placement"}
 	onHollow   = []string{"hollow-floor", "hollow-burst"}
+	loaded     = []string{"idle", "steady", "hollow-steady"}
 )
 
 // panels are the figures that the chart shows.
 var panels = []report.Panel{
 	{Title: "All finished after", Unit: "s", What: "all_finished_s", Scenarios: onClusters},
 	{Title: "Hub API server, CPU per Workflow", Unit: "ms", What: "hub_apiserver_cpu_ms", Scenarios: onClusters},
-	{Title: "Hub writes per Workflow", Unit: "", What: "hub_writes", Scenarios: append(onClusters, "deletion", "idle", "nodes")},
+	{Title: "Hub writes per Workflow", What: "hub_writes", Scenarios: append(onClusters, "deletion", "idle", "nodes")},
 	{Title: "Hub etcd WAL per Workflow", Unit: "KB", What: "hub_wal_kb", Scenarios: append(onClusters, "deletion", "idle", "nodes")},
 	{Title: "Hollow: Workflows a second", Unit: "1/s", What: "throughput", Scenarios: onHollow},
-	{Title: "Hollow: hub writes per Workflow", Unit: "", What: "hub_writes", Scenarios: append(onHollow, "hollow-steady", "hollow-flap", "hollow-back")},
-	{Title: "Create to start, p50", Unit: "ms", What: "create_started_p50_ms", Scenarios: []string{"idle", "steady", "hollow-steady"}},
-	{Title: "Remote end to hub end, p99", Unit: "ms", What: "end_shown_p99_ms", Scenarios: []string{"idle", "steady", "burst", "placement", "hollow-steady"}},
+	{Title: "Hollow: hub writes per Workflow", What: "hub_writes", Scenarios: append(onHollow, "hollow-steady", "hollow-flap", "hollow-back")},
+	{Title: "Create to start, p50", Unit: "ms", What: "create_started_p50_ms", Scenarios: loaded},
+	{Title: "Remote end to hub end, p99", Unit: "ms", What: "end_shown_p99_ms", Scenarios: append(loaded, "burst", "placement")},
 }

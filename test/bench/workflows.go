@@ -172,7 +172,7 @@ func (s *suite) removeFrom(ctx context.Context, clusters []*lab.Cluster, names [
 	return s.goneRemotely(ctx, names)
 }
 
-// goneRemotely waits, outside of what is measured, until Workflows are gone from the managed clusters.
+// goneRemotely waits, outside of what is measured, until Workflows are gone from the managed clusters, and whoever removed them is done.
 func (s *suite) goneRemotely(ctx context.Context, names []string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.patience, fmt.Errorf("not within %s", s.patience))
 	defer cancel()
@@ -182,7 +182,8 @@ func (s *suite) goneRemotely(ctx context.Context, names []string) error {
 		return err
 	}
 	s.timeline.Forget(names)
-	return nil
+	_, err := s.settle(ctx, settling)
+	return err
 }
 
 // managedClients returns the users' access to the managed clusters.

@@ -1,8 +1,8 @@
 // Package hollow plays managed clusters for the benchmark, any number of them in one process: OCM's work agent and Argo's controller
 // as far as a hub meets them, and the real agent's code, which claims and reports. The hub, with its API server and etcd, is a real one.
 //
-// What is left out costs the hub nothing: the clusters' API servers, pods, the agents' own caches and limits. All clusters share one watch of each
-// kind in place of one each; an API server encodes and sends as much either way.
+// What is left out costs the hub nothing: the clusters' API servers, pods, the agents' own caches and limits. All clusters share one watch
+// of each kind in place of one each; an API server encodes and sends as much either way.
 package hollow
 
 import (

@@ -123,9 +123,10 @@ func (s *Store) Patch(_ context.Context, obj client.Object, patch client.Patch, 
 	metadata, _ := change["metadata"].(map[string]any)
 	uid, _ := metadata["uid"].(string)
 	version, _ := metadata["resourceVersion"].(string)
-	after, err := s.change(client.ObjectKeyFromObject(obj), types.UID(uid), version, func(wf *unstructured.Unstructured) *unstructured.Unstructured {
+	patched := func(wf *unstructured.Unstructured) *unstructured.Unstructured {
 		return &unstructured.Unstructured{Object: merge(wf.Object, change)}
-	})
+	}
+	after, err := s.change(client.ObjectKeyFromObject(obj), types.UID(uid), version, patched)
 	if err != nil {
 		return err
 	}
@@ -242,7 +243,8 @@ func show(wf *unstructured.Unstructured, into client.Object) error {
 		return nil
 	case *metav1.PartialObjectMetadata:
 		metadata := metav1.PartialObjectMetadata{}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{"metadata": wf.Object["metadata"]}, &metadata); err != nil {
+		only := map[string]any{"metadata": wf.Object["metadata"]}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(only, &metadata); err != nil {
 			return err
 		}
 		typed.ObjectMeta = metadata.ObjectMeta

@@ -1,6 +1,7 @@
 package hollow
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -36,7 +37,8 @@ func patchOf(wf *unstructured.Unstructured, metadata string) (client.Object, cli
 
 func TestAPatchChangesWhatItNamesAndAnswersWithTheNextVersion(t *testing.T) {
 	store, wf := newWorkflow(t)
-	target, patch := patchOf(wf, `{"labels":{"a":null,"c":"3"},"uid":"`+string(wf.GetUID())+`","resourceVersion":"`+wf.GetResourceVersion()+`"}`)
+	target, patch := patchOf(wf, fmt.Sprintf(`{"labels":{"a":null,"c":"3"},"uid":%q,"resourceVersion":%q}`,
+		wf.GetUID(), wf.GetResourceVersion()))
 	require.NoError(t, store.Patch(t.Context(), target, patch))
 	assert.NotEqual(t, wf.GetResourceVersion(), target.GetResourceVersion())
 	now := contract.NewWorkflow()

@@ -27,8 +27,8 @@ import (
 // removalPoll is how often the work agent looks whether what it deletes is gone.
 const removalPoll = 100 * time.Millisecond
 
-// workAgents play OCM's work agent on the clusters of a fleet, as OCM 1.2.1 does it towards the hub: finalizer, Applied, Available, what is fed
-// back, Deleting, finalizer. Of what ManifestWorks carry they create Workflows; of anything else they say that it is there.
+// workAgents play OCM's work agent on the clusters of a fleet, as OCM 1.2.1 does it towards the hub: finalizer, Applied, Available, what
+// is fed back, Deleting, finalizer. Of what ManifestWorks carry they create Workflows; of anything else they say that it is there.
 type workAgents struct {
 	hub    client.Client
 	stores func(cluster string) *Store

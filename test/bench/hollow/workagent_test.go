@@ -35,7 +35,8 @@ type workAgentEnv struct {
 // newWorkAgent returns a work agent for a ManifestWork that carries Workflows.
 func newWorkAgent(t *testing.T, policy workv1.DeletePropagationPolicyType, workflows ...string) *workAgentEnv {
 	t.Helper()
-	e := &workAgentEnv{t: t, store: NewStore(func(_, _ *unstructured.Unstructured) {}), key: client.ObjectKey{Namespace: "hollow-0001", Name: "work"}}
+	e := &workAgentEnv{t: t, key: client.ObjectKey{Namespace: "hollow-0001", Name: "work"}}
+	e.store = NewStore(func(_, _ *unstructured.Unstructured) {})
 	work := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: e.key.Namespace, Name: e.key.Name, UID: "work-uid"}}
 	work.Spec.DeleteOption = &workv1.DeleteOption{PropagationPolicy: policy}
 	for _, name := range workflows {
@@ -55,7 +56,9 @@ func newWorkAgent(t *testing.T, policy workv1.DeletePropagationPolicyType, workf
 				e.writes++
 				return c.Patch(ctx, obj, patch, opts...)
 			},
-			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+			SubResourcePatch: func(
+				ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption,
+			) error {
 				e.writes++
 				return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
 			},

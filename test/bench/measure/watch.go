@@ -19,11 +19,12 @@ import (
 // ManifestWorks is the resource of OCM's ManifestWorks.
 var ManifestWorks = schema.GroupVersion(workv1.GroupVersion).WithResource("manifestworks")
 
-// Watch hands every object of a resource, "" for all namespaces, to seen, again when it changes, and to gone when it is deleted, until the
-// context ends. It returns when all that is there has been seen. With an informer, which lists again where a watch has been closed: an API
-// server does that to those who fall behind in a burst.
+// Watch hands every object of a resource in a namespace, "" for all, to seen, again when it changes, and to gone when it is deleted, until
+// the context ends. It returns when all that is there has been seen. With an informer, which lists again where a watch has been closed:
+// an API server does that to those who fall behind in a burst.
 func Watch(
-	ctx context.Context, config *rest.Config, resource schema.GroupVersionResource, namespace string, seen, gone func(*unstructured.Unstructured),
+	ctx context.Context, config *rest.Config, resource schema.GroupVersionResource, namespace string,
+	seen, gone func(*unstructured.Unstructured),
 ) error {
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {

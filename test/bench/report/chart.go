@@ -64,7 +64,11 @@ func panelHeight(panels ...Panel) int {
 }
 
 func (r *Run) drawPanel(out *strings.Builder, panel Panel, before *Run, x, y int) {
-	fmt.Fprintf(out, `<text x="%d" y="%d" font-weight="bold">%s (%s)</text>`+"\n", x, y+20, html.EscapeString(panel.Title), html.EscapeString(panel.Unit))
+	title := panel.Title
+	if panel.Unit != "" {
+		title += " (" + panel.Unit + ")"
+	}
+	fmt.Fprintf(out, `<text x="%d" y="%d" font-weight="bold">%s</text>`+"\n", x, y+20, html.EscapeString(title))
 	largest := 0.0
 	for _, scenario := range panel.Scenarios {
 		for _, run := range []*Run{r, before} {
@@ -113,8 +117,9 @@ func drawSeries(out *strings.Builder, series Series, before []float64, y int) {
 		largest = max(largest, value)
 	}
 	bottom := y + titleHeight + lineHeight
-	fmt.Fprintf(out, `<path d="M%d %d V%d H%d" fill="none" stroke="#888"/><text x="10" y="%d" font-size="10">%s</text><text x="%d" y="%d" font-size="10">%d s</text>`+"\n",
-		left, y+titleHeight, bottom, left+width, y+titleHeight+8, number(largest), left+width-20, bottom+12, longest-1)
+	fmt.Fprintf(out, `<path d="M%d %d V%d H%d" fill="none" stroke="#888"/>`, left, y+titleHeight, bottom, left+width)
+	fmt.Fprintf(out, `<text x="10" y="%d" font-size="10">%s</text>`, y+titleHeight+8, number(largest))
+	fmt.Fprintf(out, `<text x="%d" y="%d" font-size="10">%d s</text>`+"\n", left+width-20, bottom+12, longest-1)
 	for values, color := range map[*[]float64]string{&before: colorBefore, &series.Values: colorNow} {
 		var points strings.Builder
 		for i, value := range *values {
