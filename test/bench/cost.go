@@ -127,20 +127,20 @@ func (s *suite) managerCPU() time.Duration { return s.lab.Hub().Usage()[lab.Mana
 // record adds what a scenario has cost: for each Workflow, and for each process.
 func (s *suite) record(scenario string, workflows int, before, after usage, counts measure.Counts) {
 	n := float64(max(workflows, 1))
-	add := func(what string, value float64, unit string, kind report.Kind) {
-		s.result.Add(report.Figure{Name: scenario + "." + what, Value: value, Unit: unit, Kind: kind})
+	add := func(what string, value float64, unit string) {
+		s.result.Add(report.Figure{Name: scenario + "." + what, Value: value, Unit: unit, Kind: report.Number})
 	}
-	add("workflows", float64(workflows), "", report.Number)
+	add("workflows", float64(workflows), "")
 	writes := counts.Sum(measure.Request.IsWrite)
-	add("hub_writes", float64(writes.Total)/n, "per Workflow", report.Number)
-	add("hub_writes_failed", float64(writes.Failed)/n, "per Workflow", report.Number)
-	add("hub_reads", float64(counts.Sum(measure.Request.IsRead).Total)/n, "per Workflow", report.Number)
-	add("hub_events", (after.events-before.events)/n, "per Workflow", report.Number)
+	add("hub_writes", float64(writes.Total)/n, "per Workflow")
+	add("hub_writes_failed", float64(writes.Failed)/n, "per Workflow")
+	add("hub_reads", float64(counts.Sum(measure.Request.IsRead).Total)/n, "per Workflow")
+	add("hub_events", (after.events-before.events)/n, "per Workflow")
 	if after.walBytes > 0 {
-		add("hub_wal_kb", (after.walBytes-before.walBytes)/n/1000, "KB per Workflow", report.Number)
+		add("hub_wal_kb", (after.walBytes-before.walBytes)/n/1000, "KB per Workflow")
 	}
 	if after.reconciles >= before.reconciles && before.reconciles > 0 {
-		add("reconciles", (after.reconciles-before.reconciles)/n, "per Workflow", report.Number)
+		add("reconciles", (after.reconciles-before.reconciles)/n, "per Workflow")
 	}
 	for _, request := range counts.Sorted() {
 		if request.IsWrite() || request.IsRead() {

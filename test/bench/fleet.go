@@ -20,13 +20,13 @@ const flapSettling = 90 * time.Second
 // fleetEvent measures what it costs that the addons of both clusters change while Workflows wait for them. OCM's agents are paused, which
 // would put the addons right.
 func (s *suite) fleetEvent(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, s.signal(syscall.SIGCONT)) }()
+	if err := s.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
 	var clusters []string
 	for _, c := range s.lab.Managed() {
 		clusters = append(clusters, c.Name)
-		if err := c.Signal(lab.KlusterletProcess, syscall.SIGSTOP); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, c.Signal(lab.KlusterletProcess, syscall.SIGCONT)) }()
 	}
 	names := namesOf("fleet", s.waiting)
 	if err := s.wait(ctx, names, clusters, placement); err != nil {
@@ -35,15 +35,22 @@ func (s *suite) fleetEvent(ctx context.Context) (err error) {
 	if err := s.flap(ctx, "flap", len(names), clusters); err != nil {
 		return err
 	}
-	for _, c := range s.lab.Managed() {
-		if err := c.Signal(lab.KlusterletProcess, syscall.SIGCONT); err != nil {
-			return err
-		}
+	if err := s.signal(syscall.SIGCONT); err != nil {
+		return err
 	}
 	if err := s.back(ctx, "back", names, clusters); err != nil {
 		return err
 	}
 	return s.cleanUp(ctx, names)
+}
+
+// signal sends OCM's agents of all clusters a signal.
+func (s *suite) signal(signal syscall.Signal) error {
+	var errs []error
+	for _, c := range s.lab.Managed() {
+		errs = append(errs, c.Signal(lab.KlusterletProcess, signal))
+	}
+	return errors.Join(errs...)
 }
 
 // wait makes the addons of all clusters unavailable, and creates Workflows that wait for one of them.

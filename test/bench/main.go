@@ -34,8 +34,8 @@ func newCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure the product on a lab of its own",
-		Long: `Measure the product on a lab of its own, which is taken down afterwards: a hub with two managed clusters of real OCM and Argo, and then
-the same hub with many hollow clusters, which one process plays.
+		Long: `Measure the product on a lab of its own, which is taken down afterwards: a hub with two managed clusters of real OCM and Argo, and
+then the same hub with many hollow clusters, which one process plays.
 
 It prints the figures as a table, and writes them with a chart into a folder. docs/performance.md says what each of them means.`,
 		Example: `  go run ./test/bench --quick

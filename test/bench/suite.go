@@ -103,7 +103,10 @@ func newSuite(ctx context.Context, o options, l *lab.Lab) (*suite, error) {
 			return nil, err
 		}
 	}
-	return s, s.watch(ctx)
+	if err := s.watch(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // about says what is measured where.

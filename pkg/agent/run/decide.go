@@ -80,9 +80,9 @@ func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time
 	}
 }
 
-// decideWithdrawn decides about a run that the hub has deleted. OCM's work agent deletes the copy; one that it does not own, as when the hub
-// is uninstalled, goes on. Argo goes on with a Workflow that is being deleted and replaces pods that are deleted, so the run ends before
-// its pods go. Its artifacts are collected after its end, by pods as well.
+// decideWithdrawn decides about a run that the hub has deleted. OCM's work agent deletes the copy; one that it does not own, as when the
+// hub is uninstalled, goes on. Argo goes on with a Workflow that is being deleted and replaces pods that are deleted, so the run ends
+// before its pods go. Its artifacts are collected after its end, by pods as well.
 func decideWithdrawn(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, now time.Time) decision {
 	if !isRun(rw, wf) && !wasRun(rw, wf) {
 		return confirmed(rw, "was removed because it was deleted on the hub")
@@ -295,7 +295,10 @@ func notGranted(rw *v1alpha1.RemoteWorkflow) decision {
 }
 
 func startDenied(rw *v1alpha1.RemoteWorkflow, err error) decision {
-	return refused(v1alpha1.ReasonStartDenied, fmt.Sprintf("the copy %s is not started: the cluster refuses it: %s", remoteName(rw), cut(err.Error(), maxReasonLength)))
+	return refused(
+		v1alpha1.ReasonStartDenied,
+		fmt.Sprintf("the copy %s is not started: the cluster refuses it: %s", remoteName(rw), cut(err.Error(), maxReasonLength)),
+	)
 }
 
 func refused(reason, message string) decision {

@@ -110,7 +110,11 @@ func TestDecide(t *testing.T) {
 		"a run that is back after it was deleted on the cluster is let go": {
 			rw: newRemote(claimed, showing("Failed"), knownDeleted), wf: newCopy(t, opened, inPhase("Running")), want: release},
 		"a run that is known to be deleted goes on ending": {
-			rw: newRemote(claimed, showing("Running"), knownDeleted), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow), terminated(justNow)), want: end,
+			rw: newRemote(
+				claimed,
+				showing("Running"),
+				knownDeleted,
+			), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow), terminated(justNow)), want: end,
 			conditions: []string{startedTrue}, within: 20 * time.Second},
 
 		"a run without a status has nothing to report": {rw: newRemote(claimed), wf: newCopy(t, opened), want: wait},
@@ -128,13 +132,19 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Succeeded"), archiving), want: report,
 			conditions: []string{startedTrue}},
 		"a run that was terminated is told as deleted": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", justNow), terminated(justNow), deletedAt(testNow)), want: report,
+			rw: newRemote(
+				claimed,
+				showing("Running"),
+			), wf: newCopy(t, opened, finishedAt("Failed", justNow), terminated(justNow), deletedAt(testNow)), want: report,
 			conditions: []string{startedTrue, cutShort}, release: true},
 		"a run that was deleted and came to its own end is not": {
 			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", testNow), deletedAt(justNow)), want: report,
 			conditions: []string{startedTrue}, release: true},
 		"nor is one that succeeded all the same": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Succeeded"), terminated(justNow), deletedAt(justNow)), want: report,
+			rw: newRemote(
+				claimed,
+				showing("Running"),
+			), wf: newCopy(t, opened, inPhase("Succeeded"), terminated(justNow), deletedAt(justNow)), want: report,
 			conditions: []string{startedTrue}, release: true},
 		"a finished run is not guarded again": {
 			rw: newRemote(claimed, showing("Succeeded")), wf: newCopy(t, ungated, inPhase("Succeeded")), want: report,
@@ -144,7 +154,10 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: end,
 			conditions: []string{startedTrue}, within: terminationGrace},
 		"a run that does not end in time is let go": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo), terminated(longAgo)), want: report,
+			rw: newRemote(
+				claimed,
+				showing("Running"),
+			), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo), terminated(longAgo)), want: report,
 			conditions: []string{startedTrue, cutShort}, release: true},
 		"a recorded copy deleted before its start never starts": {
 			rw: newRemote(claimed), wf: newCopy(t, deletedAt(justNow)), want: report, conditions: []string{cutShort}, release: true},
@@ -154,18 +167,33 @@ func TestDecide(t *testing.T) {
 		"or is let go, if the work agent has left it behind": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), leftBehind), want: release},
 		"which need not be waited for then": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, ungated, leftBehind, inPhase("Running")), want: confirm, conditions: []string{removed}},
+			rw: newRemote(
+				claimed,
+				remoteGoing,
+			), wf: newCopy(t, ungated, leftBehind, inPhase("Running")), want: confirm, conditions: []string{removed}},
 		"nor for its artifacts": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, leftBehind, withFinalizer(contract.FinalizerArtifactGC)), want: release},
 		"it is stopped before its pods go, or Argo would make new ones": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: stop, within: terminationGrace},
+			rw: newRemote(
+				claimed,
+				remoteGoing,
+			), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow)), want: stop, within: terminationGrace},
 		"however long ago it was deleted": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: stop, within: terminationGrace},
+			rw: newRemote(
+				claimed,
+				remoteGoing,
+			), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: stop, within: terminationGrace},
 		"even without its label": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, unlabeled, inPhase("Running"), deletedAt(justNow), terminated(justNow)), want: stop,
+			rw: newRemote(
+				claimed,
+				remoteGoing,
+			), wf: newCopy(t, opened, unlabeled, inPhase("Running"), deletedAt(justNow), terminated(justNow)), want: stop,
 			within: 20 * time.Second},
 		"though not for long, for Argo may be away": {
-			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo), terminated(longAgo)), want: withdraw},
+			rw: newRemote(
+				claimed,
+				remoteGoing,
+			), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo), terminated(longAgo)), want: withdraw},
 		"it is withdrawn when it has ended": {
 			rw: newRemote(claimed, remoteGoing), wf: newCopy(t, opened, inPhase("Failed"), deletedAt(justNow)), want: withdraw},
 		"Argo does not go on with one that is gated": {

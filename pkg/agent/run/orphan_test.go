@@ -147,7 +147,11 @@ func TestAnOrphanThatWasNeverStartedIsRemovedAtOnce(t *testing.T) {
 		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}, PropagationPolicy: &background,
 	}}, e.managedDeletes)
 	assert.Nil(t, e.workflow())
-	assert.Equal(t, []string{"Normal Removed removed: it was never started, and the hub has no RemoteWorkflow cluster1/demo-0123 of it"}, e.said())
+	assert.Equal(
+		t,
+		[]string{"Normal Removed removed: it was never started, and the hub has no RemoteWorkflow cluster1/demo-0123 of it"},
+		e.said(),
+	)
 	assert.Equal(t, 1, e.count("orphans_total", "removed"))
 	assert.Empty(t, e.managedWrites)
 	assert.Empty(t, e.hubWrites)

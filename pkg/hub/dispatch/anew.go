@@ -17,7 +17,8 @@ import (
 // mayMove reports whether a Workflow that is held back was given a cluster by a Placement, and the cluster is gone or going. What
 // has a status, or may have run before the hub was restored, is held back for that, and does not move.
 func mayMove(wf *unstructured.Unstructured, held hold) bool {
-	return held.reason == ReasonClusterNotFound && contract.AssignedCluster(wf) != "" && wf.GetAnnotations()[contract.AnnotationPlacement] != ""
+	return held.reason == ReasonClusterNotFound && contract.AssignedCluster(wf) != "" &&
+		wf.GetAnnotations()[contract.AnnotationPlacement] != ""
 }
 
 // chooseAnew takes back the cluster of a Workflow that has not started, for its Placement to choose another.
@@ -36,8 +37,14 @@ func (r *Reconciler) chooseAnew(ctx context.Context, wf *unstructured.Unstructur
 		return err
 	}
 	cluster := contract.AssignedCluster(wf)
-	hubcopy.Tell(r.Recorder, wf, reasonClusterTaken, "Dispatch", fmt.Sprintf("managed cluster %q is detached from the hub, and nothing has started there: "+
-		"Placement %q chooses anew", cluster, wf.GetAnnotations()[contract.AnnotationPlacement]))
+	hubcopy.Tell(
+		r.Recorder,
+		wf,
+		reasonClusterTaken,
+		"Dispatch",
+		fmt.Sprintf("managed cluster %q is detached from the hub, and nothing has started there: "+
+			"Placement %q chooses anew", cluster, wf.GetAnnotations()[contract.AnnotationPlacement]),
+	)
 	ctrl.LoggerFrom(ctx).Info("took back a cluster that is detached", "cluster", cluster)
 	return nil
 }

@@ -42,8 +42,12 @@ func TestAWorkflowWhoseClusterIsDetachedBeforeItStartsIsGivenBackToItsPlacement(
 			assert.Empty(t, contract.AssignedCluster(wf)+contract.ChosenCluster(wf))
 			assert.Empty(t, wf.GetFinalizers())
 			assert.Equal(t, "anywhere", wf.GetAnnotations()[contract.AnnotationPlacement])
-			assert.Equal(t, []string{`Warning ClusterTakenBack managed cluster "cluster1" is detached from the hub, and nothing has started there: ` +
-				`Placement "anywhere" chooses anew`}, hub.Events())
+			assert.Equal(
+				t,
+				[]string{`Warning ClusterTakenBack managed cluster "cluster1" is detached from the hub, and nothing has started there: ` +
+					`Placement "anywhere" chooses anew`},
+				hub.Events(),
+			)
 
 			require.NoError(t, hubcopy.Assign(t.Context(), hub, wf, "cluster2"))
 			require.NoError(t, run(t, r, wf))

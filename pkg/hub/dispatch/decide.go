@@ -104,8 +104,11 @@ func checkTarget(wf *unstructured.Unstructured, t target) hold {
 	case t.addon != nil && !t.addon.DeletionTimestamp.IsZero():
 		return hold{ReasonAgentLeaving, fmt.Sprintf("waiting for managed cluster %q: its addon %s is being removed", t.name, contract.AddonName)}
 	case t.addon == nil && wf.GetAnnotations()[contract.AnnotationPlacement] != "" && contract.AssignedCluster(wf) != "":
-		return hold{ReasonAgentLeaving, fmt.Sprintf("waiting for managed cluster %q: a Placement chose it for its addon %s, which is not enabled any more",
-			t.name, contract.AddonName)}
+		return hold{
+			ReasonAgentLeaving,
+			fmt.Sprintf("waiting for managed cluster %q: a Placement chose it for its addon %s, which is not enabled any more",
+				t.name, contract.AddonName),
+		}
 	case hubcopy.IsHub(t.cluster, t.hubID):
 		return hold{ReasonHubItself, fmt.Sprintf("managed cluster %q is the hub itself, where this Workflow has the name %s/%s already",
 			t.name, wf.GetNamespace(), wf.GetName())}

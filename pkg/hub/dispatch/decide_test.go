@@ -118,15 +118,35 @@ func TestIsBound(t *testing.T) {
 		objects []client.Object
 		want    bool
 	}{
-		"no set is bound":                {inSet, []client.Object{gen.ManagedClusterSet(set)}, false},
-		"its set is bound":               {inSet, []client.Object{gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set)}, true},
-		"its set is bound elsewhere":     {inSet, []client.Object{gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set, gen.InNamespace("team-a"))}, false},
-		"another set is bound":           {gen.ManagedCluster(cluster, gen.InClusterSet("cpu")), []client.Object{gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set)}, false},
-		"the set of all clusters":        {gen.ManagedCluster(cluster), []client.Object{gen.ManagedClusterSet(gen.GlobalSet), gen.ManagedClusterSetBinding(gen.GlobalSet)}, true},
-		"a set by labels that it has":    {gen.ManagedCluster(cluster, gen.WithLabels(map[string]string{"gpu": "yes"})), []client.Object{labelled, gen.ManagedClusterSetBinding(set)}, true},
-		"a set by labels that it lacks":  {inSet, []client.Object{labelled, gen.ManagedClusterSetBinding(set)}, false},
-		"the bound set does not exist":   {inSet, []client.Object{gen.ManagedClusterSetBinding(set)}, false},
-		"one of two bound sets holds it": {inSet, []client.Object{gen.ManagedClusterSetBinding("gone"), gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set)}, true},
+		"no set is bound":  {inSet, []client.Object{gen.ManagedClusterSet(set)}, false},
+		"its set is bound": {inSet, []client.Object{gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set)}, true},
+		"its set is bound elsewhere": {
+			inSet,
+			[]client.Object{gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set, gen.InNamespace("team-a"))},
+			false,
+		},
+		"another set is bound": {
+			gen.ManagedCluster(cluster, gen.InClusterSet("cpu")),
+			[]client.Object{gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set)},
+			false,
+		},
+		"the set of all clusters": {
+			gen.ManagedCluster(cluster),
+			[]client.Object{gen.ManagedClusterSet(gen.GlobalSet), gen.ManagedClusterSetBinding(gen.GlobalSet)},
+			true,
+		},
+		"a set by labels that it has": {
+			gen.ManagedCluster(cluster, gen.WithLabels(map[string]string{"gpu": "yes"})),
+			[]client.Object{labelled, gen.ManagedClusterSetBinding(set)},
+			true,
+		},
+		"a set by labels that it lacks": {inSet, []client.Object{labelled, gen.ManagedClusterSetBinding(set)}, false},
+		"the bound set does not exist":  {inSet, []client.Object{gen.ManagedClusterSetBinding(set)}, false},
+		"one of two bound sets holds it": {
+			inSet,
+			[]client.Object{gen.ManagedClusterSetBinding("gone"), gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set)},
+			true,
+		},
 		"the binding is not bound": {inSet, []client.Object{gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set,
 			gen.WithCondition(clusterv1beta2.ClusterSetBindingBoundType, metav1.ConditionFalse, "ClusterSetNotFound", ""))}, false},
 	}
@@ -168,7 +188,10 @@ func TestAHeldWorkflowIsPendingAndSaysWhy(t *testing.T) {
 			surroundings(), hubcopy.ReasonInvalidLabel, []string{`not "1"`},
 		},
 		"a wrong label without a cluster": {
-			gen.Workflow("hello", gen.WithLabels(map[string]string{contract.LabelEnable: "1"})), nil, hubcopy.ReasonInvalidLabel, []string{`not "1"`},
+			gen.Workflow(
+				"hello",
+				gen.WithLabels(map[string]string{contract.LabelEnable: "1"}),
+			), nil, hubcopy.ReasonInvalidLabel, []string{`not "1"`},
 		},
 		"a cluster that cannot exist": {
 			gen.Workflow("hello", gen.WithCluster("Not A Cluster")), surroundings(), ReasonInvalidCluster, []string{"Not A Cluster"},

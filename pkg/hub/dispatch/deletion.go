@@ -71,14 +71,24 @@ func linger(rw *v1alpha1.RemoteWorkflow, since time.Time, patience time.Duration
 	if tooLong := since.Add(patience); now.Before(tooLong) {
 		return parting{until: tooLong}
 	}
-	return parting{waits: waitFor(rw, fmt.Sprintf("the cluster is available, and has not done so since %s. Look there whether OCM's work agent runs, "+
-		"and for finalizers and pods of the copy", format(since)), "")}
+	return parting{
+		waits: waitFor(rw, fmt.Sprintf("the cluster is available, and has not done so since %s. Look there whether OCM's work agent runs, "+
+			"and for finalizers and pods of the copy", format(since)), ""),
+	}
 }
 
 // waitFor says why a deleted Workflow waits, when it goes, and how its user can end the wait.
 func waitFor(rw *v1alpha1.RemoteWorkflow, why, atTheLatest string) string {
-	return fmt.Sprintf("waiting for cluster %s to remove the run %s/%s: %s. The Workflow goes when that is done%s; the annotation %s: %q lets it go at once",
-		rw.Namespace, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name, why, atTheLatest, contract.AnnotationRelease, contract.AnnotationReleaseValue)
+	return fmt.Sprintf(
+		"waiting for cluster %s to remove the run %s/%s: %s. The Workflow goes when that is done%s; the annotation %s: %q lets it go at once",
+		rw.Namespace,
+		rw.Spec.Remote.Namespace,
+		rw.Spec.Remote.Name,
+		why,
+		atTheLatest,
+		contract.AnnotationRelease,
+		contract.AnnotationReleaseValue,
+	)
 }
 
 func format(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -92,8 +92,14 @@ func (r *Reconciler) keepWatched(ctx context.Context, wf *unstructured.Unstructu
 	if err := hubcopy.PatchMetadata(ctx, r.Client, wf, metadata); err != nil {
 		return err
 	}
-	hubcopy.Tell(r.Recorder, wf, reasonLabelRestored, actionDelete, fmt.Sprintf("label %s restored: the Workflow waits for cluster %s to remove its run, "+
-		"and is watched by the label until then", contract.LabelEnable, rw.Namespace))
+	hubcopy.Tell(
+		r.Recorder,
+		wf,
+		reasonLabelRestored,
+		actionDelete,
+		fmt.Sprintf("label %s restored: the Workflow waits for cluster %s to remove its run, "+
+			"and is watched by the label until then", contract.LabelEnable, rw.Namespace),
+	)
 	return nil
 }
 
@@ -104,8 +110,14 @@ func (r *Reconciler) letGo(ctx context.Context, wf *unstructured.Unstructured, r
 		return err
 	}
 	releasedUnconfirmed.WithLabelValues(p.reason).Inc()
-	hubcopy.Tell(r.Recorder, wf, reasonReleased, actionDelete, fmt.Sprintf("let go before cluster %s has removed the run: %s. The run may still "+
-		"exist there as %s/%s; it is removed when the cluster is back", rw.Namespace, p.release, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name))
+	hubcopy.Tell(
+		r.Recorder,
+		wf,
+		reasonReleased,
+		actionDelete,
+		fmt.Sprintf("let go before cluster %s has removed the run: %s. The run may still "+
+			"exist there as %s/%s; it is removed when the cluster is back", rw.Namespace, p.release, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name),
+	)
 	ctrl.LoggerFrom(ctx).Info("let go of a deleted Workflow before its run was removed", "cluster", rw.Namespace, "why", p.release)
 	return nil
 }

@@ -71,8 +71,12 @@ func TestADeletedWorkflowWaitsWithoutLimitForAClusterThatIsThereAndSaysSo(t *tes
 			assert.Zero(t, look(t, r))
 			events := hub.Events()
 			require.Len(t, events, 1)
-			assert.Contains(t, events[0], "Warning DeletionWaits waiting for cluster cluster1 to remove the run default/hello: the cluster is available, "+
-				"and has not done so since 2026-01-02T15:04:05Z")
+			assert.Contains(
+				t,
+				events[0],
+				"Warning DeletionWaits waiting for cluster cluster1 to remove the run default/hello: the cluster is available, "+
+					"and has not done so since 2026-01-02T15:04:05Z",
+			)
 			assert.Contains(t, events[0], contract.AnnotationRelease)
 
 			now.SetTime(now.Now().Add(1000 * time.Hour))
@@ -145,7 +149,11 @@ func TestADeletedWorkflowIsLetGoWhenItsClusterStaysAway(t *testing.T) {
 	assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes())
 	events = hub.Events()
 	require.Len(t, events, 1)
-	assert.Contains(t, events[0], "Warning ReleasedUnconfirmed let go before cluster cluster1 has removed the run: the cluster is not available")
+	assert.Contains(
+		t,
+		events[0],
+		"Warning ReleasedUnconfirmed let go before cluster cluster1 has removed the run: the cluster is not available",
+	)
 	assert.Contains(t, events[0], "may still exist there as default/hello")
 	assert.False(t, hub.Show(gen.Workflow("hello")))
 }
@@ -225,7 +233,11 @@ func TestADeletedWorkflowWithoutLabelIsWatchedAgainWhileItWaits(t *testing.T) {
 			assert.Equal(t, []string{"patch Workflow default/hello"}, hub.Writes()[1:])
 			require.True(t, hub.Show(wf))
 			assert.True(t, contract.IsOurs(wf))
-			assert.Contains(t, strings.Join(hub.Events(), "\n"), "Warning LabelRestored label "+contract.LabelEnable+" restored: the Workflow waits for cluster cluster1")
+			assert.Contains(
+				t,
+				strings.Join(hub.Events(), "\n"),
+				"Warning LabelRestored label "+contract.LabelEnable+" restored: the Workflow waits for cluster cluster1",
+			)
 
 			assert.Equal(t, 15*time.Minute, look(t, r))
 			assert.Len(t, hub.Writes(), 2, "it is restored once")

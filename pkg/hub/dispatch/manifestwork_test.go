@@ -61,7 +61,11 @@ func TestTheManifestWorkIsCreateOnlyAndOwnedByTheRemoteWorkflow(t *testing.T) {
 
 	require.Len(t, work.Spec.ManifestConfigs, 1)
 	config := work.Spec.ManifestConfigs[0]
-	assert.Equal(t, workv1.ResourceIdentifier{Group: "argoproj.io", Resource: "workflows", Namespace: gen.Namespace, Name: "hello"}, config.ResourceIdentifier)
+	assert.Equal(
+		t,
+		workv1.ResourceIdentifier{Group: "argoproj.io", Resource: "workflows", Namespace: gen.Namespace, Name: "hello"},
+		config.ResourceIdentifier,
+	)
 	assert.Equal(t, &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly}, config.UpdateStrategy)
 	assert.Nil(t, work.Spec.DeleteOption, "the copy goes with its ManifestWork")
 
@@ -126,8 +130,14 @@ func TestTheCompleteRule(t *testing.T) {
 		"it has no phase":          {copied(withStatus(map[string]any{"nodes": map[string]any{}})), false},
 		"it has no annotations":    {bare, false},
 		"it has other annotations": {gen.Workflow("hello", gen.WithStatus("Succeeded"), gen.WithAnnotations(map[string]string{"a": "b"})), false},
-		"another Workflow's copy":  {copied(gen.WithStatus("Succeeded"), gen.WithAnnotations(map[string]string{contract.AnnotationHubUID: "another"})), false},
-		"another attempt's copy":   {copied(gen.WithStatus("Succeeded"), gen.WithAnnotations(map[string]string{contract.AnnotationAttempt: "2"})), false},
+		"another Workflow's copy": {
+			copied(gen.WithStatus("Succeeded"), gen.WithAnnotations(map[string]string{contract.AnnotationHubUID: "another"})),
+			false,
+		},
+		"another attempt's copy": {
+			copied(gen.WithStatus("Succeeded"), gen.WithAnnotations(map[string]string{contract.AnnotationAttempt: "2"})),
+			false,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

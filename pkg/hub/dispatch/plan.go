@@ -113,8 +113,11 @@ func (r *Reconciler) nameTaken(ctx context.Context, rw *v1alpha1.RemoteWorkflow)
 	}
 	for _, other := range runs.Items {
 		if other.Name != rw.Name {
-			return hold{ReasonNameTaken, fmt.Sprintf("waiting for the name %s on cluster %s: the earlier Workflow that has it (UID %s) is still being removed",
-				remoteKey(rw.Spec.Remote), rw.Namespace, other.Spec.WorkflowRef.UID)}, nil
+			return hold{
+				ReasonNameTaken,
+				fmt.Sprintf("waiting for the name %s on cluster %s: the earlier Workflow that has it (UID %s) is still being removed",
+					remoteKey(rw.Spec.Remote), rw.Namespace, other.Spec.WorkflowRef.UID),
+			}, nil
 		}
 	}
 	var works workv1.ManifestWorkList

@@ -152,7 +152,9 @@ func TestTheRunOfAWorkflowThatOnlyTheCacheShowsDoesNotBringItBack(t *testing.T) 
 	// The cache shows an earlier Workflow that went to another cluster, where nothing has its name.
 	earlier := gen.Workflow("hello", gen.WithUID("earlier"), gen.WithAssignment("cluster2"))
 	_, rw, work := dispatched()
-	r, hub := newReconciler(t, append(surroundings(), gen.ManagedCluster("cluster2"), gen.ManagedClusterAddOn("cluster2"), earlier, rw, work)...)
+	r, hub := newReconciler(
+		t,
+		append(surroundings(), gen.ManagedCluster("cluster2"), gen.ManagedClusterAddOn("cluster2"), earlier, rw, work)...)
 	r.Live = fakehub.New(t, nil, gen.Workflow("hello", gen.WithAssignment(cluster))).Live
 	require.NoError(t, run(t, r, earlier))
 	assert.Empty(t, hub.Writes())
@@ -187,13 +189,19 @@ func TestAnErrorWhileTakingBackIsReturnedAndLetsNothingGo(t *testing.T) {
 		"the RemoteWorkflow cannot be deleted": {"delete RemoteWorkflow", withWork},
 		"the ManifestWork cannot be read":      {"live get ManifestWork", withWork},
 		"the ManifestWork cannot be deleted":   {"delete ManifestWork", withWork},
-		"the RemoteWorkflow cannot be looked for": {"live get RemoteWorkflow", func(*v1alpha1.RemoteWorkflow, *unstructured.Unstructured) []client.Object {
-			return nil
-		}},
-		"the RemoteWorkflow cannot be released": {"patch RemoteWorkflow", func(rw *v1alpha1.RemoteWorkflow, _ *unstructured.Unstructured) []client.Object {
-			gen.Deleting()(rw)
-			return []client.Object{rw}
-		}},
+		"the RemoteWorkflow cannot be looked for": {
+			"live get RemoteWorkflow",
+			func(*v1alpha1.RemoteWorkflow, *unstructured.Unstructured) []client.Object {
+				return nil
+			},
+		},
+		"the RemoteWorkflow cannot be released": {
+			"patch RemoteWorkflow",
+			func(rw *v1alpha1.RemoteWorkflow, _ *unstructured.Unstructured) []client.Object {
+				gen.Deleting()(rw)
+				return []client.Object{rw}
+			},
+		},
 		"an earlier Workflow's run cannot be looked up":  {"live get Workflow", withEarlierRun},
 		"an earlier Workflow's run cannot be taken back": {"delete RemoteWorkflow", withEarlierRun},
 	}

@@ -168,8 +168,9 @@ func (r *Reconciler) remove(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (g
 // earlier version gives none.
 const confirmationTimeout = 5 * time.Minute
 
-// awaitsAgent reports whether the agent has still to confirm that the copy is gone. The ManifestWork may go before: a work agent that has not
-// noted yet that it has created the copy leaves it to the garbage collector. An agent that is being disabled has let go of everything.
+// awaitsAgent reports whether the agent has still to confirm that the copy is gone. The ManifestWork may go before: a work agent that
+// has not noted yet that it has created the copy leaves it to the garbage collector. An agent that is being disabled has let go of
+// everything.
 func (r *Reconciler) awaitsAgent(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (bool, error) {
 	left := rw.DeletionTimestamp.Add(confirmationTimeout).Sub(r.Clock.Now())
 	if rw.Spec.Reporting != v1alpha1.ReportingAgent || rw.Status.RemoteUID == "" || isRemoteDeleted(rw) || left <= 0 {

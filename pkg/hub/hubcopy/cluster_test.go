@@ -101,5 +101,9 @@ func TestARunIsNamedByItsWorkflowAndItsAttempt(t *testing.T) {
 	assert.Equal(t, client.ObjectKeyFromObject(gen.RemoteWorkflow(wf, "cluster1")), hubcopy.RunKey(wf))
 	wf = gen.Workflow("hello", gen.WithAnnotations(map[string]string{contract.AnnotationAssigned: contract.Assignment(wf, 2, "cluster2")}))
 	assert.Equal(t, client.ObjectKeyFromObject(gen.RemoteWorkflow(wf, "cluster2", gen.WithAttempt(2))), hubcopy.RunKey(wf))
-	assert.Empty(t, hubcopy.RunKey(gen.Workflow("hello", gen.WithUID("another"), gen.WithAnnotations(wf.GetAnnotations()))).Namespace, "of another Workflow")
+	assert.Empty(
+		t,
+		hubcopy.RunKey(gen.Workflow("hello", gen.WithUID("another"), gen.WithAnnotations(wf.GetAnnotations()))).Namespace,
+		"of another Workflow",
+	)
 }

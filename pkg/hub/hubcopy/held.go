@@ -40,8 +40,11 @@ func HeldAnywhere(wf *unstructured.Unstructured, restoredAt time.Time) (Reason, 
 		return ReasonInvalidName, fmt.Sprintf("not dispatched: the name has %d characters, and Argo runs Workflows with at most %d",
 			len(name), contract.MaxWorkflowNameLength)
 	case mayHaveRun(wf, restoredAt):
-		return ReasonRestoredHub, fmt.Sprintf("not dispatched: the Workflow was created before the hub was restored from a backup, at %s, and may "+
-			"have run since the backup was made. If it has not, argo resubmit it, or delete it and create it anew", restoredAt.UTC().Format(time.RFC3339))
+		return ReasonRestoredHub, fmt.Sprintf(
+			"not dispatched: the Workflow was created before the hub was restored from a backup, at %s, and may "+
+				"have run since the backup was made. If it has not, argo resubmit it, or delete it and create it anew",
+			restoredAt.UTC().Format(time.RFC3339),
+		)
 	}
 	return "", ""
 }

@@ -31,7 +31,11 @@ func TestAWorkflowThatNoClusterCouldRunIsRefused(t *testing.T) {
 			hubcopy.ReasonForeignStatus, []string{"already has a status that this hub did not write", "restored", "create it anew"},
 		},
 		"its labels say that it has run, and it has no status": {
-			gen.Workflow("hello", gen.WithHubStatus("Succeeded"), func(obj client.Object) { delete(obj.(*unstructured.Unstructured).Object, "status") }),
+			gen.Workflow(
+				"hello",
+				gen.WithHubStatus("Succeeded"),
+				func(obj client.Object) { delete(obj.(*unstructured.Unstructured).Object, "status") },
+			),
 			hubcopy.ReasonStatusLost, []string{contract.LabelPhase, contract.LabelCompleted, "restored from a backup", "create it anew", "argo resubmit"},
 		},
 		"the name is too long": {

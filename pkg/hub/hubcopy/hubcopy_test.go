@@ -37,10 +37,13 @@ func TestIsForeign(t *testing.T) {
 		wf   *unstructured.Unstructured
 		want bool
 	}{
-		"no status is nobody's":                      {gen.Workflow("hello"), false},
-		"an empty status is nobody's":                {withStatus(map[string]any{}), false},
-		"a typed client's empty status is nobody's":  {withStatus(typedEmpty["status"]), false},
-		"a status of empty fields is nobody's":       {withStatus(map[string]any{"phase": "", "nodes": map[string]any{}, "conditions": []any{}, "startedAt": nil}), false},
+		"no status is nobody's":                     {gen.Workflow("hello"), false},
+		"an empty status is nobody's":               {withStatus(map[string]any{}), false},
+		"a typed client's empty status is nobody's": {withStatus(typedEmpty["status"]), false},
+		"a status of empty fields is nobody's": {
+			withStatus(map[string]any{"phase": "", "nodes": map[string]any{}, "conditions": []any{}, "startedAt": nil}),
+			false,
+		},
 		"a phase that nobody vouches for is foreign": {gen.Workflow("hello", gen.WithStatus("Running")), true},
 		"nodes alone are foreign":                    {withStatus(map[string]any{"nodes": map[string]any{"a": nil}}), true},
 		"a number alone is foreign":                  {withStatus(map[string]any{"estimatedDuration": int64(1)}), true},
@@ -130,7 +133,10 @@ func TestWriteToAWorkflowWithoutAnnotations(t *testing.T) {
 }
 
 func TestWriteReplacesTheStatusAsAWhole(t *testing.T) {
-	wf := gen.Workflow("hello", gen.WithHubStatus("Failed", map[string]any{"nodes": map[string]any{"a": map[string]any{}, "b": map[string]any{}}}))
+	wf := gen.Workflow(
+		"hello",
+		gen.WithHubStatus("Failed", map[string]any{"nodes": map[string]any{"a": map[string]any{}, "b": map[string]any{}}}),
+	)
 	hub := fakehub.New(t, nil, wf)
 	require.True(t, hub.Show(wf))
 
@@ -205,7 +211,11 @@ func TestHold(t *testing.T) {
 			map[string]any{"phase": "Running", "message": message}, false, false,
 		},
 		"a status that was lost is made good for by the message alone": {
-			gen.Workflow("hello", gen.WithHubStatus("Succeeded"), func(obj client.Object) { delete(obj.(*unstructured.Unstructured).Object, "status") }),
+			gen.Workflow(
+				"hello",
+				gen.WithHubStatus("Succeeded"),
+				func(obj client.Object) { delete(obj.(*unstructured.Unstructured).Object, "status") },
+			),
 			map[string]any{"message": message}, true, true,
 		},
 		"a status that was erased, too": {
@@ -281,13 +291,19 @@ func TestIgnoreStale(t *testing.T) {
 		err  error
 		want bool
 	}{
-		"nothing":                               {nil, true},
-		"the Workflow has changed":              {fakehub.Conflict(), true},
-		"the Workflow is gone":                  {apierrors.NewNotFound(workflows, "hello"), true},
-		"the RemoteWorkflow has changed":        {apierrors.NewConflict(schema.GroupResource{Group: "workflow.open-cluster-management.io", Resource: "remoteworkflows"}, "hello", nil), false},
+		"nothing":                  {nil, true},
+		"the Workflow has changed": {fakehub.Conflict(), true},
+		"the Workflow is gone":     {apierrors.NewNotFound(workflows, "hello"), true},
+		"the RemoteWorkflow has changed": {
+			apierrors.NewConflict(schema.GroupResource{Group: "workflow.open-cluster-management.io", Resource: "remoteworkflows"}, "hello", nil),
+			false,
+		},
 		"the namespace of a cluster is missing": {apierrors.NewNotFound(namespaces, "cluster1"), false},
-		"the kind is not served":                {apierrors.NewNotFound(schema.GroupResource{Group: "workflow.open-cluster-management.io", Resource: "remoteworkflows"}, ""), false},
-		"something else":                        {errors.New("down"), false},
+		"the kind is not served": {
+			apierrors.NewNotFound(schema.GroupResource{Group: "workflow.open-cluster-management.io", Resource: "remoteworkflows"}, ""),
+			false,
+		},
+		"something else": {errors.New("down"), false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -26,13 +26,33 @@ func TestHasStarted(t *testing.T) {
 		"it waits":                     {agent, []gen.Mod{gen.WithHubStatus("Pending")}, nil, false},
 		"it ran":                       {agent, []gen.Mod{gen.WithHubStatus("Running")}, nil, true},
 		"a copy has been recorded":     {agent, nil, []gen.Mod{recorded}, true},
-		"a copy has been recorded, and the status is erased":     {agent, []gen.Mod{gen.WithHubStatus("Running"), erased}, []gen.Mod{recorded}, true},
-		"somebody else wrote a phase":                            {agent, []gen.Mod{gen.WithStatus("Running")}, nil, false},
-		"somebody else wrote a phase over the hub's":             {agent, []gen.Mod{gen.WithHubStatus("Pending"), gen.WithStatus("Succeeded")}, nil, false},
-		"without an agent, somebody else wrote a phase":          {feedback, []gen.Mod{gen.WithHubStatus("Pending"), gen.WithStatus("Running")}, nil, false},
-		"without an agent, it ran":                               {feedback, []gen.Mod{gen.WithHubStatus("Running")}, nil, true},
-		"without an agent, it ran, and the status is erased":     {feedback, []gen.Mod{gen.WithHubStatus("Running"), erased}, nil, true},
-		"without an agent, it ran, and somebody wrote otherwise": {feedback, []gen.Mod{gen.WithHubStatus("Running"), gen.WithStatus("Pending")}, nil, true},
+		"a copy has been recorded, and the status is erased": {
+			agent,
+			[]gen.Mod{gen.WithHubStatus("Running"), erased},
+			[]gen.Mod{recorded},
+			true,
+		},
+		"somebody else wrote a phase": {agent, []gen.Mod{gen.WithStatus("Running")}, nil, false},
+		"somebody else wrote a phase over the hub's": {
+			agent,
+			[]gen.Mod{gen.WithHubStatus("Pending"), gen.WithStatus("Succeeded")},
+			nil,
+			false,
+		},
+		"without an agent, somebody else wrote a phase": {
+			feedback,
+			[]gen.Mod{gen.WithHubStatus("Pending"), gen.WithStatus("Running")},
+			nil,
+			false,
+		},
+		"without an agent, it ran":                           {feedback, []gen.Mod{gen.WithHubStatus("Running")}, nil, true},
+		"without an agent, it ran, and the status is erased": {feedback, []gen.Mod{gen.WithHubStatus("Running"), erased}, nil, true},
+		"without an agent, it ran, and somebody wrote otherwise": {
+			feedback,
+			[]gen.Mod{gen.WithHubStatus("Running"), gen.WithStatus("Pending")},
+			nil,
+			true,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

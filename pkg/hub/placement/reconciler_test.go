@@ -131,7 +131,12 @@ func TestReadsEveryPageOfDecisions(t *testing.T) {
 }
 
 func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
-	satisfied := gen.WithCondition(clusterv1beta1.PlacementConditionSatisfied, metav1.ConditionFalse, "NoIntersection", "No valid ManagedClusterSetBindings found")
+	satisfied := gen.WithCondition(
+		clusterv1beta1.PlacementConditionSatisfied,
+		metav1.ConditionFalse,
+		"NoIntersection",
+		"No valid ManagedClusterSetBindings found",
+	)
 	tests := map[string]struct {
 		wf         *unstructured.Unstructured
 		objects    []client.Object
@@ -211,13 +216,17 @@ func TestLeavesAloneWhatIsNotForItToPlace(t *testing.T) {
 	placed := gen.WithPlacement("anywhere")
 	label := func(value string) gen.Mod { return gen.WithLabels(map[string]string{contract.LabelEnable: value}) }
 	tests := map[string]*unstructured.Unstructured{
-		"it is not ours":                         gen.Workflow("hello", placed, label("false")),
-		"its label has a wrong value":            gen.Workflow("hello", placed, label("yes")),
-		"it has a cluster":                       gen.Workflow("hello", placed, gen.WithAssignment("cluster2")),
-		"the user chose a cluster":               gen.Workflow("hello", placed, gen.WithCluster("cluster2")),
-		"it is being deleted":                    gen.Workflow("hello", placed, gen.WithFinalizers("x"), gen.Deleting()),
-		"somebody else wrote its status":         gen.Workflow("hello", placed, gen.WithStatus("Pending", map[string]any{"progress": "0/1"})),
-		"it has run, and lost its status":        gen.Workflow("hello", placed, gen.WithLabels(map[string]string{contract.LabelCompleted: "true"})),
+		"it is not ours":                 gen.Workflow("hello", placed, label("false")),
+		"its label has a wrong value":    gen.Workflow("hello", placed, label("yes")),
+		"it has a cluster":               gen.Workflow("hello", placed, gen.WithAssignment("cluster2")),
+		"the user chose a cluster":       gen.Workflow("hello", placed, gen.WithCluster("cluster2")),
+		"it is being deleted":            gen.Workflow("hello", placed, gen.WithFinalizers("x"), gen.Deleting()),
+		"somebody else wrote its status": gen.Workflow("hello", placed, gen.WithStatus("Pending", map[string]any{"progress": "0/1"})),
+		"it has run, and lost its status": gen.Workflow(
+			"hello",
+			placed,
+			gen.WithLabels(map[string]string{contract.LabelCompleted: "true"}),
+		),
 		"the dispatch refuses it for its name":   gen.Workflow(strings.Repeat("x", 64), placed),
 		"it has run, and lost its annotations":   gen.Workflow("hello", placed, gen.WithHubStatus("Running")),
 		"it ended, and lost all its annotations": gen.Workflow("hello", gen.WithHubStatus("Succeeded")),

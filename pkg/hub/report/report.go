@@ -118,7 +118,7 @@ func read(rw *v1alpha1.RemoteWorkflow) (status map[string]any, release func(), e
 	}
 	status, release, err = decode(rw.Status.Report.Data)
 	if err != nil {
-		return nil, release, fmt.Errorf("the hub cannot read the whole status: %.256s", err)
+		return nil, release, fmt.Errorf("the hub cannot read the whole status: %.256s", err.Error())
 	}
 	phase := contract.StatusString(status, "phase")
 	if !isPhase(phase) {
@@ -128,7 +128,7 @@ func read(rw *v1alpha1.RemoteWorkflow) (status map[string]any, release func(), e
 		return nil, release, errors.New("the whole status is older than the end of the Workflow")
 	}
 	if err := checkForm(status, schemaOf().status, &wfv1.WorkflowStatus{}); err != nil {
-		return nil, release, fmt.Errorf("Argo's clients could not read the whole status: %.256s", err)
+		return nil, release, fmt.Errorf("Argo's clients could not read the whole status: %.256s", err.Error())
 	}
 	return status, release, nil
 }

@@ -62,15 +62,31 @@ func TestAReportOfAnythingElseIsRefused(t *testing.T) {
 		wantReason string
 		wantPart   string
 	}{
-		"from another cluster":   {func(rw *v1alpha1.RemoteWorkflow) { rw.Namespace = "cluster2" }, RefusedWrongCluster, "runs on cluster1"},
-		"of another Workflow":    {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = "another" }, RefusedWrongWorkflow, `UID "another"`},
-		"of no Workflow":         {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = "" }, RefusedWrongWorkflow, `UID ""`},
-		"of another attempt":     {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.Attempt = 2 }, RefusedWrongWorkflow, "attempt 2"},
-		"of another copy":        {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = "another" }, RefusedWrongCopy, `UID "another"`},
-		"of a copy not recorded": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.RemoteUID, rw.Status.Report.RemoteUID = "", "" }, RefusedWrongCopy, `UID ""`},
-		"a name without end":     {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = types.UID(long) }, RefusedWrongCopy, "xxx"},
-		"a Workflow without end": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = types.UID(long) }, RefusedWrongWorkflow, "xxx"},
-		"no report at all":       {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report = nil }, RefusedEmpty, "there is none"},
+		"from another cluster": {func(rw *v1alpha1.RemoteWorkflow) { rw.Namespace = "cluster2" }, RefusedWrongCluster, "runs on cluster1"},
+		"of another Workflow": {
+			func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = "another" },
+			RefusedWrongWorkflow,
+			`UID "another"`,
+		},
+		"of no Workflow":     {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = "" }, RefusedWrongWorkflow, `UID ""`},
+		"of another attempt": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.Attempt = 2 }, RefusedWrongWorkflow, "attempt 2"},
+		"of another copy": {
+			func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = "another" },
+			RefusedWrongCopy,
+			`UID "another"`,
+		},
+		"of a copy not recorded": {
+			func(rw *v1alpha1.RemoteWorkflow) { rw.Status.RemoteUID, rw.Status.Report.RemoteUID = "", "" },
+			RefusedWrongCopy,
+			`UID ""`,
+		},
+		"a name without end": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = types.UID(long) }, RefusedWrongCopy, "xxx"},
+		"a Workflow without end": {
+			func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = types.UID(long) },
+			RefusedWrongWorkflow,
+			"xxx",
+		},
+		"no report at all": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report = nil }, RefusedEmpty, "there is none"},
 		"nothing in it, and no phase": {func(rw *v1alpha1.RemoteWorkflow) {
 			rw.Status.Report.Data, rw.Status.Phase = compressed(t, "{}"), ""
 		}, RefusedEmpty, `phase ""`},
@@ -80,7 +96,11 @@ func TestAReportOfAnythingElseIsRefused(t *testing.T) {
 		"unreadable, and a phase without end": {func(rw *v1alpha1.RemoteWorkflow) {
 			rw.Status.Report.Data, rw.Status.Phase = []byte("{}"), long
 		}, RefusedEmpty, "xxx"},
-		"too large, without phase": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.Data, rw.Status.Phase = nil, "" }, RefusedEmpty, `phase ""`},
+		"too large, without phase": {
+			func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.Data, rw.Status.Phase = nil, "" },
+			RefusedEmpty,
+			`phase ""`,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -186,7 +206,11 @@ func TestAReportThatWasTooLargeIsASummaryAndSaysSo(t *testing.T) {
 
 	taken, refusal := take(wf, rw)
 	assert.Nil(t, refusal)
-	assert.Equal(t, "the whole status is too large for the hub's API server: only a summary is shown; the rest is on cluster cluster1", taken.Incomplete)
+	assert.Equal(
+		t,
+		"the whole status is too large for the hub's API server: only a summary is shown; the rest is on cluster cluster1",
+		taken.Incomplete,
+	)
 	requireSummary(t, taken, map[string]any{
 		"phase": "Failed", "progress": "1/2", "message": "one failed",
 		"startedAt": "2026-01-02T15:04:05Z", "finishedAt": "2026-01-02T15:05:05Z",
@@ -270,7 +294,10 @@ func TestTheMostExpensiveReportIsBounded(t *testing.T) {
 	t.Run("in Argo's types", func(t *testing.T) {
 		wf := assigned()
 		rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(running()))
-		rw.Status.Report.Data = compressed(t, `{"phase":"Running","storedWorkflowTemplateSpec":{"templates":`+many("{}", int(statuses.values))+`}}`)
+		rw.Status.Report.Data = compressed(
+			t,
+			`{"phase":"Running","storedWorkflowTemplateSpec":{"templates":`+many("{}", int(statuses.values))+`}}`,
+		)
 		var taken Taken
 		assert.Less(t, allocatedBy(func() { taken, _ = take(wf, rw) }), uint64(memoryFactor*512<<20))
 		defer taken.Release()
@@ -321,7 +348,11 @@ func TestQuantitiesThatKeepTheirReadersBusyAreAbsurd(t *testing.T) {
 			require.ErrorContains(t, check([]any{in(quantity)}), "absurd", "%s: %v", name, quantity)
 		}
 		require.NoError(t, check(map[string]any{"message": quantity}), "only quantities are")
-		require.NoError(t, check(stored(map[string]any{"metadata": map[string]any{"labels": map[string]any{"limits": quantity}}})), "only quantities are")
+		require.NoError(
+			t,
+			check(stored(map[string]any{"metadata": map[string]any{"labels": map[string]any{"limits": quantity}}})),
+			"only quantities are",
+		)
 	}
 	for _, quantity := range []any{"1", "500m", "1.5Gi", "1e3", "-1E-9", "9223372036854775807", "", "many", "more than 1e1000", int64(1) << 60, 1e300, nil, []any{}} {
 		for name, in := range fields {

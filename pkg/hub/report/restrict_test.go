@@ -24,11 +24,23 @@ func secret(name string) map[string]any { return map[string]any{"name": name, "k
 
 // bucket is a store as the user names it, forged one as a managed cluster would like the hub to use.
 func bucket(key string) map[string]any {
-	return map[string]any{"endpoint": "s3.example.com", "bucket": "results", "accessKeySecret": secret("mine"), "secretKeySecret": secret("mine"), "key": key}
+	return map[string]any{
+		"endpoint":        "s3.example.com",
+		"bucket":          "results",
+		"accessKeySecret": secret("mine"),
+		"secretKeySecret": secret("mine"),
+		"key":             key,
+	}
 }
 
 func forged(key string) map[string]any {
-	return map[string]any{"endpoint": "evil.example.com", "bucket": "loot", "accessKeySecret": secret("mine"), "secretKeySecret": secret("mine"), "key": key}
+	return map[string]any{
+		"endpoint":        "evil.example.com",
+		"bucket":          "loot",
+		"accessKeySecret": secret("mine"),
+		"secretKeySecret": secret("mine"),
+		"key":             key,
+	}
 }
 
 // reader is a Workflow whose spec names the bucket.
@@ -50,7 +62,12 @@ func TestAnArtifactKeepsItsKeyAndALocationOnlyIfTheSpecNamesIt(t *testing.T) {
 			map[string]any{"azure": map[string]any{"blob": "a/b"}},
 		},
 		"a URL": {
-			map[string]any{"http": map[string]any{"url": "https://evil.example.com", "auth": map[string]any{"basicAuth": map[string]any{"passwordSecret": secret("mine")}}}},
+			map[string]any{
+				"http": map[string]any{
+					"url":  "https://evil.example.com",
+					"auth": map[string]any{"basicAuth": map[string]any{"passwordSecret": secret("mine")}},
+				},
+			},
 			map[string]any{"http": map[string]any{}},
 		},
 		"a repository": {
@@ -66,8 +83,18 @@ func TestAnArtifactKeepsItsKeyAndALocationOnlyIfTheSpecNamesIt(t *testing.T) {
 			map[string]any{"raw": map[string]any{"data": "hello"}}, map[string]any{"raw": map[string]any{"data": "hello"}},
 		},
 		"what says nothing of where": {
-			map[string]any{"archive": map[string]any{"tar": map[string]any{"compressionLevel": int64(1)}}, "artifactGC": map[string]any{"strategy": "Never"}, "path": "/tmp/a", "mode": int64(420)},
-			map[string]any{"archive": map[string]any{"tar": map[string]any{"compressionLevel": int64(1)}}, "artifactGC": map[string]any{"strategy": "Never"}, "path": "/tmp/a", "mode": int64(420)},
+			map[string]any{
+				"archive":    map[string]any{"tar": map[string]any{"compressionLevel": int64(1)}},
+				"artifactGC": map[string]any{"strategy": "Never"},
+				"path":       "/tmp/a",
+				"mode":       int64(420),
+			},
+			map[string]any{
+				"archive":    map[string]any{"tar": map[string]any{"compressionLevel": int64(1)}},
+				"artifactGC": map[string]any{"strategy": "Never"},
+				"path":       "/tmp/a",
+				"mode":       int64(420),
+			},
 		},
 	}
 	places := map[string]func(artifact any) map[string]any{
@@ -78,13 +105,19 @@ func TestAnArtifactKeepsItsKeyAndALocationOnlyIfTheSpecNamesIt(t *testing.T) {
 			return map[string]any{"storedTemplates": map[string]any{"t": map[string]any{"inputs": artifacts(a)}}}
 		},
 		"a stored data source": func(a any) map[string]any {
-			return map[string]any{"storedTemplates": map[string]any{"t": map[string]any{"data": map[string]any{"source": map[string]any{"artifactPaths": a}}}}}
+			return map[string]any{
+				"storedTemplates": map[string]any{"t": map[string]any{"data": map[string]any{"source": map[string]any{"artifactPaths": a}}}},
+			}
 		},
 		"a stored manifest": func(a any) map[string]any {
-			return map[string]any{"storedTemplates": map[string]any{"t": map[string]any{"resource": map[string]any{"manifestFrom": map[string]any{"artifact": a}}}}}
+			return map[string]any{
+				"storedTemplates": map[string]any{"t": map[string]any{"resource": map[string]any{"manifestFrom": map[string]any{"artifact": a}}}},
+			}
 		},
 		"a stored spec": func(a any) map[string]any {
-			return map[string]any{"storedWorkflowTemplateSpec": map[string]any{"arguments": artifacts(a), "templates": []any{map[string]any{"outputs": artifacts(a)}}}}
+			return map[string]any{
+				"storedWorkflowTemplateSpec": map[string]any{"arguments": artifacts(a), "templates": []any{map[string]any{"outputs": artifacts(a)}}},
+			}
 		},
 	}
 	for place, in := range places {
@@ -130,9 +163,13 @@ func TestArtifactsAreLookedUpOnlyWhereTheHubsPeopleSay(t *testing.T) {
 			map[string]any{"configMap": []any{}, "key": map[string]any{}},
 			map[string]any{"configMap": []any{}, "key": map[string]any{}, "namespace": []any{"evil"}}, map[string]any{},
 		},
-		"the default":             {own, map[string]any{"default": true}, map[string]any{"default": true}},
-		"a field in another case": {own, map[string]any{"Namespace": "evil", "CONFIGMAP": "evil", "default": true}, map[string]any{"default": true}},
-		"a field of the future":   {own, map[string]any{"url": "https://evil.example.com"}, map[string]any{}},
+		"the default": {own, map[string]any{"default": true}, map[string]any{"default": true}},
+		"a field in another case": {
+			own,
+			map[string]any{"Namespace": "evil", "CONFIGMAP": "evil", "default": true},
+			map[string]any{"default": true},
+		},
+		"a field of the future": {own, map[string]any{"url": "https://evil.example.com"}, map[string]any{}},
 		"a store of the spec": {
 			own, map[string]any{"artifactRepository": map[string]any{"s3": bucket("k")}}, map[string]any{"artifactRepository": map[string]any{"s3": bucket("k")}},
 		},

@@ -23,8 +23,8 @@ type place struct {
 type kind int
 
 const (
-	// object has fields.
-	object kind = iota
+	// An object, which has fields, is the zero value.
+	_ kind = iota
 	// dictionary is an object whose keys are a user's words.
 	dictionary
 	list

@@ -39,14 +39,35 @@ func TestAStatusLosesNoMoreThanItMust(t *testing.T) {
 		wantFields       []string
 		wantSays         string
 	}{
-		"it fits":                         {small, small, 0, 0, []string{"nodes", "storedTemplates"}, ""},
-		"its nodes fit when packed":       {repetitive, small, 0, 1, []string{"compressedNodes", "storedTemplates"}, "the nodes are packed"},
-		"its templates do not fit":        {small, large, 0, 2, []string{"compressedNodes"}, "the nodes are packed, the stored templates are left out"},
-		"its nodes do not fit at all":     {large, small, 0, 3, nil, "the nodes are packed, the stored templates are left out, the nodes are left out"},
+		"it fits":                   {small, small, 0, 0, []string{"nodes", "storedTemplates"}, ""},
+		"its nodes fit when packed": {repetitive, small, 0, 1, []string{"compressedNodes", "storedTemplates"}, "the nodes are packed"},
+		"its templates do not fit": {
+			small,
+			large,
+			0,
+			2,
+			[]string{"compressedNodes"},
+			"the nodes are packed, the stored templates are left out",
+		},
+		"its nodes do not fit at all": {
+			large,
+			small,
+			0,
+			3,
+			nil,
+			"the nodes are packed, the stored templates are left out, the nodes are left out",
+		},
 		"it fits, but not the API server": {small, small, 1, 1, []string{"compressedNodes", "storedTemplates"}, "the nodes are packed"},
-		"two steps are asked for":         {small, small, 2, 2, []string{"compressedNodes"}, "the nodes are packed, the stored templates are left out"},
-		"all steps are asked for":         {small, small, MaxSteps, MaxSteps, nil, allSteps},
-		"more than all are asked for":     {small, small, 9, MaxSteps, nil, allSteps},
+		"two steps are asked for": {
+			small,
+			small,
+			2,
+			2,
+			[]string{"compressedNodes"},
+			"the nodes are packed, the stored templates are left out",
+		},
+		"all steps are asked for":     {small, small, MaxSteps, MaxSteps, nil, allSteps},
+		"more than all are asked for": {small, small, 9, MaxSteps, nil, allSteps},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,8 @@ import (
 func Summary(rw *v1alpha1.RemoteWorkflow, why string) map[string]any {
 	s := rw.Status
 	status, ok := FromFeedback(map[string]string{
-		"phase": s.Phase, "progress": s.Progress, "message": s.Message, "startedAt": FormatTime(s.StartedAt), "finishedAt": FormatTime(s.FinishedAt),
+		"phase": s.Phase, "progress": s.Progress, "message": s.Message,
+		"startedAt": FormatTime(s.StartedAt), "finishedAt": FormatTime(s.FinishedAt),
 	})
 	if !ok {
 		return nil

@@ -64,7 +64,9 @@ func TestBeforeAReportTheHubShowsWhatKeepsTheWorkflowFromStarting(t *testing.T) 
 			gen.WithCondition(workv1.WorkApplied, metav1.ConditionTrue, "Applied", "applied"),
 		}},
 		"it runs, and the report is gone": {
-			wf: []gen.Mod{gen.WithHubStatus("Running")}, rw: []gen.Mod{started(metav1.ConditionFalse, "the name is taken")}, work: []gen.Mod{notApplied},
+			wf: []gen.Mod{
+				gen.WithHubStatus("Running"),
+			}, rw: []gen.Mod{started(metav1.ConditionFalse, "the name is taken")}, work: []gen.Mod{notApplied},
 		},
 		"it ended, and the report is gone": {wf: []gen.Mod{gen.WithHubStatus("Succeeded")}, work: []gen.Mod{notApplied}},
 		"a deletion that is not one": {
@@ -142,7 +144,10 @@ func TestARefusedReportIsShownBesideWhatTheHubKnows(t *testing.T) {
 	refused := func(message string) any {
 		return map[string]any{"type": report.ConditionRefused, "status": "True", "message": message}
 	}
-	known := map[string]any{"nodes": map[string]any{"a": map[string]any{}}, "conditions": []any{map[string]any{"type": "PodRunning", "status": "False"}}}
+	known := map[string]any{
+		"nodes":      map[string]any{"a": map[string]any{}},
+		"conditions": []any{map[string]any{"type": "PodRunning", "status": "False"}},
+	}
 	for name, phase := range map[string]string{"it runs": "Running", "it has finished": "Succeeded"} {
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(gen.WithHubStatus(phase, known))
@@ -190,21 +195,45 @@ func TestARunThatWasDeletedOnItsCluster(t *testing.T) {
 		want   map[string]any
 		event  bool
 	}{
-		"unfinished":                                  {nil, v1alpha1.ReasonDeletedUnfinished, running(), failed(nil), true},
-		"unfinished, and terminated since":            {nil, v1alpha1.ReasonDeletedUnfinished, terminated, failed(map[string]any{"finishedAt": "2026-01-02T15:04:30Z"}), true},
-		"before it started":                           {nil, v1alpha1.ReasonDeletedUnfinished, nil, bare, true},
-		"vanished, unfinished":                        {nil, v1alpha1.ReasonVanishedUnfinished, running(), failed(nil), true},
-		"vanished, and had finished":                  {nil, v1alpha1.ReasonVanishedUnfinished, ended, ended, false},
-		"finished":                                    {nil, v1alpha1.ReasonDeletedFinished, ended, ended, false},
-		"finished, says the cluster, but it was not":  {nil, v1alpha1.ReasonDeletedFinished, running(), failed(nil), true},
-		"rolled back, unfinished":                     {nil, v1alpha1.ReasonRolledBack, running(), failed(nil), true},
-		"rolled back, and had finished":               {nil, v1alpha1.ReasonRolledBack, ended, ended, false},
-		"rolled back, and its report is gone":         {gen.WithHubStatus("Succeeded", ended), v1alpha1.ReasonRolledBack, nil, ended, false},
-		"for a reason of the future":                  {nil, "Evicted", running(), failed(nil), true},
-		"finished, and its report is gone":            {gen.WithHubStatus("Succeeded", ended), v1alpha1.ReasonDeletedFinished, nil, ended, false},
-		"vanished, and its report is gone":            {gen.WithHubStatus("Succeeded", ended), v1alpha1.ReasonVanishedUnfinished, nil, ended, false},
-		"finished, and its report never came":         {gen.WithHubStatus("Pending", pendingWith("sent")), v1alpha1.ReasonDeletedFinished, nil, bare, true},
-		"unfinished, and its report is gone":          {gen.WithHubStatus("Running", running()), v1alpha1.ReasonDeletedUnfinished, nil, failed(nil), true},
+		"unfinished": {nil, v1alpha1.ReasonDeletedUnfinished, running(), failed(nil), true},
+		"unfinished, and terminated since": {
+			nil,
+			v1alpha1.ReasonDeletedUnfinished,
+			terminated,
+			failed(map[string]any{"finishedAt": "2026-01-02T15:04:30Z"}),
+			true,
+		},
+		"before it started":                          {nil, v1alpha1.ReasonDeletedUnfinished, nil, bare, true},
+		"vanished, unfinished":                       {nil, v1alpha1.ReasonVanishedUnfinished, running(), failed(nil), true},
+		"vanished, and had finished":                 {nil, v1alpha1.ReasonVanishedUnfinished, ended, ended, false},
+		"finished":                                   {nil, v1alpha1.ReasonDeletedFinished, ended, ended, false},
+		"finished, says the cluster, but it was not": {nil, v1alpha1.ReasonDeletedFinished, running(), failed(nil), true},
+		"rolled back, unfinished":                    {nil, v1alpha1.ReasonRolledBack, running(), failed(nil), true},
+		"rolled back, and had finished":              {nil, v1alpha1.ReasonRolledBack, ended, ended, false},
+		"rolled back, and its report is gone":        {gen.WithHubStatus("Succeeded", ended), v1alpha1.ReasonRolledBack, nil, ended, false},
+		"for a reason of the future":                 {nil, "Evicted", running(), failed(nil), true},
+		"finished, and its report is gone":           {gen.WithHubStatus("Succeeded", ended), v1alpha1.ReasonDeletedFinished, nil, ended, false},
+		"vanished, and its report is gone": {
+			gen.WithHubStatus("Succeeded", ended),
+			v1alpha1.ReasonVanishedUnfinished,
+			nil,
+			ended,
+			false,
+		},
+		"finished, and its report never came": {
+			gen.WithHubStatus("Pending", pendingWith("sent")),
+			v1alpha1.ReasonDeletedFinished,
+			nil,
+			bare,
+			true,
+		},
+		"unfinished, and its report is gone": {
+			gen.WithHubStatus("Running", running()),
+			v1alpha1.ReasonDeletedUnfinished,
+			nil,
+			failed(nil),
+			true,
+		},
 		"before it started, and that is already said": {gen.WithHubStatus("Error", bare), v1alpha1.ReasonDeletedUnfinished, nil, bare, true},
 	}
 	for name, test := range tests {
@@ -228,7 +257,13 @@ func TestARunThatWasDeletedOnItsCluster(t *testing.T) {
 
 func TestACopyThatTheHubHasRemovedIsNoNewsOfADeletedWorkflow(t *testing.T) {
 	wf := assigned(gen.WithHubStatus("Running"), gen.Deleting())
-	rw := gen.RemoteWorkflow(wf, cluster, gen.WithReport(map[string]any{"phase": "Running"}), deletedAs(v1alpha1.ReasonWithdrawn), gen.Deleting())
+	rw := gen.RemoteWorkflow(
+		wf,
+		cluster,
+		gen.WithReport(map[string]any{"phase": "Running"}),
+		deletedAs(v1alpha1.ReasonWithdrawn),
+		gen.Deleting(),
+	)
 	out := decide(wf, rw, nil, "")
 	assert.Equal(t, "Running", out.status["phase"])
 	assert.Empty(t, out.reason)
@@ -296,8 +331,16 @@ func TestARunWhoseRemoteWorkflowSomebodyDeletedIsAnErrorUnlessItHadFinished(t *t
 		"it was recorded and not heard of":  {gen.WithHubStatus("Pending"), []gen.Mod{gen.WithRemoteUID("remote")}, "Error"},
 		"it ran":                            {gen.WithHubStatus("Running"), []gen.Mod{gen.WithReport(running())}, "Error"},
 		"it ran, known from feedback alone": {gen.WithHubStatus("Running"), []gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)}, "Error"},
-		"it has finished, but for the hub":  {gen.WithHubStatus("Running"), []gen.Mod{gen.WithReport(map[string]any{"phase": "Failed"})}, "Failed"},
-		"it has finished":                   {gen.WithHubStatus("Succeeded"), []gen.Mod{gen.WithReport(map[string]any{"phase": "Succeeded"})}, "Succeeded"},
+		"it has finished, but for the hub": {
+			gen.WithHubStatus("Running"),
+			[]gen.Mod{gen.WithReport(map[string]any{"phase": "Failed"})},
+			"Failed",
+		},
+		"it has finished": {
+			gen.WithHubStatus("Succeeded"),
+			[]gen.Mod{gen.WithReport(map[string]any{"phase": "Succeeded"})},
+			"Succeeded",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -64,7 +64,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		out = shown(status, rw, remoteDeleted(wf, rw, away), away)
 		if out.reason == "" {
-			out.reason, out.message = ReasonIncomplete, fmt.Sprintf("only a summary is shown: the hub's API server refuses the whole status: %v", err)
+			out.reason, out.message = ReasonIncomplete, fmt.Sprintf(
+				"only a summary is shown: the hub's API server refuses the whole status: %v",
+				err,
+			)
 		}
 		written, err = r.write(ctx, wf, out.status)
 	}
@@ -112,7 +115,8 @@ func (r *Reconciler) outcome(
 // removed it by force. Nothing will ever be reported of that run, and it is not made again.
 func (r *Reconciler) lost(ctx context.Context, wf *unstructured.Unstructured) error {
 	key, phase := hubcopy.RunKey(wf), contract.Phase(wf)
-	if key.Namespace == "" || contract.IsPending(phase) || contract.IsFinished(phase) || !wf.GetDeletionTimestamp().IsZero() || hubcopy.IsForeign(wf) {
+	if key.Namespace == "" || contract.IsPending(phase) || contract.IsFinished(phase) || !wf.GetDeletionTimestamp().IsZero() ||
+		hubcopy.IsForeign(wf) {
 		return nil
 	}
 	if err := r.Live.Get(ctx, key, &v1alpha1.RemoteWorkflow{}); !apierrors.IsNotFound(err) {
@@ -121,8 +125,12 @@ func (r *Reconciler) lost(ctx context.Context, wf *unstructured.Unstructured) er
 	status := copyOf(contract.Status(wf))
 	out := markDeleted(status, key.Namespace, &metav1.Condition{
 		Reason: v1alpha1.ReasonVanishedUnfinished,
-		Message: fmt.Sprintf("RemoteWorkflow %s is gone from the hub, so that no end can be reported any more; if the run is still there, it is %s/%s",
-			key.Name, contract.RemoteNamespace(wf), wf.GetName()),
+		Message: fmt.Sprintf(
+			"RemoteWorkflow %s is gone from the hub, so that no end can be reported any more; if the run is still there, it is %s/%s",
+			key.Name,
+			contract.RemoteNamespace(wf),
+			wf.GetName(),
+		),
 		LastTransitionTime: metav1.Now(),
 	})
 	written, err := r.write(ctx, wf, out.status)

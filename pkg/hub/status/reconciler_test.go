@@ -181,7 +181,15 @@ func TestAStatusIsMadeSmallerUntilTheAPIServerTakesIt(t *testing.T) {
 		"the API server":  apierrors.NewRequestEntityTooLargeError("limit is 3145728"),
 		"etcd":            apierrors.NewInternalError(errors.New("etcdserver: request is too large")),
 		"the way to etcd": apierrors.NewInternalError(errors.New("trying to send message larger than max (2097265 vs. 2097152)")),
-		"a proxy":         apierrors.NewGenericServerResponse(http.StatusRequestEntityTooLarge, "PATCH", contract.WorkflowGVR.GroupResource(), "hello", "", 0, true),
+		"a proxy": apierrors.NewGenericServerResponse(
+			http.StatusRequestEntityTooLarge,
+			"PATCH",
+			contract.WorkflowGVR.GroupResource(),
+			"hello",
+			"",
+			0,
+			true,
+		),
 	}
 	for name, answer := range tooLarge {
 		t.Run(name, func(t *testing.T) {

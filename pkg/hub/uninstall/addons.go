@@ -147,7 +147,10 @@ func (u *uninstaller) awaitAddons(ctx context.Context, until time.Time) ([]addon
 		}
 		if !time.Now().Before(until) {
 			for _, cluster := range clusters {
-				u.complain("cluster %s has not removed in time what the addons have deployed there; OCM does so as soon as the cluster answers", cluster)
+				u.complain(
+					"cluster %s has not removed in time what the addons have deployed there; OCM does so as soon as the cluster answers",
+					cluster,
+				)
 			}
 			return addons, nil
 		}
@@ -178,7 +181,9 @@ func (u *uninstaller) releaseAddon(ctx context.Context, addon *addonv1beta1.Mana
 	key := client.ObjectKeyFromObject(addon)
 	released := addon.DeepCopy()
 	released.Finalizers = slices.DeleteFunc(released.Finalizers, func(f string) bool { return slices.Contains(frameworkFinalizers, f) })
-	if err := u.client.Patch(ctx, released, client.MergeFromWithOptions(addon, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+	if err := u.client.Patch(ctx, released, client.MergeFromWithOptions(addon, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(
+		err,
+	) != nil {
 		return fmt.Errorf("release ManagedClusterAddOn %s: %w", key, err)
 	}
 	if len(released.Finalizers) > 0 {
@@ -188,7 +193,8 @@ func (u *uninstaller) releaseAddon(ctx context.Context, addon *addonv1beta1.Mana
 		u.complain("cluster %s has not run the agent's pre-delete hook in time: its Workflows may keep the agent's finalizer. When it is back, "+
 			"run there: argo-multicluster agent release --hub-id %s", addon.Namespace, u.options.HubID)
 	} else {
-		u.complain("cluster %s has not run the pre-delete hook of addon %s in time, and was not waited for any longer", addon.Namespace, addon.Name)
+		u.complain("cluster %s has not run the pre-delete hook of addon %s in time, and was not waited for any longer",
+			addon.Namespace, addon.Name)
 	}
 	return nil
 }

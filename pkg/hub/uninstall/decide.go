@@ -154,7 +154,10 @@ func statusOf(wf *unstructured.Unstructured, left end, withoutArgo bool) map[str
 	case left == unstarted:
 		phase, message = contract.PhasePending, "the Workflow has not started, and waits until there is a manager again"
 	case left == gone:
-		phase, message = contract.PhaseError, fmt.Sprintf("the run is gone from cluster %s, and its end was not reported", contract.AssignedCluster(wf))
+		phase, message = contract.PhaseError, fmt.Sprintf(
+			"the run is gone from cluster %s, and its end was not reported",
+			contract.AssignedCluster(wf),
+		)
 	default:
 		if contract.IsPending(phase) {
 			phase = contract.PhaseRunning // another manager must not take it for one that has not run

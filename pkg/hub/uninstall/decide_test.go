@@ -46,23 +46,53 @@ func TestACopyThatMayHaveStartedStays(t *testing.T) {
 		rw, work []gen.Mod
 		want     fate
 	}{
-		"gated":                                   {assigned(), []gen.Mod{}, []gen.Mod{applied(1)}, remove},
-		"sent, and not seen by the cluster":       {assigned(), []gen.Mod{}, []gen.Mod{}, remove},
-		"recorded":                                {assigned(), []gen.Mod{recorded}, []gen.Mod{applied(1)}, keep},
-		"running":                                 {assigned(gen.WithHubStatus("Running")), []gen.Mod{recorded}, []gen.Mod{applied(1)}, keep},
-		"finished":                                {assigned(gen.WithHubStatus("Succeeded")), []gen.Mod{recorded}, []gen.Mod{applied(1)}, keep},
-		"running, its ManifestWork is gone":       {assigned(gen.WithHubStatus("Running")), []gen.Mod{recorded}, nil, keep},
-		"running, its RemoteWorkflow is lost":     {assigned(gen.WithHubStatus("Running")), nil, []gen.Mod{applied(1)}, keep},
-		"fed back as running, and nothing else":   {assigned(), nil, []gen.Mod{applied(1), gen.WithFeedback(map[string]string{"phase": "Running"})}, keep},
-		"without an agent":                        {assigned(), []gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)}, []gen.Mod{fedBack, applied(1)}, keep},
-		"without an agent, not seen there":        {assigned(), []gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)}, []gen.Mod{fedBack}, remove},
-		"let go before":                           {assigned(), []gen.Mod{}, []gen.Mod{orphaned}, keep},
+		"gated":                               {assigned(), []gen.Mod{}, []gen.Mod{applied(1)}, remove},
+		"sent, and not seen by the cluster":   {assigned(), []gen.Mod{}, []gen.Mod{}, remove},
+		"recorded":                            {assigned(), []gen.Mod{recorded}, []gen.Mod{applied(1)}, keep},
+		"running":                             {assigned(gen.WithHubStatus("Running")), []gen.Mod{recorded}, []gen.Mod{applied(1)}, keep},
+		"finished":                            {assigned(gen.WithHubStatus("Succeeded")), []gen.Mod{recorded}, []gen.Mod{applied(1)}, keep},
+		"running, its ManifestWork is gone":   {assigned(gen.WithHubStatus("Running")), []gen.Mod{recorded}, nil, keep},
+		"running, its RemoteWorkflow is lost": {assigned(gen.WithHubStatus("Running")), nil, []gen.Mod{applied(1)}, keep},
+		"fed back as running, and nothing else": {
+			assigned(),
+			nil,
+			[]gen.Mod{applied(1), gen.WithFeedback(map[string]string{"phase": "Running"})},
+			keep,
+		},
+		"without an agent": {
+			assigned(),
+			[]gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)},
+			[]gen.Mod{fedBack, applied(1)},
+			keep,
+		},
+		"without an agent, not seen there": {
+			assigned(),
+			[]gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)},
+			[]gen.Mod{fedBack},
+			remove,
+		},
+		"let go before": {assigned(), []gen.Mod{}, []gen.Mod{orphaned}, keep},
 		"let go before, and its Workflow is gone": {nil, nil, []gen.Mod{orphaned}, keep},
 		"its Workflow is gone":                    {nil, []gen.Mod{recorded}, []gen.Mod{applied(1)}, remove},
-		"its Workflow is being deleted":           {assigned(gen.WithHubStatus("Running"), gen.Deleting()), []gen.Mod{recorded}, []gen.Mod{applied(1)}, remove},
-		"withdrawn":                               {assigned(gen.WithHubStatus("Running")), []gen.Mod{recorded, gen.Deleting()}, []gen.Mod{applied(1)}, remove},
-		"deleted there, says the agent":           {assigned(gen.WithHubStatus("Succeeded")), []gen.Mod{recorded, remoteDeleted}, nil, remove},
-		"not there, says the work agent":          {assigned(gen.WithHubStatus("Succeeded")), []gen.Mod{recorded}, []gen.Mod{applied(1), notAvailable}, remove},
+		"its Workflow is being deleted": {
+			assigned(gen.WithHubStatus("Running"), gen.Deleting()),
+			[]gen.Mod{recorded},
+			[]gen.Mod{applied(1)},
+			remove,
+		},
+		"withdrawn": {
+			assigned(gen.WithHubStatus("Running")),
+			[]gen.Mod{recorded, gen.Deleting()},
+			[]gen.Mod{applied(1)},
+			remove,
+		},
+		"deleted there, says the agent": {assigned(gen.WithHubStatus("Succeeded")), []gen.Mod{recorded, remoteDeleted}, nil, remove},
+		"not there, says the work agent": {
+			assigned(gen.WithHubStatus("Succeeded")),
+			[]gen.Mod{recorded},
+			[]gen.Mod{applied(1), notAvailable},
+			remove,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

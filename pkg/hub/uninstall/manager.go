@@ -37,7 +37,8 @@ func (u *uninstaller) stopManager(ctx context.Context) error {
 	if u.options.DryRun {
 		return nil
 	}
-	if err := u.client.SubResource("scale").Patch(ctx, deployment, scaleToZero, client.WithSubResourceBody(&autoscalingv1.Scale{})); err != nil {
+	scale := client.WithSubResourceBody(&autoscalingv1.Scale{})
+	if err := u.client.SubResource("scale").Patch(ctx, deployment, scaleToZero, scale); err != nil {
 		return fmt.Errorf("scale Deployment %s: %w", key, err)
 	}
 	if err := u.waitForPods(ctx, deployment); err != nil {

@@ -380,12 +380,19 @@ func (u *uninstaller) clear(ctx context.Context, p *parting, r *progress) error 
 	switch {
 	case r.work == nil:
 	case r.fate == remove || isDeleted(r.work) || isLetGo(r.work):
-		u.complain("cluster %s does not answer: ManifestWorks whose Workflows have not started there, or have been let go, are still being deleted; "+
-			"they go when the cluster is back, or with it when it is detached", r.key.Namespace)
+		u.complain(
+			"cluster %s does not answer: ManifestWorks whose Workflows have not started there, or have been let go, are still being deleted; "+
+				"they go when the cluster is back, or with it when it is detached",
+			r.key.Namespace,
+		)
 	default:
-		u.complain("cluster %s does not answer: ManifestWorks of Workflows that may run there are left, for to delete them now would end the runs. "+
-			"Uninstall again when the cluster is back (argo-multicluster hub uninstall); they also go when it is detached. "+
-			"They are: kubectl get manifestworks -n %[1]s -l %s", r.key.Namespace, contract.LabelWorkflowUID)
+		u.complain(
+			"cluster %s does not answer: ManifestWorks of Workflows that may run there are left, for to delete them now would end the runs. "+
+				"Uninstall again when the cluster is back (argo-multicluster hub uninstall); they also go when it is detached. "+
+				"They are: kubectl get manifestworks -n %[1]s -l %s",
+			r.key.Namespace,
+			contract.LabelWorkflowUID,
+		)
 		if err := u.restoreRules(ctx, r); err != nil {
 			return err
 		}

@@ -50,7 +50,11 @@ func leave(t *testing.T, u *uninstaller, patience time.Duration) error {
 }
 
 // dispatched is what the hub has of a Workflow that was sent, and whose ManifestWork the work agent has seen.
-func dispatched(name string, mods []gen.Mod, ofRun ...gen.Mod) (*unstructured.Unstructured, *v1alpha1.RemoteWorkflow, *workv1.ManifestWork) {
+func dispatched(
+	name string,
+	mods []gen.Mod,
+	ofRun ...gen.Mod,
+) (*unstructured.Unstructured, *v1alpha1.RemoteWorkflow, *workv1.ManifestWork) {
 	wf := gen.Workflow(name, append(mods, gen.WithAssignment(cluster))...)
 	rw := gen.RemoteWorkflow(wf, cluster, append(ofRun, gen.WithFinalizers(contract.FinalizerDispatch))...)
 	work := gen.ManifestWork(rw, gen.WithFinalizers(workAgentFinalizer), applied(1))

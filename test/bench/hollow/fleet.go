@@ -85,7 +85,10 @@ func Start(ctx context.Context, options Options) (*Fleet, error) {
 		return nil, err
 	}
 	claims.work(ctx, options.Workers, reconcile.Func(f.reconcileRun))
-	return f, f.startWorkAgents(ctx)
+	if err := f.startWorkAgents(ctx); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // newStore returns the store of a cluster, whose changes reach Argo, the agent and the one who measures.

@@ -164,10 +164,10 @@ func deleting(wf *unstructured.Unstructured, foreground bool) *unstructured.Unst
 	return out
 }
 
-// change replaces the Workflow by what make returns, unless a precondition does not hold. One that is being deleted and that no finalizer
+// change replaces the Workflow by what edit returns, unless a precondition does not hold. One that is being deleted and that no finalizer
 // holds any more is gone.
 func (s *Store) change(
-	key types.NamespacedName, uid types.UID, version string, make func(*unstructured.Unstructured) *unstructured.Unstructured,
+	key types.NamespacedName, uid types.UID, version string, edit func(*unstructured.Unstructured) *unstructured.Unstructured,
 ) (*unstructured.Unstructured, error) {
 	s.mu.Lock()
 	before := s.objects[key]
@@ -179,7 +179,7 @@ func (s *Store) change(
 		s.mu.Unlock()
 		return nil, apierrors.NewConflict(contract.WorkflowGVR.GroupResource(), key.String(), errors.New("the object has been modified"))
 	}
-	after := make(before)
+	after := edit(before)
 	if after == nil {
 		s.mu.Unlock()
 		return before, nil

@@ -107,7 +107,7 @@ func TestWhatIsDeletedWithItsManifestWorkIsWhatThatOwns(t *testing.T) {
 		e.reconcile(3)
 		require.NoError(t, e.hub.Delete(t.Context(), e.work()))
 		e.reconcile(2)
-		assert.Error(t, e.hub.Get(t.Context(), e.key, &workv1.ManifestWork{}), "it is gone")
+		require.Error(t, e.hub.Get(t.Context(), e.key, &workv1.ManifestWork{}), "it is gone")
 		assert.Len(t, e.store.objects, left, policy)
 	}
 }

@@ -43,9 +43,9 @@ func (r *Run) Chart(path string, before *Run, panels []Panel) error {
 		drawSeries(&body, series, earlierSeries(before, series.Name), y)
 		y += titleHeight + lineHeight + 20
 	}
-	legend := fmt.Sprintf(`<rect x="10" y="8" width="12" height="12" fill="%s"/><text x="27" y="18">now</text>`, colorNow)
+	legend := fmt.Sprintf(`<rect x="10" y="8" width="12" height="12" fill=%q/><text x="27" y="18">now</text>`, colorNow)
 	if before != nil {
-		legend += fmt.Sprintf(`<rect x="70" y="8" width="12" height="12" fill="%s"/><text x="87" y="18">before</text>`, colorBefore)
+		legend += fmt.Sprintf(`<rect x="70" y="8" width="12" height="12" fill=%q/><text x="87" y="18">before</text>`, colorBefore)
 	}
 	text := fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">
 <rect width="100%%" height="100%%" fill="white"/>
