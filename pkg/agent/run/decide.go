@@ -13,7 +13,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
-// phaseSucceeded is the phase of a run that nobody has cut short.
+// phaseSucceeded is the phase of a run, and of a node, that nobody has cut short.
 const phaseSucceeded = "Succeeded"
 
 // archiveGrace is how long a withdrawn run may take to be written to Argo's archive. Argo tries again and again; a database that is
@@ -184,10 +184,20 @@ func decideFinished(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) 
 	return d
 }
 
-// wasCutShort reports whether a run has not come to its own end because it was deleted on its cluster.
+// wasCutShort reports whether a run has not come to its own end: the agent has terminated it because it was deleted on its cluster, and it
+// has not succeeded. Argo calls Succeeded also one that it terminates while it waits for a lock; its root node has not succeeded then, if
+// it has one. Nodes that Argo has packed or offloaded are many, so some have run.
 func wasCutShort(wf *unstructured.Unstructured) bool {
+	status := contract.Status(wf)
 	_, terminated := terminatedAt(wf)
-	return terminated && contract.Phase(wf) != phaseSucceeded
+	if !terminated || contract.Phase(wf) != phaseSucceeded {
+		return terminated
+	}
+	if contract.StatusString(status, "compressedNodes")+contract.StatusString(status, "offloadNodeStatusVersion") != "" {
+		return false
+	}
+	root, _, _ := unstructured.NestedString(status, "nodes", wf.GetName(), "phase")
+	return root != phaseSucceeded
 }
 
 // terminationLeft returns for how long a copy that is being deleted may still take to end: it is terminated first, however long ago it

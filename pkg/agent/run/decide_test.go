@@ -144,8 +144,14 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(
 				claimed,
 				showing("Running"),
-			), wf: newCopy(t, opened, inPhase("Succeeded"), terminated(justNow), deletedAt(justNow)), want: report,
+			), wf: newCopy(t, opened, inPhase("Succeeded"), withRoot("Succeeded"), terminated(justNow), deletedAt(justNow)), want: report,
 			conditions: []string{startedTrue}, release: true},
+		"but one that Argo calls so though nothing of it ran is": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Succeeded"), terminated(justNow), deletedAt(justNow)), want: report,
+			conditions: []string{startedTrue, cutShort}, release: true},
+		"and one whose root waited for a lock": {
+			rw: newRemote(claimed), want: report, conditions: []string{startedTrue, cutShort}, release: true,
+			wf: newCopy(t, opened, inPhase("Succeeded"), withRoot("Pending"), terminated(justNow), deletedAt(justNow))},
 		"a finished run is not guarded again": {
 			rw: newRemote(claimed, showing("Succeeded")), wf: newCopy(t, ungated, inPhase("Succeeded")), want: report,
 			conditions: []string{startedTrue}, release: true},

@@ -504,6 +504,7 @@ func TestARunThatSucceedsThoughItIsBeingDeletedHasSucceeded(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
 	e.reconcile()
 	e.change(finishedAt("Succeeded", testNow.Add(time.Second)))
+	e.change(withRoot("Succeeded"))
 	e.reconcile()
 	e.requireReported()
 	assert.Nil(t, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))

@@ -101,6 +101,25 @@ func TestNothingIsCreatedForAWorkflowThatIsNotToBeDispatched(t *testing.T) {
 	}
 }
 
+func TestAWorkflowTakenBackKeepsItsFinalizerWhileTheHubHasARemoteWorkflowThatTheCacheDoesNotShow(t *testing.T) {
+	wf, rw, _ := dispatched(gen.WithLabels(map[string]string{contract.LabelEnable: "false"}))
+	r, hub := newReconciler(t, append(surroundings(), wf, rw)...)
+	hub.Lag("list RemoteWorkflow")
+	require.NoError(t, run(t, r, wf))
+	assert.Empty(t, hub.Writes(), "the watch brings the RemoteWorkflow, and the label is restored then")
+}
+
+func TestAWorkflowWhoseAnnotationsLeaveNoRoomSaysSoInAnEvent(t *testing.T) {
+	wf := gen.Workflow("hello", gen.WithCluster(cluster))
+	r, hub := newReconciler(t, append(surroundings(), wf)...)
+	tooLong := apierrors.NewInvalid(contract.WorkflowGVK.GroupKind(), "hello", nil)
+	hub.Fail("patch Workflow", tooLong)
+	require.ErrorIs(t, run(t, r, wf), tooLong, "it is tried again")
+	events := hub.Events()
+	require.Len(t, events, 1)
+	assert.Contains(t, events[0], "Warning CannotTravel not dispatched: the hub refuses it: ")
+}
+
 func TestAWorkflowThatABackupToolRestoresIsNotRunAgain(t *testing.T) {
 	for phase, mods := range map[string][]gen.Mod{
 		"Running":   {gen.WithCluster(cluster)},

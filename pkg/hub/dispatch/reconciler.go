@@ -244,7 +244,11 @@ func (r *Reconciler) restore(ctx context.Context, wf *unstructured.Unstructured,
 // dispatch sends the Workflow to its cluster, or says on it why not.
 func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured) error {
 	if isWithdrawn(wf) {
-		// Without the label its deletion goes unseen, and the finalizer of an assignment would keep it for ever.
+		// Without the label its deletion goes unseen, and the finalizer of an assignment would keep it for ever. The cache may not show yet
+		// what has just been created: the watch brings that, and the label is restored then.
+		if live, err := r.liveRun(ctx, wf); err != nil || live != nil {
+			return err
+		}
 		return hubcopy.Release(ctx, r.Client, wf)
 	}
 	cluster := contract.AssignedCluster(wf)
@@ -268,7 +272,7 @@ func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured
 		// Recorded before anything is created, with the resourceVersion as precondition: whatever the user changes
 		// from here on, there is no second cluster.
 		if err := hubcopy.Assign(ctx, r.Client, wf, cluster); err != nil {
-			return err
+			return r.explain(ctx, wf, err)
 		}
 	}
 	sent, err := r.create(ctx, rw)
@@ -288,7 +292,7 @@ func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured
 // explain says on the Workflow that the hub itself does not let it go: an admission policy or a quota. The error is returned,
 // so that it is tried again.
 func (r *Reconciler) explain(ctx context.Context, wf *unstructured.Unstructured, err error) error {
-	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) {
+	if hubcopy.IsRefused(err) {
 		held := hubcopy.Hold(ctx, r.Client, r.Recorder, wf, ReasonCannotTravel, fmt.Sprintf("not dispatched: the hub refuses it: %v", err))
 		return errors.Join(err, hubcopy.IgnoreStale(held))
 	}

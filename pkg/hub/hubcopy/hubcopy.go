@@ -45,6 +45,11 @@ func isOfWorkflow(err error) bool {
 	return details.Group == contract.WorkflowGVR.Group && details.Kind == contract.WorkflowGVR.Resource
 }
 
+// IsRefused reports whether an API server will not take a write however often it is tried: an admission policy, a quota, a limit of size.
+func IsRefused(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err)
+}
+
 const (
 	// maxNoteBytes is the longest note that an API server takes in an Event; one with a longer note would be lost.
 	maxNoteBytes = 1024
@@ -94,8 +99,8 @@ func isBlank(status map[string]any) bool {
 	return true
 }
 
-// Hold keeps a Workflow Pending with the message, and says the same in an Event. It writes nothing, and says
-// nothing, when the Workflow already says so. Of a status that is not ours only the message is replaced, and not even that of a
+// Hold keeps a Workflow Pending with the message, and says the same in an Event; if the API server refuses even that, as it does where
+// annotations leave no room, the Event is all there is. It writes nothing, and says nothing, when the Workflow already says so. Of a status that is not ours only the message is replaced, and not even that of a
 // finished one; its labels stay.
 func Hold(
 	ctx context.Context, c client.Client, recorder events.EventRecorder,
@@ -118,7 +123,7 @@ func Hold(
 			return err
 		}
 	default:
-		if written, err := Write(ctx, c, wf, status); err != nil || written == "" {
+		if written, err := Write(ctx, c, wf, status); !IsRefused(err) && (err != nil || written == "") {
 			return err
 		}
 	}

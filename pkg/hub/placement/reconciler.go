@@ -3,6 +3,7 @@ package placement
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ const (
 	ReasonPlacementNotFound hubcopy.Reason = "PlacementNotFound"
 	ReasonNoDecision        hubcopy.Reason = "NoClusterSelected"
 	ReasonNoUsableCluster   hubcopy.Reason = "NoUsableCluster"
+	ReasonRefused           hubcopy.Reason = "CannotTravel"
 )
 
 // Reconciler assigns clusters.
@@ -72,6 +74,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if err := hubcopy.Assign(ctx, r.Client, wf, cluster); err != nil {
 		r.forget(req.NamespacedName)
+		if hubcopy.IsRefused(err) {
+			message := fmt.Sprintf("not dispatched: the hub refuses it: %v", err)
+			held := hubcopy.Hold(ctx, r.Client, r.Recorder, wf, ReasonRefused, message)
+			return ctrl.Result{}, errors.Join(err, hubcopy.IgnoreStale(held))
+		}
 		return ctrl.Result{}, hubcopy.IgnoreStale(err)
 	}
 	ctrl.LoggerFrom(ctx).Info("assigned a cluster", "cluster", cluster)

@@ -242,6 +242,17 @@ func TestLeavesAloneWhatIsNotForItToPlace(t *testing.T) {
 	}
 }
 
+func TestAWorkflowWhoseAnnotationsLeaveNoRoomSaysSoInAnEvent(t *testing.T) {
+	wf := gen.Workflow("hello", gen.WithPlacement("anywhere"))
+	r, hub := newReconciler(t, append(surroundings(), wf)...)
+	tooLong := apierrors.NewInvalid(contract.WorkflowGVK.GroupKind(), "hello", nil)
+	hub.Fail("patch Workflow", tooLong)
+	require.ErrorIs(t, run(t, r, wf), tooLong, "it is tried again")
+	events := hub.Events()
+	require.Len(t, events, 1)
+	assert.Contains(t, events[0], "Warning CannotTravel not dispatched: the hub refuses it: ")
+}
+
 func TestOnARestoredHubWhatMayHaveRunSinceTheBackupGetsNoCluster(t *testing.T) {
 	wf := gen.Workflow("hello", gen.WithPlacement("anywhere"))
 	wf.SetCreationTimestamp(metav1.NewTime(gen.Time.Add(-time.Hour)))
