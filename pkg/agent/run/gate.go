@@ -58,16 +58,9 @@ func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow,
 		return fmt.Errorf("terminate: %w", err)
 	}
 	log.FromContext(ctx).Info("terminating: it is being deleted", "workflow", client.ObjectKeyFromObject(wf))
-	r.Recorder.Eventf(
-		wf,
-		nil,
-		corev1.EventTypeWarning,
-		"Terminated",
-		"Terminate",
+	r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "Terminated", "Terminate",
 		"terminated because it is being deleted; Workflow %s/%s of the hub is not run again",
-		rw.Spec.WorkflowRef.Namespace,
-		rw.Spec.WorkflowRef.Name,
-	)
+		rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
 	return nil
 }
 
