@@ -183,7 +183,9 @@ func compress(status map[string]any) ([]byte, error) {
 }
 
 // create creates an object. What the API server has no time for is tried again, and so it is in a patch.
-func create(ctx context.Context, resource dynamic.ResourceInterface, object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func create(
+	ctx context.Context, resource dynamic.ResourceInterface, object *unstructured.Unstructured,
+) (*unstructured.Unstructured, error) {
 	var created *unstructured.Unstructured
 	err := retry.OnError(retry.DefaultBackoff, isOverloaded, func() (err error) {
 		created, err = resource.Create(ctx, object, metav1.CreateOptions{})

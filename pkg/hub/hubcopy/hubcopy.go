@@ -100,8 +100,8 @@ func isBlank(status map[string]any) bool {
 }
 
 // Hold keeps a Workflow Pending with the message, and says the same in an Event; if the API server refuses even that, as it does where
-// annotations leave no room, the Event is all there is. It writes nothing, and says nothing, when the Workflow already says so. Of a status that is not ours only the message is replaced, and not even that of a
-// finished one; its labels stay.
+// annotations leave no room, the Event is all there is. It writes nothing, and says nothing, when the Workflow already says so. Of a status
+// that is not ours only the message is replaced, and not even that of a finished one; its labels stay.
 func Hold(
 	ctx context.Context, c client.Client, recorder events.EventRecorder,
 	wf *unstructured.Unstructured, reason Reason, message string,
