@@ -244,12 +244,7 @@ func (r *Reconciler) restore(ctx context.Context, wf *unstructured.Unstructured,
 // dispatch sends the Workflow to its cluster, or says on it why not.
 func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured) error {
 	if isWithdrawn(wf) {
-		// Without the label its deletion goes unseen, and the finalizer of an assignment would keep it for ever. The cache may not show yet
-		// what has just been created: the watch brings that, and the label is restored then.
-		if live, err := r.liveRun(ctx, wf); err != nil || live != nil {
-			return err
-		}
-		return hubcopy.Release(ctx, r.Client, wf)
+		return r.releaseWithdrawn(ctx, wf)
 	}
 	cluster := contract.AssignedCluster(wf)
 	if cluster == "" {
@@ -287,6 +282,16 @@ func (r *Reconciler) dispatch(ctx context.Context, wf *unstructured.Unstructured
 			cluster, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name)
 	}
 	return nil
+}
+
+// releaseWithdrawn lets a Workflow go that is not handed to this project any more. Without the label its deletion goes unseen, and the
+// finalizer of an assignment would keep it for ever. The cache may not show yet what has just been created: the watch brings that, and the
+// label is restored then.
+func (r *Reconciler) releaseWithdrawn(ctx context.Context, wf *unstructured.Unstructured) error {
+	if live, err := r.liveRun(ctx, wf); err != nil || live != nil {
+		return err
+	}
+	return hubcopy.Release(ctx, r.Client, wf)
 }
 
 // explain says on the Workflow that the hub itself does not let it go: an admission policy or a quota. The error is returned,
