@@ -2,8 +2,10 @@ package contract
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -23,18 +25,26 @@ func Payload(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (*unstr
 	}
 	spec = runtime.DeepCopyJSON(spec)
 	podLabels := map[string]string{LabelCluster: ref.Cluster, LabelWorkflowNamespace: ref.Namespace}
-	if err := addPodLabels(spec, podLabels); err != nil {
-		return nil, err
+	// An Argo controller that takes Workflows by reference only (templateReferencing Strict or Secure) refuses one that has more
+	// than a reference and a few listed fields; podMetadata is not among them.
+	if spec["workflowTemplateRef"] == nil {
+		if err := addPodLabels(spec, podLabels); err != nil {
+			return nil, err
+		}
 	}
 
-	labels := filter(wf.GetLabels(), travellingLabel)
+	marked := isMarkedByArgoCD(wf)
+	travels := func(key string) bool {
+		return !isOfTheHub(key) && !IsOwnershipMark(key) && !(marked && slices.Contains(sharedMarks, key))
+	}
+	labels := filter(wf.GetLabels(), travels)
 	for key, value := range podLabels {
 		labels[key] = value
 	}
 	if rw.Spec.Reporting == v1alpha1.ReportingAgent {
 		labels[LabelInstanceID] = InstanceIDGate
 	}
-	annotations := filter(wf.GetAnnotations(), travellingAnnotation)
+	annotations := filter(wf.GetAnnotations(), travels)
 	for key, value := range ref.annotations() {
 		annotations[key] = value
 	}
@@ -63,22 +73,42 @@ func addPodLabels(spec map[string]any, podLabels map[string]string) error {
 	return nil
 }
 
-// travellingLabel reports whether a label of the hub's copy belongs on the managed cluster's, too. Argo's own
-// bookkeeping does not: with completed=true a copy would never run.
-func travellingLabel(key string) bool {
+// isOfTheHub reports whether a label or annotation belongs to the hub's copy alone. Argo's own bookkeeping does: with
+// completed=true a copy would never run.
+func isOfTheHub(key string) bool {
 	switch key {
-	case LabelEnable, LabelInstanceID, LabelPhase, LabelCompleted, LabelArchivingStatus:
-		return false
+	case LabelEnable, LabelInstanceID, LabelPhase, LabelCompleted, LabelArchivingStatus, annotationLastSeenVersion,
+		AnnotationPlacement, AnnotationCluster, AnnotationClusterNamespace, AnnotationRelease:
+		return true
 	}
-	return !strings.HasPrefix(key, internalPrefix)
+	return strings.HasPrefix(key, internalPrefix)
 }
 
-func travellingAnnotation(key string) bool {
-	switch key {
-	case AnnotationPlacement, AnnotationCluster, AnnotationClusterNamespace, AnnotationRelease, annotationLastSeenVersion, annotationLastApplied:
-		return false
-	}
-	return !strings.HasPrefix(key, internalPrefix)
+// argoCDPrefix is that of Argo CD's labels and annotations.
+const argoCDPrefix = "argocd.argoproj.io/"
+
+// markPrefixes are those of the labels and annotations by which a tool knows the objects that it manages. On a managed cluster,
+// another instance of the same tool would take the copy for its own, and prune it.
+var markPrefixes = []string{
+	"kubectl.kubernetes.io/last-applied-configuration", argoCDPrefix, "applyset.kubernetes.io/",
+	"kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "meta.helm.sh/",
+}
+
+// sharedMarks are labels that people set, too: they are marks only where Argo CD has set them.
+var sharedMarks = []string{"app.kubernetes.io/instance", "app.kubernetes.io/managed-by"}
+
+// IsOwnershipMark reports whether a label or annotation says which tool manages the object.
+func IsOwnershipMark(key string) bool {
+	return slices.ContainsFunc(markPrefixes, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
+}
+
+// isMarkedByArgoCD reports whether Argo CD manages the object: by one of its marks, or as one that has written it.
+func isMarkedByArgoCD(wf *unstructured.Unstructured) bool {
+	isMark := func(key string) bool { return strings.HasPrefix(key, argoCDPrefix) }
+	return len(filter(wf.GetLabels(), isMark)) > 0 || len(filter(wf.GetAnnotations(), isMark)) > 0 ||
+		slices.ContainsFunc(wf.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
+			return strings.HasPrefix(entry.Manager, "argocd")
+		})
 }
 
 func filter(in map[string]string, keep func(string) bool) map[string]string {
