@@ -110,7 +110,7 @@ func (c Cluster) MilliCPU() int64 {
 // Unavailable is why nothing can be asked of a cluster, or of the agent there; Why is "" if something can.
 type Unavailable struct {
 	Why string
-	// Since is when that began, or since when it is available, by the hub's clock; zero if it is not known.
+	// Since is when that began, by the hub's clock; zero if it is not known by that.
 	Since time.Time
 }
 
@@ -144,9 +144,12 @@ func unavailable(available *metav1.Condition, never, notNow string) Unavailable 
 	case available == nil:
 		return Unavailable{Why: never}
 	case available.Status == metav1.ConditionTrue:
-		return Unavailable{Since: available.LastTransitionTime.Time}
+		return Unavailable{}
 	case available.Message != "":
 		notNow += ": " + available.Message
+	}
+	if available.Status != metav1.ConditionUnknown {
+		return Unavailable{Why: notNow} // the cluster's own word, by its own clock
 	}
 	return Unavailable{notNow, available.LastTransitionTime.Time}
 }
