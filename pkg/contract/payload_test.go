@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -40,12 +41,13 @@ func TestPayloadIsExactlyThis(t *testing.T) {
 			},
 			"annotations": map[string]any{
 				"note": "mine",
-				"workflows.argoproj.io/ocm-hub-workflow-namespace":    "team-a",
-				"workflows.argoproj.io/ocm-hub-workflow-name":         "hello",
-				"workflows.argoproj.io/ocm-hub-workflow-uid":          string(wf.GetUID()),
-				"workflow.open-cluster-management.io/hub-id":          gen.HubID,
-				"workflow.open-cluster-management.io/attempt":         "1",
-				"workflow.open-cluster-management.io/remote-workflow": rw.Name,
+				"workflows.argoproj.io/ocm-hub-workflow-namespace":        "team-a",
+				"workflows.argoproj.io/ocm-hub-workflow-name":             "hello",
+				"workflows.argoproj.io/ocm-hub-workflow-uid":              string(wf.GetUID()),
+				"workflow.open-cluster-management.io/hub-id":              gen.HubID,
+				"workflow.open-cluster-management.io/attempt":             "1",
+				"workflow.open-cluster-management.io/remote-workflow":     rw.Name,
+				"workflow.open-cluster-management.io/remote-workflow-uid": string(rw.UID),
 			},
 		},
 		"spec": map[string]any{
@@ -69,7 +71,7 @@ func TestPayloadLeavesBehindWhatIsTheHubCopys(t *testing.T) {
 	}
 	annotations := []string{
 		contract.AnnotationPlacement, contract.AnnotationCluster, contract.AnnotationClusterNamespace, contract.AnnotationRelease,
-		contract.AnnotationAssigned, contract.AnnotationStatusHash, "workflows.argoproj.io/last-seen-version",
+		contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.AnnotationReportHash, "workflows.argoproj.io/last-seen-version",
 		"kubectl.kubernetes.io/last-applied-configuration", "workflow.open-cluster-management.io/of-the-future",
 	}
 	wf := gen.Workflow("hello")
@@ -103,6 +105,77 @@ func TestPayloadKeepsLabelsThatArgosClientsAndUsersSet(t *testing.T) {
 	}
 }
 
+func TestPayloadLeavesBehindTheMarksOfWhatManagesTheHubsObject(t *testing.T) {
+	const managedBy, instance = "app.kubernetes.io/managed-by", "app.kubernetes.io/instance"
+	applied := func(manager string) gen.Mod {
+		return func(obj client.Object) { obj.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: manager}}) }
+	}
+	shared := gen.WithLabels(map[string]string{managedBy: "somebody", instance: "batch-jobs"})
+	tests := map[string]struct {
+		mods []gen.Mod
+		// kept are the labels and annotations that travel, of those given.
+		kept []string
+	}{
+		"Argo CD's labels": {[]gen.Mod{gen.WithLabels(map[string]string{"argocd.argoproj.io/instance": "batch-jobs", "team": "a"})}, []string{"team"}},
+		"Argo CD's annotations": {[]gen.Mod{gen.WithAnnotations(map[string]string{
+			"argocd.argoproj.io/tracking-id": "batch-jobs:argoproj.io/Workflow:default/hello", "argocd.argoproj.io/sync-options": "Prune=true", "note": "mine",
+		})}, []string{"note"}},
+		"an ApplySet's": {[]gen.Mod{gen.WithLabels(map[string]string{"applyset.kubernetes.io/part-of": "applyset-0-v1"})}, nil},
+		"Flux's": {[]gen.Mod{gen.WithLabels(map[string]string{
+			"kustomize.toolkit.fluxcd.io/name": "batch-jobs", "kustomize.toolkit.fluxcd.io/namespace": "flux-system", "helm.toolkit.fluxcd.io/name": "batch-jobs",
+		})}, nil},
+		"Helm's":                                               {[]gen.Mod{gen.WithAnnotations(map[string]string{"meta.helm.sh/release-name": "a", "meta.helm.sh/release-namespace": "b"})}, nil},
+		"kubectl's":                                            {[]gen.Mod{gen.WithAnnotations(map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}"})}, nil},
+		"labels that people set, too":                          {[]gen.Mod{shared}, []string{managedBy, instance}},
+		"the same beside a label of Argo CD's":                 {[]gen.Mod{shared, gen.WithLabels(map[string]string{"argocd.argoproj.io/instance": "x"})}, nil},
+		"the same beside an annotation of Argo CD's":           {[]gen.Mod{shared, gen.WithAnnotations(map[string]string{"argocd.argoproj.io/tracking-id": "x"})}, nil},
+		"the same on an object that Argo CD has written":       {[]gen.Mod{shared, applied("argocd-controller")}, nil},
+		"the same on an object that somebody else has written": {[]gen.Mod{shared, applied("kubectl")}, []string{managedBy, instance}},
+		"what only looks like a mark": {[]gen.Mod{gen.WithLabels(map[string]string{
+			"argocd.argoproj.io.example.com/a": "b", "notargocd.argoproj.io/a": "b", "fluxcd.io/a": "b",
+		})}, []string{"argocd.argoproj.io.example.com/a", "notargocd.argoproj.io/a", "fluxcd.io/a"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			wf := gen.Workflow("hello", test.mods...)
+			got, err := contract.Payload(wf, gen.RemoteWorkflow(wf, "cluster1"))
+			require.NoError(t, err)
+			var kept []string
+			for key := range wf.GetLabels() {
+				if _, found := got.GetLabels()[key]; found {
+					kept = append(kept, key)
+				}
+			}
+			for key := range wf.GetAnnotations() {
+				if _, found := got.GetAnnotations()[key]; found {
+					kept = append(kept, key)
+				}
+			}
+			assert.ElementsMatch(t, test.kept, kept)
+		})
+	}
+}
+
+func TestPayloadOfAReferenceToATemplateHasNothingThatAStrictArgoRefuses(t *testing.T) {
+	reference := map[string]any{"name": "allowed"}
+	wf := gen.Workflow("hello")
+	wf.Object["spec"] = map[string]any{"workflowTemplateRef": reference}
+	got, err := contract.Payload(wf, gen.RemoteWorkflow(wf, "cluster1"))
+	require.NoError(t, err)
+	assert.Equal(t, map[string]any{"workflowTemplateRef": reference}, got.Object["spec"], "no podMetadata")
+	assert.Equal(t, "cluster1", got.GetLabels()[contract.LabelCluster], "the Workflow itself is labelled")
+
+	gen.WithSpecField(map[string]any{"labels": map[string]any{"mine": "kept"}}, "podMetadata")(wf)
+	got, err = contract.Payload(wf, gen.RemoteWorkflow(wf, "cluster1"))
+	require.NoError(t, err)
+	assert.Equal(t, map[string]any{"labels": map[string]any{"mine": "kept"}}, got.Object["spec"].(map[string]any)["podMetadata"], "what its user wrote stays")
+
+	wf.Object["spec"] = map[string]any{"workflowTemplateRef": nil}
+	got, err = contract.Payload(wf, gen.RemoteWorkflow(wf, "cluster1"))
+	require.NoError(t, err)
+	assert.Contains(t, got.Object["spec"], "podMetadata", "a reference of null is none")
+}
+
 func TestPayloadIsGatedOnlyWhereAnAgentOpensTheGate(t *testing.T) {
 	for reporting, want := range map[v1alpha1.Reporting]string{
 		v1alpha1.ReportingAgent:    contract.InstanceIDGate,
@@ -119,6 +192,7 @@ func TestPayloadOverridesAReferenceThatTheUserForged(t *testing.T) {
 	forged := map[string]string{
 		contract.AnnotationHubNamespace: "kube-system", contract.AnnotationHubName: "other", contract.AnnotationHubUID: "other",
 		contract.AnnotationHubID: "other", contract.AnnotationAttempt: "7", contract.AnnotationRemoteWorkflow: "other",
+		contract.AnnotationRemoteWorkflowUID: "other",
 	}
 	labels := map[string]string{contract.LabelCluster: "other", contract.LabelWorkflowNamespace: "kube-system"}
 	wf := gen.Workflow("hello", gen.WithAnnotations(forged), gen.WithLabels(labels),
@@ -180,6 +254,7 @@ func FuzzPayload(f *testing.F) {
 	f.Add([]byte(`{"entrypoint":"main"}`), "team", "a", true)
 	f.Add([]byte(`{"podMetadata":{"labels":{"x":"y"}},"status":{},"ofANewerArgo":[1,2.5,null,{"a":{}}]}`), contract.LabelInstanceID, "mine", false)
 	f.Add([]byte(`{"podMetadata":null}`), contract.AnnotationAttempt, "9", true)
+	f.Add([]byte(`{"workflowTemplateRef":{"name":"a"}}`), "argocd.argoproj.io/instance", "mine", true)
 	f.Add([]byte(`{"podMetadata":{"labels":null,"annotations":{}}}`), contract.LabelCompleted, "true", false)
 	f.Fuzz(func(t *testing.T, spec []byte, key, value string, agent bool) {
 		wf := usedWorkflow(key, value)
@@ -246,6 +321,11 @@ func requireCleanPayload(t *testing.T, payload *unstructured.Unstructured, rw *v
 	}
 	for _, key := range []string{contract.AnnotationPlacement, contract.AnnotationAssigned, contract.AnnotationStatusHash} {
 		require.NotContains(t, payload.GetAnnotations(), key)
+	}
+	for _, metadata := range []map[string]string{payload.GetLabels(), payload.GetAnnotations()} {
+		for key := range metadata {
+			require.False(t, contract.IsOwnershipMark(key), key)
+		}
 	}
 }
 
