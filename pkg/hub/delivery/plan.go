@@ -69,9 +69,7 @@ func plan(s *snapshot) todo {
 		if change != nil {
 			out.changes = append(out.changes, *change)
 		}
-		if within > 0 && (out.within == 0 || within < out.within) {
-			out.within = within
-		}
+		out.within = sooner(out.within, within)
 	}
 	for uid, rw := range s.wanted {
 		if isWaiting(rw) && !listed[uid] && !s.expected[uid] {

@@ -7,6 +7,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -55,29 +56,36 @@ type expectation struct {
 }
 
 // Reconcile brings the deliveries of one cluster up to what waits for it. While a delivery is being created, what arrives waits for the next:
-// so deliveries are the larger the busier the hub is, and a single Workflow goes at once.
+// so deliveries are the larger the busier the hub is, and a single Workflow goes at once. A delivery that cannot be changed holds up no other.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	s, err := r.snapshot(ctx, req.Name)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	p := plan(s)
+	var errs []error
 	for _, change := range p.changes {
-		if err := r.change(ctx, change); err != nil {
-			return ctrl.Result{}, err
-		}
+		errs = append(errs, r.change(ctx, change))
 	}
-	within := p.within
-	if len(p.missing) > 0 {
-		undelivered, err := r.deliver(ctx, req.Name, p.missing)
-		if err != nil {
-			return ctrl.Result{}, err
-		}
-		if undelivered && (within == 0 || within > refusedRetry) {
-			within = refusedRetry
-		}
+	undelivered, err := r.deliver(ctx, req.Name, p.missing)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: within}, nil
+	switch {
+	case undelivered:
+		return ctrl.Result{RequeueAfter: sooner(p.within, refusedRetry)}, nil
+	case len(p.missing) > 0 || len(s.expected) > 0:
+		return ctrl.Result{RequeueAfter: sooner(p.within, expectationTimeout)}, nil
+	}
+	return ctrl.Result{RequeueAfter: p.within}, nil
+}
+
+// sooner returns the shorter of two waits, of which zero is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // snapshot reads.
@@ -111,7 +119,7 @@ func (r *Reconciler) expected(cluster string, shown map[types.UID]bool, now time
 	carried := map[types.UID]bool{}
 	var left []expectation
 	for _, e := range r.expectations[cluster] {
-		if shown[e.work] || now.After(e.until) {
+		if shown[e.work] || !now.Before(e.until) {
 			continue
 		}
 		left = append(left, e)
