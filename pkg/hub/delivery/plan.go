@@ -91,8 +91,10 @@ func isWaiting(rw *v1alpha1.RemoteWorkflow) bool {
 // was claimed lists it no more, or the work agent would create that again and again. What is not claimed in time is tried again.
 func planWork(s *snapshot, work *workv1.ManifestWork, items []manifestwork.Item) (next *change, within time.Duration) {
 	if manifestwork.IsUngated(work) {
-		rw := s.wanted[items[0].RemoteWorkflowUID]
-		return removeIf(work, rw == nil || !rw.DeletionTimestamp.IsZero()), 0
+		return removeIf(work, !slices.ContainsFunc(items, func(item manifestwork.Item) bool {
+			rw := s.wanted[item.RemoteWorkflowUID]
+			return rw != nil && rw.DeletionTimestamp.IsZero()
+		})), 0
 	}
 	var claimed, takenBack []int
 	for i, item := range items {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
 )
 
 const (
@@ -225,7 +227,7 @@ func (r *Reconciler) create(ctx context.Context, cluster string, batch []payload
 	case !hubworkflow.IsRefused(err):
 		return false, fmt.Errorf("create ManifestWork: %w", err)
 	case len(batch) == 1:
-		r.Refused(batch[0].rw, err.Error())
+		r.Refused(batch[0].rw, refusalOf(err))
 		return true, nil
 	}
 	half := len(batch) / 2
@@ -239,9 +241,25 @@ func (r *Reconciler) create(ctx context.Context, cluster string, batch []payload
 	return refused, nil
 }
 
+// refusalOf returns what the API server has against a delivery, without the name that it has generated: what is said must not change with
+// each try.
+func refusalOf(err error) string {
+	message := err.Error()
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && status.Status().Details != nil {
+		if name := status.Status().Details.Name; strings.HasPrefix(name, namePrefix) {
+			message = strings.ReplaceAll(message, name, namePrefix+"*")
+		}
+	}
+	return message
+}
+
 // change deletes a delivery, or lists less in it, or asks the work agent to look at it again.
 func (r *Reconciler) change(ctx context.Context, c change) error {
 	if c.remove {
+		if isWanted, err := r.isUngatedAndWanted(ctx, c.work); err != nil || isWanted {
+			return err // the watch brings what the cache lacks
+		}
 		err := r.Client.Delete(ctx, c.work, client.Preconditions{UID: &c.work.UID})
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete ManifestWork: %w", err)
@@ -262,6 +280,19 @@ func (r *Reconciler) change(ctx context.Context, c change) error {
 		return fmt.Errorf("patch ManifestWork: %w", err)
 	}
 	return nil
+}
+
+// isUngatedAndWanted reports whether the delivery, which the cache shows no RemoteWorkflow for, carries a Workflow to a cluster without agent,
+// and the API server has its RemoteWorkflow: such a delivery takes the remote Workflow with it, and a cache may lag behind another.
+func (r *Reconciler) isUngatedAndWanted(ctx context.Context, work *workv1.ManifestWork) (bool, error) {
+	if !manifestwork.IsUngated(work) {
+		return false, nil
+	}
+	live := &v1alpha1.RemoteWorkflow{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(work), live); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return live.DeletionTimestamp.IsZero(), nil
 }
 
 // isWanted reports whether the Workflow, as the API server has it, still waits for what rw stands for. With rw there, a

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -21,6 +22,9 @@ const (
 	maxItems = 100
 	maxBytes = 256 << 10
 )
+
+// namePrefix begins the names of deliveries, but for ungated ones. The rest is generated.
+const namePrefix = "workflows-"
 
 // payload is a Workflow that is ready to travel.
 type payload struct {
@@ -49,7 +53,7 @@ func newPayload(live *hubworkflow.Workflow, rw *v1alpha1.RemoteWorkflow) (payloa
 // batches divides what travels into deliveries, by priority and then in the order given. A larger Workflow goes alone, and so does each to a
 // cluster without agent. Two of one name do not go together: OCM would refuse both.
 func batches(payloads []payload) [][]payload {
-	slices.SortStableFunc(payloads, func(a, b payload) int { return int(min(max(b.priority-a.priority, -1), 1)) })
+	slices.SortStableFunc(payloads, func(a, b payload) int { return cmp.Compare(b.priority, a.priority) })
 	var out [][]payload
 	var size int
 	var names map[v1alpha1.RemoteReference]bool
@@ -78,7 +82,7 @@ func batches(payloads []payload) [][]payload {
 func newWork(cluster string, batch []payload) *workv1.ManifestWork {
 	work := &workv1.ManifestWork{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: cluster, GenerateName: "workflows-", // unique, and never used again
+			Namespace: cluster, GenerateName: namePrefix, // unique, and never used again
 			Labels: map[string]string{contract.LabelDelivery: contract.DeliveryGated},
 		},
 		Spec: workv1.ManifestWorkSpec{
