@@ -14,9 +14,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -66,6 +68,8 @@ type Hub struct {
 	Live client.Reader
 	// Recorder takes Events.
 	Recorder *events.FakeRecorder
+	// Now is when things are created; the zero time unless a test says otherwise.
+	Now func() time.Time
 
 	t      *testing.T
 	server client.WithWatch
@@ -74,6 +78,8 @@ type Hub struct {
 	calls  []string
 	hooks  map[string]func() error
 	lags   map[string]bool
+	// generated counts the names that were generated.
+	generated int
 }
 
 // AddIndexes adds the indexes that a reconciler needs; nil for none.
@@ -100,7 +106,7 @@ func New(t *testing.T, indexes AddIndexes, objects ...client.Object) *Hub {
 		require.NoError(t, indexes(t.Context(), indexer{builder}))
 	}
 	hub := &Hub{
-		Recorder: events.NewFakeRecorder(100),
+		Recorder: events.NewFakeRecorder(100), Now: func() time.Time { return time.Time{} },
 		t:        t, server: builder.Build(), hooks: map[string]func() error{}, lags: map[string]bool{},
 	}
 	hub.WithWatch = interceptor.NewClient(hub.server, hub.cached())
@@ -254,11 +260,16 @@ func (h *Hub) cached() interceptor.Funcs {
 			return c.List(ctx, list, opts...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			if obj.GetName() == "" {
+				h.generated++
+				obj.SetName(obj.GetGenerateName() + strconv.Itoa(h.generated))
+			}
 			if err := h.write(c, "create", obj, func(*Write) {}); err != nil {
 				return err
 			}
 			// As an API server does.
 			obj.SetUID(types.UID("uid of " + obj.GetName()))
+			obj.SetCreationTimestamp(metav1.NewTime(h.Now().Truncate(time.Second)))
 			return c.Create(ctx, obj, opts...)
 		},
 		Update: func(context.Context, client.WithWatch, client.Object, ...client.UpdateOption) error {

@@ -23,17 +23,8 @@ const indexWaiting = "delivery.waiting"
 
 // SetupWithManager adds the reconciler to the manager.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.RemoteWorkflow{}, indexWaiting, func(obj client.Object) []string {
-		if obj.(*v1alpha1.RemoteWorkflow).Status.RemoteUID != "" {
-			return nil
-		}
-		return []string{""}
-	})
-	if err != nil {
-		return fmt.Errorf("index RemoteWorkflows: %w", err)
-	}
-	if err := manifestwork.AddIndex(ctx, mgr.GetFieldIndexer()); err != nil {
-		return fmt.Errorf("index ManifestWorks: %w", err)
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return fmt.Errorf("index deliveries: %w", err)
 	}
 	ofCluster := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, obj client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: obj.GetNamespace()}}}
@@ -44,6 +35,18 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Watches(&workv1.ManifestWork{}, ofCluster, builder.WithPredicates(notStatus)).
 		WithOptions(options).
 		Complete(r)
+}
+
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &v1alpha1.RemoteWorkflow{}, indexWaiting, func(obj client.Object) []string {
+		if obj.(*v1alpha1.RemoteWorkflow).Status.RemoteUID != "" {
+			return nil
+		}
+		return []string{""}
+	}); err != nil {
+		return err
+	}
+	return manifestwork.AddIndex(ctx, indexer)
 }
 
 // notReports drops what a RemoteWorkflow's update says of progress: that comes often, and is nothing to a delivery.
