@@ -74,7 +74,7 @@ func deliveries(t *testing.T, hub *fakehub.Hub) [][]string {
 func works(t *testing.T, hub *fakehub.Hub) []workv1.ManifestWork {
 	t.Helper()
 	var list workv1.ManifestWorkList
-	require.NoError(t, hub.List(t.Context(), &list))
+	require.NoError(t, hub.Live.List(t.Context(), &list))
 	return list.Items
 }
 
