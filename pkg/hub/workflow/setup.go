@@ -167,15 +167,25 @@ var ofDelivery = handler.Funcs{
 				Remote: v1alpha1.RemoteReference{Namespace: item.Namespace, Name: item.Name},
 			}}
 			if !listed[item] || manifestwork.IsUngated(after) || manifestwork.Problem(before, rw) != manifestwork.Problem(after, rw) {
-				queue.Add(reconcile.Request{NamespacedName: item.Workflow})
+				enqueue(queue, item)
 			}
 		}
 	},
 	DeleteFunc: func(_ context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		if work, ok := e.Object.(*workv1.ManifestWork); ok && manifestwork.IsUngated(work) {
-			queue.Add(reconcile.Request{NamespacedName: manifestwork.Items(work)[0].Workflow})
+		// A gated one that was seen in deletion delivered nothing any more. One that no work agent has seen goes without that.
+		if work, ok := e.Object.(*workv1.ManifestWork); ok && (manifestwork.IsUngated(work) || work.DeletionTimestamp.IsZero()) {
+			for _, item := range manifestwork.Items(work) {
+				enqueue(queue, item)
+			}
 		}
 	},
+}
+
+// enqueue adds the Workflow of an item. What somebody else has put there has none.
+func enqueue(queue workqueue.TypedRateLimitingInterface[reconcile.Request], item manifestwork.Item) {
+	if item.Workflow.Name != "" {
+		queue.Add(reconcile.Request{NamespacedName: item.Workflow})
+	}
 }
 
 // unlabelled finds, when the reconciler starts, the Workflows that wait for it with its finalizer, and that the cache does not
