@@ -92,8 +92,11 @@ func Write(ctx context.Context, c client.Client, wf *Workflow, update Update) (b
 		return false, nil
 	}
 	var ops []operation
-	if metadata, _ := wf.Object["metadata"].(map[string]any); metadata["annotations"] == nil {
-		ops = append(ops, operation{"add", "/metadata/annotations", map[string]string{}})
+	metadata, _ := wf.Object["metadata"].(map[string]any)
+	for _, parent := range []string{"labels", "annotations"} {
+		if metadata[parent] == nil {
+			ops = append(ops, operation{"add", "/metadata/" + parent, map[string]string{}})
+		}
 	}
 	// On the main resource: the Workflow CRD has no status subresource. As a whole: a merge patch would keep
 	// nodes that a retry has removed.
