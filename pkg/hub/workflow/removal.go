@@ -17,7 +17,7 @@ import (
 // was claimed in between, that shows as a conflict, and it has started.
 func removal(a *attempt, how v1alpha1.Removal) *decision {
 	switch {
-	case !a.isDeleted(), a.Status.RemoteUID != "" && a.Spec.Removal == "":
+	case !a.isRemovalAsked():
 		return &decision{action: remove, attempt: a, removal: how}
 	case !a.hasFinalizer():
 		return nil

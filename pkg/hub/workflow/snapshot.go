@@ -69,6 +69,11 @@ func (a *attempt) isClaimed() bool {
 
 func (a *attempt) isDeleted() bool { return !a.DeletionTimestamp.IsZero() }
 
+// isRemovalAsked reports whether the cluster has been told all that it needs to remove the attempt.
+func (a *attempt) isRemovalAsked() bool {
+	return a.isDeleted() && (a.Status.RemoteUID == "" || a.Spec.Removal != "")
+}
+
 func (a *attempt) hasFinalizer() bool { return slices.Contains(a.Finalizers, contract.FinalizerDispatch) }
 
 // isGone reports whether the agent says that there is no remote Workflow of the attempt, or none any more that it sees to.
@@ -132,7 +137,7 @@ func (r *Reconciler) readAttempts(ctx context.Context, s *snapshot) error {
 // confirmOthers asks the API server before an attempt is removed as that of an earlier Workflow: a cache that lags behind, after a
 // change of leaders, may still show that earlier one.
 func (r *Reconciler) confirmOthers(ctx context.Context, s *snapshot) error {
-	if !slices.ContainsFunc(s.others, func(a *attempt) bool { return !a.isDeleted() }) {
+	if !slices.ContainsFunc(s.others, func(a *attempt) bool { return !a.isRemovalAsked() }) {
 		return nil
 	}
 	live, err := hubworkflow.Get(ctx, r.Live, s.key)
