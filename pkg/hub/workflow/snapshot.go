@@ -69,7 +69,9 @@ func (a *attempt) isClaimed() bool {
 
 func (a *attempt) isDeleted() bool { return !a.DeletionTimestamp.IsZero() }
 
-func (a *attempt) hasFinalizer() bool { return slices.Contains(a.Finalizers, contract.FinalizerDispatch) }
+func (a *attempt) hasFinalizer() bool {
+	return slices.Contains(a.Finalizers, contract.FinalizerDispatch)
+}
 
 // isGone reports whether the agent says that there is no remote Workflow of the attempt, or none any more that it sees to.
 func (a *attempt) isGone() bool {
