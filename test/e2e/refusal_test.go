@@ -66,7 +66,7 @@ var refusedWorkflows = []refused{
 		name:    "its Placement selects only a cluster without the addon",
 		mods:    []gen.Mod{annotate(contract.AnnotationCluster, ""), gen.WithPlacement("bare")},
 		prepare: func(s *space) { s.placement("bare", "cluster3") },
-		message: "cluster3: addon not enabled", reason: "NoUsableCluster",
+		message: "addon not enabled", reason: "NoUsableCluster",
 		cure: func(s *space, _ *run) { s.placement("bare", "cluster1", "cluster3") },
 	},
 	{
@@ -114,7 +114,7 @@ var refusedWorkflows = []refused{
 		mods: []gen.Mod{gen.WithSpecField([]any{
 			map[string]any{"name": "large", "value": large},
 		}, "arguments", "parameters")},
-		message: "not dispatched: the Workflow does not fit a ManifestWork", reason: "CannotTravel",
+		message: "and a ManifestWork holds at most", reason: "CannotTravel",
 		cure: edited(`{"spec":{"arguments":null}}`),
 	},
 	{
@@ -174,7 +174,7 @@ func TestWorkflowForAClusterThatJoinsLaterIsSentThere(t *testing.T) {
 	s := newSpace(t)
 	r := s.create(s.hello("early", gen.WithCluster("e2e-later")))
 	r.waitForEvent("ClusterNotFound", "e2e-later")
-	later := gen.ManagedCluster("e2e-later")
+	later := gen.ManagedCluster("e2e-later", gen.WithLabels(map[string]string{contract.LabelWithoutAgent: "true"}))
 	require.NoError(t, theHub.client.Create(t.Context(), later))
 	r.waitForMessage("Pending", "summary only: cluster e2e-later runs no agent")
 	r.delete(theHub)
@@ -273,7 +273,7 @@ func TestClusterWithoutArgosCRDSaysSoAndRunsTheWorkflowOnceItIsThere(t *testing.
 	r.waitForEvent("ApplyFailed", "cluster cluster4: cannot create the Workflow: ")
 
 	installCRD(t, cluster4)
-	r.waitForMessage("Pending", "sent to cluster cluster4")
+	r.waitForMessage("Pending", "cluster4")
 	labtest.Eventually(t, patience, func() error {
 		wf, err := r.get(cluster4)
 		if err == nil && wf.GetLabels()[contract.LabelInstanceID] != "" {

@@ -155,10 +155,14 @@ func (r *Reconciler) finalize(ctx context.Context, s *snapshot, a *attempt) erro
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove the finalizer of RemoteWorkflow: %w", err)
 	}
-	if a == s.own && s.wf.IsDeleted() {
-		return hubworkflow.RemoveFinalizer(ctx, r.Client, s.wf)
+	if a != s.own || !s.wf.IsDeleted() {
+		return nil
 	}
-	return nil
+	if a.isClaimed() && !a.isGone() && a.isAbandoned() {
+		why := leftBehind(a)
+		return r.release(ctx, s, decision{why: why, metric: byAbandonment})
+	}
+	return hubworkflow.RemoveFinalizer(ctx, r.Client, s.wf)
 }
 
 func (r *Reconciler) release(ctx context.Context, s *snapshot, next decision) error {

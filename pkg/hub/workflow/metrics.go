@@ -10,6 +10,8 @@ import (
 const (
 	byAnnotation = "annotation"
 	byTimeout    = "timeout"
+	// byAbandonment is that of a cluster that was detached, or whose agent was disabled.
+	byAbandonment = "abandonment"
 )
 
 var (

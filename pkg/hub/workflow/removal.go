@@ -23,10 +23,16 @@ func removal(a *attempt, how v1alpha1.Removal) *decision {
 		return nil
 	case a.delivery != nil:
 		return nil
-	case !a.isClaimed(), a.Spec.Reporting == v1alpha1.ReportingFeedback, a.isGone(), a.cluster.IsDetached():
+	case !a.isClaimed(), a.Spec.Reporting == v1alpha1.ReportingFeedback, a.isGone(), a.isAbandoned():
 		return &decision{action: finalize, attempt: a}
 	}
 	return nil
+}
+
+// isAbandoned reports whether nobody on the cluster will ever remove what is left of the attempt: it is not one of the hub's any more, or
+// an administrator has disabled the agent, which has left its remote Workflows behind.
+func (a *attempt) isAbandoned() bool {
+	return a.cluster.IsDetached() || a.Spec.Reporting == v1alpha1.ReportingAgent && a.cluster.Addon == nil
 }
 
 // awaitRemoval decides how long a deleted Workflow waits for its cluster to remove the attempt: as long as it takes on a cluster that
@@ -76,6 +82,17 @@ func unconfirmed(a *attempt, why, metric string) *decision {
 	return &decision{action: release, metric: metric, why: &hubworkflow.Refusal{Reason: reasonReleased, Message: fmt.Sprintf(
 		"finalizer removed before cluster %s has removed the remote Workflow: %s. It may still exist there as %s/%s; it is removed when the cluster "+
 			"is back", a.Namespace, why, a.Spec.Remote.Namespace, a.Spec.Remote.Name)}}
+}
+
+// leftBehind says that a remote Workflow may stay on its cluster for good.
+func leftBehind(a *attempt) *hubworkflow.Refusal {
+	why := a.cluster.Unavailable().Why
+	if why == "" {
+		why = a.cluster.AgentUnavailable().Why
+	}
+	return &hubworkflow.Refusal{Reason: reasonReleased, Message: fmt.Sprintf(
+		"not waiting for cluster %s to remove the remote Workflow: %s. It may still exist there as %s/%s, and is nobody's but its users'",
+		a.Namespace, why, a.Spec.Remote.Namespace, a.Spec.Remote.Name)}
 }
 
 func format(t time.Time) string { return t.UTC().Format(time.RFC3339) }

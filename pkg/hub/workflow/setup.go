@@ -59,7 +59,9 @@ func (r *Reconciler) SetupWithManager(
 		Watches(&clusterv1beta2.ManagedClusterSet{}, ofUnclaimed, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, ofUnclaimed).
 		WatchesRawSource(source.Channel(refused, handler.TypedEnqueueRequestsFromMapFunc(
-			func(ctx context.Context, rw *v1alpha1.RemoteWorkflow) []reconcile.Request { return ofRemoteWorkflow(ctx, rw) }))).
+			func(ctx context.Context, rw *v1alpha1.RemoteWorkflow) []reconcile.Request {
+				return ofRemoteWorkflow(ctx, rw)
+			}))).
 		WatchesRawSource(source.Func(r.unlabelled)).
 		WithOptions(options).
 		Complete(r)

@@ -74,7 +74,9 @@ func (a *attempt) isRemovalAsked() bool {
 	return a.isDeleted() && (a.Status.RemoteUID == "" || a.Spec.Removal != "")
 }
 
-func (a *attempt) hasFinalizer() bool { return slices.Contains(a.Finalizers, contract.FinalizerDispatch) }
+func (a *attempt) hasFinalizer() bool {
+	return slices.Contains(a.Finalizers, contract.FinalizerDispatch)
+}
 
 // isGone reports whether the agent says that there is no remote Workflow of the attempt, or none any more that it sees to.
 func (a *attempt) isGone() bool {
