@@ -213,10 +213,11 @@ func createAttempt(s *snapshot) *decision {
 }
 
 func takeBack(s *snapshot) *decision {
-	if s.own == nil || s.own.isClaimed() || s.hasStarted() {
+	if s.own == nil || s.hasStarted() {
 		return nil
 	}
-	if s.problem == nil && !s.own.isDeleted() {
+	// Where there is no agent, what was sent may run already: it is taken back only if it cannot.
+	if !s.own.isDeleted() && !s.own.cluster.IsDetached() && (s.problem == nil || s.own.isClaimed()) {
 		return nil
 	}
 	if d := removal(s.own, v1alpha1.RemovalTerminate); d != nil {

@@ -90,6 +90,9 @@ func goneOf(s *snapshot) *end {
 	case s.own.cluster.IsDetached() && s.hasStarted():
 		return &end{message: fmt.Sprintf("cluster %s: the cluster was detached from the hub, which hears no more of the remote Workflow %s/%s",
 			s.own.Namespace, s.own.Spec.Remote.Namespace, s.own.Spec.Remote.Name), at: s.now}
+	case s.own.Spec.Reporting == v1alpha1.ReportingFeedback && s.own.isDeleted() && s.own.delivery == nil && s.hasStarted():
+		return &end{message: fmt.Sprintf("cluster %s: RemoteWorkflow %s was deleted on the hub, and the remote Workflow %s/%s with it",
+			s.own.Namespace, s.own.Name, s.own.Spec.Remote.Namespace, s.own.Spec.Remote.Name), at: s.now}
 	}
 	return nil
 }
