@@ -240,14 +240,20 @@ func (r *Reconciler) show(ctx context.Context, s *snapshot, out shown) error {
 func (r *Reconciler) compose(
 	ctx context.Context, s *snapshot, out *shown,
 ) (update hubworkflow.Update, why *hubworkflow.Refusal, free func(), err error) {
-	free, why = func() {}, out.why
+	free = func() {}
+	if out.isReported && (s.own.Status.Report.Data == nil && s.own.Status.Report.Digest != "" || reopens(s, out)) {
+		if err := r.reread(ctx, s); err != nil {
+			return hubworkflow.Update{}, nil, free, err
+		}
+		again := showReported(s)
+		if again == nil {
+			return hubworkflow.Update{}, nil, free, nil
+		}
+		*out = again.shown
+	}
+	why = out.why
 	update = hubworkflow.Update{Status: out.status, Source: out.source}
 	if out.isReported {
-		if s.own.Status.Report.Data == nil && s.own.Status.Report.Digest != "" || reopens(s, out) {
-			if err := r.reread(ctx, s); err != nil {
-				return hubworkflow.Update{}, nil, free, err
-			}
-		}
 		taken, refusal := report.Take(s.own.RemoteWorkflow, s.own.Status.Labels, runOf(s))
 		free = taken.Release
 		update.Status, update.Labels = taken.Status, taken.Labels
@@ -257,6 +263,9 @@ func (r *Reconciler) compose(
 		if refusal != nil {
 			reportsRefused.WithLabelValues(refusal.Reason).Inc()
 			why = &hubworkflow.Refusal{Reason: refusal.Reason, Message: refusal.Message}
+			if out.end == nil {
+				out.end = goneOf(s) // whatever its cluster says, what is gone has ended
+			}
 		}
 	}
 	if update.Status == nil {
@@ -283,7 +292,7 @@ func (r *Reconciler) reread(ctx context.Context, s *snapshot) error {
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.own.RemoteWorkflow), live); err != nil {
 		return fmt.Errorf("get RemoteWorkflow: %w", err)
 	}
-	if live.UID != s.own.UID || live.ResourceVersion != s.own.ResourceVersion && live.Status.Report == nil {
+	if live.UID != s.own.UID {
 		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("remoteworkflows").GroupResource(), live.Name, nil)
 	}
 	s.own.RemoteWorkflow = live
@@ -301,8 +310,11 @@ func (r *Reconciler) current(ctx context.Context, s *snapshot, why *hubworkflow.
 	}
 	s.wf = live
 	status := runtime.DeepCopyJSON(contract.Status(live.Unstructured))
-	if contract.StatusString(status, "phase") == "" {
+	if live.IsForeign() || contract.StatusString(status, "phase") == "" {
 		status = hubworkflow.PendingStatus(*why)
+		if last := live.LastPhase(); last != "" {
+			status["phase"] = last
+		}
 	}
 	return status, nil
 }

@@ -55,7 +55,7 @@ func showReported(s *snapshot) *decision {
 	switch {
 	case s.own.Spec.Reporting == v1alpha1.ReportingFeedback && gone == nil:
 		out = fromFeedback(s)
-	case s.own.Status.Report == nil && gone == nil:
+	case !s.own.hasReport() && gone == nil:
 		out = beforeReport(s)
 	default:
 		out = fromReport(s, gone)
@@ -99,11 +99,14 @@ func goneOf(s *snapshot) *end {
 
 // fromReport shows the report, if there is one, and an end that is not reported.
 func fromReport(s *snapshot, gone *end) shown {
-	phase := s.own.Status.Phase
-	if gone != nil && s.own.Status.Report == nil && contract.IsFinished(s.wf.LastPhase()) && !s.wf.IsForeign() {
+	phase := ""
+	if s.own.hasReport() {
+		phase = s.own.Status.Phase
+	}
+	if gone != nil && !s.own.hasReport() && contract.IsFinished(s.wf.LastPhase()) && !s.wf.IsForeign() {
 		return shown{} // what has ended stays ended
 	}
-	out := shown{isReported: s.own.Status.Report != nil, source: report.SourceDigest(s.own.RemoteWorkflow, s.own.Status.Labels, runOf(s))}
+	out := shown{isReported: s.own.hasReport(), source: report.SourceDigest(s.own.RemoteWorkflow, s.own.Status.Labels, runOf(s))}
 	switch {
 	case gone != nil && (gone.isCutShort || !contract.IsFinished(phase)):
 		out.end, out.why = gone, &hubworkflow.Refusal{Reason: reasonRemoteDeleted, Message: gone.message}

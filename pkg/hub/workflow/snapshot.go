@@ -74,6 +74,11 @@ func (a *attempt) isRemovalAsked() bool {
 	return a.isDeleted() && (a.Status.RemoteUID == "" || a.Spec.Removal != "")
 }
 
+// hasReport reports whether the cluster's agent has reported the attempt, or says so. Without an agent there is no such word.
+func (a *attempt) hasReport() bool {
+	return a.Status.Report != nil && a.Spec.Reporting == v1alpha1.ReportingAgent
+}
+
 func (a *attempt) hasFinalizer() bool {
 	return slices.Contains(a.Finalizers, contract.FinalizerDispatch)
 }
