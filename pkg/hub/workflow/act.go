@@ -200,11 +200,16 @@ func (r *Reconciler) recordWait(ctx context.Context, s *snapshot, why hubworkflo
 		hubworkflow.Warn(r.Recorder, s.wf, reasonLabelRestored, "Delete", fmt.Sprintf(
 			"label %s restored: the Workflow waits for its cluster, and is watched by the label until then", contract.LabelEnable))
 	}
-	wait := string(s.wf.GetUID()) + why.Message
-	if recorded, _ := r.recorded.Swap(s.key, wait); recorded != wait {
-		hubworkflow.Warn(r.Recorder, s.wf, why.Reason, "Delete", why.Message)
-	}
+	r.recordOnce(s, "Delete", why)
 	return nil
+}
+
+// recordOnce records an Event unless it was the last that was recorded so.
+func (r *Reconciler) recordOnce(s *snapshot, action string, why hubworkflow.Refusal) {
+	said := string(s.wf.GetUID()) + why.Message
+	if last, _ := r.recorded.Swap(s.key, said); last != said {
+		hubworkflow.Warn(r.Recorder, s.wf, why.Reason, action, why.Message)
+	}
 }
 
 // show writes what the Workflow is to show, smaller by as many steps as it takes for the API server to accept it.
@@ -215,13 +220,19 @@ func (r *Reconciler) show(ctx context.Context, s *snapshot, out shown) error {
 		return err
 	}
 	written, err := r.write(ctx, s.wf, update)
-	if hubworkflow.IsRefused(err) || report.IsTooLarge(err) {
-		// The API server will never take it. The end must arrive all the same.
-		if update.Status = report.Summary(s.own.RemoteWorkflow, fmt.Sprintf("the hub's API server refuses the whole status: %.256s", err)); update.Status == nil {
-			return err
+	if isNeverTaken(err) && out.isReported {
+		// The end must arrive all the same.
+		summary := report.Summary(s.own.RemoteWorkflow, fmt.Sprintf("the hub's API server refuses the whole status: %.256s", err))
+		if summary != nil {
+			update.Status = summary
+			out.apply(update.Status)
+			written, err = r.write(ctx, s.wf, update)
 		}
-		out.apply(update.Status)
-		written, err = r.write(ctx, s.wf, update)
+	}
+	if isNeverTaken(err) {
+		r.recordOnce(s, "Report", hubworkflow.Refusal{
+			Reason: reasonIncomplete, Message: fmt.Sprintf("the hub's API server refuses the status, which is not shown: %v", err),
+		})
 	}
 	if err != nil || !written {
 		return err
@@ -235,6 +246,9 @@ func (r *Reconciler) show(ctx context.Context, s *snapshot, out shown) error {
 	}
 	return nil
 }
+
+// isNeverTaken reports whether the API server will not take a status however often it is tried.
+func isNeverTaken(err error) bool { return hubworkflow.IsRefused(err) || report.IsTooLarge(err) }
 
 // compose returns what is written, and the Event that goes with it. free ends the use of its status.
 func (r *Reconciler) compose(

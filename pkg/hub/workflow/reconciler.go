@@ -37,7 +37,7 @@ type Reconciler struct {
 	// DeliveryRefused returns what the hub's API server has against delivering the RemoteWorkflow with this UID; "" for nothing.
 	DeliveryRefused func(types.UID) string
 
-	// recorded holds, by Workflow, the wait that an Event has been recorded for.
+	// recorded holds, by Workflow, what an Event has been recorded for that goes with no write.
 	recorded sync.Map
 }
 
@@ -48,6 +48,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	next := decide(s)
+	if next.action == wait && next.why == nil {
+		r.recorded.Delete(req.NamespacedName) // it is gone, or there is nothing to say any more
+	}
 	err = r.act(ctx, s, next)
 	if s.isWatched() {
 		err = hubworkflow.IgnoreStale(err) // without the label no watch would bring the next try
