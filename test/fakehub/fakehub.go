@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -319,7 +320,11 @@ func (h *Hub) live() interceptor.Funcs {
 			// The fake client does not reduce what it holds untyped.
 			full := &unstructured.UnstructuredList{}
 			full.SetGroupVersionKind(metadata.GroupVersionKind())
-			if err := c.List(ctx, full, opts...); err != nil {
+			selector, err := selectorOf(opts)
+			if err != nil {
+				return err
+			}
+			if err := c.List(ctx, full, append(opts, selector)...); err != nil {
 				return err
 			}
 			for i := range full.Items {
@@ -331,6 +336,16 @@ func (h *Hub) live() interceptor.Funcs {
 			return nil
 		},
 	}
+}
+
+// selectorOf returns the selector of labels, which may be in the raw options that the fake client passes over.
+func selectorOf(opts []client.ListOption) (client.MatchingLabelsSelector, error) {
+	options := (&client.ListOptions{}).ApplyOptions(opts)
+	if options.LabelSelector != nil || options.Raw == nil {
+		return client.MatchingLabelsSelector{Selector: options.LabelSelector}, nil
+	}
+	selector, err := labels.Parse(options.Raw.LabelSelector)
+	return client.MatchingLabelsSelector{Selector: selector}, err
 }
 
 func kindOf(c client.Client, obj runtime.Object) string {

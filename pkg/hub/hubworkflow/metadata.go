@@ -32,15 +32,17 @@ func Hold(ctx context.Context, c client.Client, recorder events.EventRecorder, w
 }
 
 func hold(ctx context.Context, c client.Client, wf *Workflow, why Refusal) (bool, error) {
+	change := operation{"add", "/status/message", why.Message}
 	switch {
 	case !wf.IsForeign():
 		return Write(ctx, c, wf, Update{Status: PendingStatus(why)})
 	case contract.IsFinished(wf.Phase) || wf.Message == why.Message:
 		return false, nil
 	case wf.StatusHash == "":
-		return true, patch(ctx, c, wf, []operation{{"add", "/status", map[string]any{"message": why.Message}}})
+		change = operation{"add", "/status", map[string]any{"message": why.Message}}
 	}
-	return true, patch(ctx, c, wf, []operation{{"add", "/status/message", why.Message}})
+	err := patch(ctx, c, wf, []operation{change})
+	return err == nil, err
 }
 
 // PendingStatus is the status of a Workflow that waits.

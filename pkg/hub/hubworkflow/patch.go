@@ -107,7 +107,8 @@ func Write(ctx context.Context, c client.Client, wf *Workflow, update Update) (b
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		ops = append(ops, operation{"add", "/metadata/annotations/" + escape(key), annotations[key]})
 	}
-	return true, patch(ctx, c, wf, ops)
+	err = patch(ctx, c, wf, ops)
+	return err == nil, err
 }
 
 func contains(have, want map[string]string) bool {
