@@ -68,9 +68,9 @@ func (o ReleaseOptions) Validate() error {
 	return nil
 }
 
-// Release removes the agent's finalizer from the Workflows of a hub on the managed cluster, and the agent's Leases. It
-// needs no hub, and changes nothing else: what runs goes on running, and what has not started does not start. An agent that
-// comes later goes on where the last one has stopped.
+// Release removes the agent's finalizer from the Workflows of a hub on the managed cluster, and the agent's Leases; what has never
+// started it deletes, for only the agent would start it. It needs no hub, and changes nothing else: what runs goes on running. An
+// agent that comes later goes on where the last one has stopped.
 //
 // The agent must not run meanwhile, or it would put the finalizers back: Release waits until it holds the Lease of the
 // agent's leader. It writes a line for each Workflow, and a summary, to out, and returns an error if any is left.
@@ -178,7 +178,7 @@ func (r *releaser) find(ctx context.Context) (selected []metav1.PartialObjectMet
 // selects reports whether a Workflow is to be released. One that was robbed of its label is still its hub's.
 func (r *releaser) selects(wf *metav1.PartialObjectMetadata) bool {
 	cluster := wf.Labels[contract.LabelCluster]
-	return hasReportFinalizer(wf) &&
+	return (hasReportFinalizer(wf) || isLeftover(wf)) &&
 		(r.options.AllHubs || wf.Annotations[contract.AnnotationHubID] == r.options.HubID) &&
 		(r.options.ClusterName == "" || cluster == "" || cluster == r.options.ClusterName)
 }
@@ -193,7 +193,7 @@ func (r *releaser) release(ctx context.Context, wf *metav1.PartialObjectMetadata
 		if wf.UID != uid || !r.selects(wf) {
 			return nil
 		}
-		err := r.patch(ctx, wf)
+		err := r.removeOrPatch(ctx, wf)
 		if apierrors.IsConflict(err) {
 			if err := r.client.Get(ctx, client.ObjectKeyFromObject(wf), wf); err != nil {
 				return err
@@ -202,6 +202,21 @@ func (r *releaser) release(ctx context.Context, wf *metav1.PartialObjectMetadata
 		return err
 	})
 	return client.IgnoreNotFound(err)
+}
+
+// removeOrPatch removes the finalizer from a Workflow, or deletes one that has never started.
+func (r *releaser) removeOrPatch(ctx context.Context, wf *metav1.PartialObjectMetadata) error {
+	if hasReportFinalizer(wf) {
+		return r.patch(ctx, wf)
+	}
+	whole := contract.NewWorkflow()
+	if err := r.client.Get(ctx, client.ObjectKeyFromObject(wf), whole); err != nil {
+		return err
+	}
+	if len(contract.Status(whole)) > 0 {
+		return errors.New("it has a status, though neither a finalizer nor a label with its phase")
+	}
+	return r.client.Delete(ctx, wf, client.Preconditions{UID: &wf.UID, ResourceVersion: &wf.ResourceVersion})
 }
 
 func (r *releaser) patch(ctx context.Context, wf *metav1.PartialObjectMetadata) error {
@@ -220,11 +235,14 @@ func (r *releaser) patch(ctx context.Context, wf *metav1.PartialObjectMetadata) 
 // tell writes the line of one Workflow.
 func (r *releaser) tell(wf *metav1.PartialObjectMetadata, err error) {
 	what := "released"
+	if !hasReportFinalizer(wf) {
+		what = "removed: it has never started"
+	}
 	switch {
 	case err != nil:
 		what = "not released: " + err.Error()
 	case r.options.DryRun:
-		what = "would be released"
+		what = "would be " + what
 	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -233,6 +251,12 @@ func (r *releaser) tell(wf *metav1.PartialObjectMetadata, err error) {
 
 func hasReportFinalizer(wf *metav1.PartialObjectMetadata) bool {
 	return slices.ContainsFunc(wf.Finalizers, isReportFinalizer)
+}
+
+// isLeftover reports whether a Workflow is as a hub has sent it, so far as its metadata show: Argo labels with the phase what has run.
+func isLeftover(wf *metav1.PartialObjectMetadata) bool {
+	return wf.Labels[contract.LabelInstanceID] == contract.InstanceIDGate && wf.Labels[contract.LabelPhase] == "" &&
+		wf.Annotations[contract.AnnotationHubID] != "" && !hasReportFinalizer(wf) && wf.DeletionTimestamp == nil
 }
 
 func isReportFinalizer(finalizer string) bool { return finalizer == contract.FinalizerReport }
