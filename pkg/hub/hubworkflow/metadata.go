@@ -22,7 +22,7 @@ const ConditionScheduled = "Scheduled"
 // finished one; its labels stay.
 func Hold(ctx context.Context, c client.Client, recorder events.EventRecorder, wf *Workflow, why Refusal) error {
 	written, err := hold(ctx, c, wf, why)
-	if written || IsRefused(err) || wf.IsForeign() && contract.IsFinished(wf.Phase) {
+	if written && err == nil || IsRefused(err) || wf.IsForeign() && contract.IsFinished(wf.Phase) {
 		Warn(recorder, wf, why.Reason, "Schedule", why.Message)
 	}
 	if IsRefused(err) {
