@@ -46,11 +46,11 @@ HELM_DOCS := $(BIN)/helm-docs-$(HELM_DOCS_VERSION)
 CYCLONEDX_GOMOD := $(BIN)/cyclonedx-gomod-$(CYCLONEDX_GOMOD_VERSION)
 CRDS := $(CHART)/crds
 UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/docs/... ./test/gen/... ./test/lab/... \
-	./test/e2e/chaos/verdict/...
+	./test/e2e/chaos/verdict/... ./test/bench/hollow/... ./test/bench/measure/... ./test/bench/report/...
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build generate verify lint fmt test test-unit test-integration test-e2e test-slow test-chaos test-chaos-checker bench run \
+.PHONY: help build generate verify lint fmt test test-unit test-integration test-e2e test-slow test-chaos test-chaos-checker bench bench-quick run \
 	lab-up lab-status lab-down demo demo-down binary image image-archive sbom release clean FORCE
 
 help: ## List the targets.
@@ -85,7 +85,7 @@ test-unit: ## Run the unit tests; with the race detector where there is the C co
 
 test-integration: ## Run the tests on real API servers, without pods.
 	$(LAB) build etcd kube-apiserver
-	KUBEBUILDER_ASSETS=$(BIN)/lab go test -count=1 -timeout=20m -p=1 ./test/integration/...
+	KUBEBUILDER_ASSETS=$(BIN)/lab go test -count=1 -timeout=20m -p=1 ./test/integration/... ./test/bench
 
 test-e2e: ## Run the tests on a lab of their own: real pods as root on Linux, else simulated ones.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e ./test/e2e/chaos ./test/e2e/install
@@ -99,8 +99,11 @@ test-chaos: ## Run WORKFLOWS=300 through FAULTS=100 that SEED=1 brings, and chec
 test-chaos-checker: ## Run Workflows through faults with the product broken in each way, and check that test-chaos notices.
 	E2E_PODS=$(PODS) CHAOS_CHECKER=all go test -count=1 -timeout=60m -v -run=BrokenProduct ./test/e2e/chaos
 
-bench: ## Measure the product on a lab of its own, against the same Workflows without it; PODS as for lab-up.
-	BENCH_PODS=$(PODS) go test -count=1 -timeout=2h -v -run=NONE -bench=. -benchtime=1x ./test/bench/...
+bench: ## Measure all that docs/performance.md lists on a lab of its own: some two hours. BENCH=… adds flags, such as --before FILE.
+	go run ./test/bench --pods simulated $(BENCH)
+
+bench-quick: ## Measure the same with small numbers: minutes. BENCH=… as for bench.
+	go run ./test/bench --pods simulated --quick $(BENCH)
 
 run: ## Run the hub manager against $KUBECONFIG.
 	go run ./cmd/argo-multicluster hub

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"time"
 
@@ -14,8 +15,7 @@ import (
 const defaultAgentNamespace = "open-cluster-management-agent-addon"
 
 func newAgentCommand() *cobra.Command {
-	var kubeconfig string
-	var logs logOptions
+	var cluster access
 	options := agent.Options{}
 	cmd := &cobra.Command{
 		Use:   "agent",
@@ -25,8 +25,8 @@ func newAgentCommand() *cobra.Command {
 It starts each Workflow that the hub sends to this cluster, once, and reports its status to the hub until it has finished.
 All connections are opened from here; on the hub the agent may write nothing but the status of its own cluster's RemoteWorkflows.
 
-The agent waits for the hub, for its kubeconfig and for Argo's CRDs as long as it takes, and starts anew by itself when the
-kubeconfig of the hub changes.`,
+The agent waits for the hub, for its kubeconfig and for Argo's CRDs as long as it takes. It reads client certificate and token anew
+when their files change; when the kubeconfig of the hub itself changes, it exits, for its pod to start it again.`,
 		Example: `  # in the Deployment that the addon creates
   argo-multicluster agent --hub-kubeconfig /etc/hub/kubeconfig --cluster-name cluster1 --leader-elect
 
@@ -34,37 +34,31 @@ kubeconfig of the hub changes.`,
   argo-multicluster agent --hub-kubeconfig ~/.kube/hub --kubeconfig ~/.kube/cluster1 --cluster-name cluster1 --argo-instance-id team-a`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := logs.setup(); err != nil {
-				return err
-			}
-			config, err := loadConfig(kubeconfig)
+			config, err := cluster.config()
 			if err != nil {
 				return err
 			}
 			return agent.Run(cmd.Context(), config, options)
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the managed cluster; by default $KUBECONFIG, and in a pod its service account")
-	addAgentFlags(flags, &options)
-	logs.addFlags(flags)
-	cmd.AddCommand(newReleaseCommand(), newRemoveCRDsCommand())
+	cluster.addFlags(cmd.Flags(), "managed cluster")
+	addAgentFlags(cmd.Flags(), &options)
+	cmd.AddCommand(newReleaseCommand())
 	return cmd
 }
 
-// agentNamespace is the namespace of the pod, or else the one that OCM installs addons in.
-func agentNamespace() string {
-	if namespace := os.Getenv("POD_NAMESPACE"); namespace != "" {
-		return namespace
-	}
-	return defaultAgentNamespace
+// addNamespaceFlag adds the flag for the agent's namespace: that of the pod, or else the one that OCM installs addons in.
+func addNamespaceFlag(flags *pflag.FlagSet, namespace *string) {
+	flags.StringVar(namespace, "agent-namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), defaultAgentNamespace),
+		"namespace of the agent's Leases; by default $POD_NAMESPACE")
 }
 
 func addAgentFlags(flags *pflag.FlagSet, o *agent.Options) {
 	flags.StringVar(&o.HubKubeconfig, "hub-kubeconfig", "", "kubeconfig of the hub (required); it may appear later")
 	flags.StringVar(&o.ClusterName, "cluster-name", "", "name of this managed cluster on the hub (required)")
-	flags.StringVar(&o.HubID, "hub-id", "", "id of the hub, the UID of its namespace kube-system; without it the agent does not release the hub's Workflows when its own namespace is deleted, nor see to copies that the hub does not know")
-	flags.StringVar(&o.Namespace, "agent-namespace", agentNamespace(), "namespace of the agent's Leases; by default $POD_NAMESPACE")
+	flags.StringVar(&o.HubID, "hub-id", "", "id of the hub, the UID of its namespace kube-system; without it the agent does not release "+
+		"the hub's Workflows when its own namespace is deleted, nor see to copies that the hub does not know")
+	addNamespaceFlag(flags, &o.Namespace)
 	flags.StringVar(&o.InstanceID, "argo-instance-id", "", "instance id of this cluster's own Argo controller, if it has one")
 	flags.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader, so that replicas can stand by")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "host:port of the metrics; 0 for none")

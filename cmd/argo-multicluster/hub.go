@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"open-cluster-management.io/addon-framework/pkg/addonmanager"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -18,8 +18,8 @@ import (
 )
 
 func newHubCommand() *cobra.Command {
-	var kubeconfig, agentImage string
-	var logs logOptions
+	var cluster access
+	var agentImage string
 	options := hub.Options{}
 	cmd := &cobra.Command{
 		Use:   "hub",
@@ -37,18 +37,20 @@ The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no A
   argo-multicluster hub --kubeconfig ~/.kube/hub --log-format text`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := logs.setup(); err != nil {
+			config, err := cluster.config()
+			if err != nil {
 				return err
 			}
-			return runHub(cmd.Context(), kubeconfig, agentImage, options)
+			return runHub(cmd.Context(), config, agentImage, options)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the hub; by default $KUBECONFIG, and in a pod its service account")
+	cluster.addFlags(flags, "hub")
 	flags.StringVar(&options.MetricsBindAddress, "metrics-bind-address", ":8080", "host:port of the metrics; 0 for none")
 	flags.StringVar(&options.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "host:port of /healthz and /readyz; 0 for none")
 	flags.BoolVar(&options.LeaderElection, "leader-elect", false, "elect a leader, so that replicas can stand by")
-	flags.StringVar(&options.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the leader's Lease; by default that of the pod")
+	flags.StringVar(&options.LeaderElectionNamespace, "leader-election-namespace", "",
+		"namespace of the leader's Lease; by default that of the pod")
 	// One small Workflow costs the manager some six requests; client-go's default of 20 a second would be the limit of the whole hub.
 	flags.Float32Var(&options.QPS, "kube-api-qps", 300, "requests per second to the hub's API server, at most")
 	flags.IntVar(&options.Burst, "kube-api-burst", 600, "requests to the hub's API server that may come at once")
@@ -58,25 +60,16 @@ The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no A
 	flags.TimeVar(&options.RestoredAt, "restored-at", time.Time{}, []string{time.RFC3339}, "when the hub was restored from a backup, such as "+
 		"2026-01-02T15:04:05Z: what waits since before, and may have run since the backup was made, is held")
 	flags.StringVar(&agentImage, "agent-image", defaultAgentImage(), "image that the addon runs as agent on the managed clusters")
-	logs.addFlags(flags)
 	cmd.AddCommand(newUninstallCommand())
 	return cmd
 }
 
 // defaultAgentImage is the image of this very build.
 func defaultAgentImage() string {
-	tag := version
-	if tag == "" {
-		tag = "latest"
-	}
-	return "quay.io/open-cluster-management/argo-multicluster:" + tag
+	return "quay.io/open-cluster-management/argo-multicluster:" + cmp.Or(version, "latest")
 }
 
-func runHub(ctx context.Context, kubeconfig, agentImage string, options hub.Options) error {
-	config, err := loadConfig(kubeconfig)
-	if err != nil {
-		return err
-	}
+func runHub(ctx context.Context, config *rest.Config, agentImage string, options hub.Options) error {
 	mgr, err := hub.NewManager(ctx, config, options)
 	if err != nil {
 		return err
@@ -119,16 +112,4 @@ func newAddonManager(config *rest.Config, options addon.Options) (manager.Runnab
 		<-ctx.Done()
 		return nil
 	}, nil
-}
-
-// loadConfig returns how to reach a cluster: by the given kubeconfig, else $KUBECONFIG or ~/.kube/config, else, in a
-// pod, by its service account.
-func loadConfig(kubeconfig string) (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("load kubeconfig: %w", err)
-	}
-	return config, nil
 }

@@ -9,8 +9,7 @@ import (
 )
 
 func newReleaseCommand() *cobra.Command {
-	var kubeconfig string
-	var logs logOptions
+	var cluster access
 	options := agent.ReleaseOptions{}
 	cmd := &cobra.Command{
 		Use:   "release",
@@ -32,13 +31,10 @@ could not be released.`,
   argo-multicluster agent release --hub-id 0c2ee5f0-7c3c-4a0b-8f5e-2f4f2f0f6a11 --kubeconfig ~/.kube/cluster1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := logs.setup(); err != nil {
-				return err
-			}
 			if err := options.Validate(); err != nil {
 				return err
 			}
-			config, err := loadConfig(kubeconfig)
+			config, err := cluster.config()
 			if err != nil {
 				return err
 			}
@@ -46,13 +42,12 @@ could not be released.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the managed cluster; by default $KUBECONFIG, and in a pod its service account")
+	cluster.addFlags(flags, "managed cluster")
 	flags.StringVar(&options.HubID, "hub-id", "", "id of the hub whose Workflows to release: the UID of its namespace kube-system")
 	flags.BoolVar(&options.AllHubs, "all-hubs", false, "release the Workflows of every hub; only if no other hub manages this cluster")
 	flags.StringVar(&options.ClusterName, "cluster-name", "", "only those sent to this cluster under this name")
-	flags.StringVar(&options.Namespace, "agent-namespace", agentNamespace(), "namespace of the agent's Leases; by default $POD_NAMESPACE")
+	addNamespaceFlag(flags, &options.Namespace)
 	flags.DurationVar(&options.Timeout, "timeout", 2*time.Minute, "time to wait for the agent to stop")
 	flags.BoolVar(&options.DryRun, "dry-run", false, "only say what would be released")
-	logs.addFlags(flags)
 	return cmd
 }

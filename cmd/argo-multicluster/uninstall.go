@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/addon"
@@ -15,8 +16,8 @@ import (
 )
 
 func newUninstallCommand() *cobra.Command {
-	var kubeconfig, deployment, agentImage string
-	logs := logOptions{}
+	var cluster access
+	var deployment, agentImage string
 	options := uninstall.Options{Lease: hub.ComponentName}
 	cmd := &cobra.Command{
 		Use:   "uninstall",
@@ -29,7 +30,7 @@ The chart's pre-delete hook runs it, so that "helm uninstall" leaves nothing tha
      keeps its last status and says where the run is. What has not started is taken back from its cluster, and waits on the hub for
      another manager. A run whose Workflow is being deleted is terminated. RemoteWorkflows are deleted, and ManifestWorks, but for
      those of clusters without agent: a Workflow there would end with its ManifestWork. The output names the command that deletes both;
-  3. disables the addons argo-workflow-multicluster and argo-workflows on all clusters, with their pre-delete hooks. A Placement no
+  3. disables the addons argo-workflow-multicluster and argo-workflows on all clusters, with the agent's pre-delete hook. A Placement no
      longer installs them.
 No Workflow is deleted on the hub, nor any CRD.
 
@@ -43,34 +44,31 @@ leaves it at that.`,
   argo-multicluster hub uninstall --deployment=argo-workflow-multicluster/argo-workflow-multicluster-hub --kubeconfig ~/.kube/hub`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := logs.setup(); err != nil {
-				return err
-			}
 			if deployment != "" {
 				options.Deployment.Namespace, options.Deployment.Name, _ = strings.Cut(deployment, "/")
 			}
 			if err := options.Validate(); err != nil {
 				return err
 			}
+			config, err := cluster.config()
+			if err != nil {
+				return err
+			}
 			options.Out = cmd.OutOrStdout()
-			return runUninstall(cmd.Context(), kubeconfig, agentImage, options)
+			return runUninstall(cmd.Context(), config, agentImage, options)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig of the hub; by default $KUBECONFIG, and in a pod its service account")
-	flags.StringVar(&deployment, "deployment", "", "<namespace>/<name> of the manager's Deployment; without it, make sure yourself that no manager runs")
+	cluster.addFlags(flags, "hub")
+	flags.StringVar(&deployment, "deployment", "",
+		"<namespace>/<name> of the manager's Deployment; without it, make sure yourself that no manager runs")
 	flags.DurationVar(&options.Timeout, "timeout", 5*time.Minute, "time for all of it")
 	flags.BoolVar(&options.DryRun, "dry-run", false, "only say what would be done")
 	flags.StringVar(&agentImage, "agent-image", defaultAgentImage(), "image that the agent's pre-delete hook runs on the managed clusters")
-	logs.addFlags(flags)
 	return cmd
 }
 
-func runUninstall(ctx context.Context, kubeconfig, agentImage string, options uninstall.Options) error {
-	config, err := loadConfig(kubeconfig)
-	if err != nil {
-		return err
-	}
+func runUninstall(ctx context.Context, config *rest.Config, agentImage string, options uninstall.Options) error {
 	config.QPS, config.Burst = 300, 600
 	scheme, err := hub.Scheme()
 	if err != nil {

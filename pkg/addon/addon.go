@@ -36,7 +36,7 @@ func AddToManager(manager addonmanager.AddonManager, config *rest.Config, option
 	if err != nil {
 		return err
 	}
-	argoAddon, err := newArgoAddon(getter, options)
+	argoAddon, err := newArgoAddon(getter, options.HubID)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package addon
 
 import (
 	"context"
-	"fmt"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,30 +31,15 @@ const (
 func newAgentAddon(
 	kubeClient kubernetes.Interface, getter utils.AddOnDeploymentConfigGetter, options Options,
 ) (agent.AgentAddon, error) {
-	built, err := addonfactory.NewAgentAddonFactory(contract.AddonName, manifests.Agent, "agent").
-		WithConfigGVRs(utils.AddOnDeploymentConfigGVR).
-		WithAgentInstallNamespace(utils.AgentInstallNamespaceFromDeploymentConfigFunc(getter)).
-		WithAgentDeployTriggerClusterFilter(rendersDifferently).
+	factory := addonfactory.NewAgentAddonFactory(contract.AddonName, manifests.Agent, "agent").
 		WithAgentRegistrationOption(&agent.RegistrationOption{
 			Configurations:   agent.KubeClientSignerConfigurations(contract.AddonName, agentName),
 			CSRApproveCheck:  approve,
 			PermissionConfig: permissions(kubeClient),
 		}).
-		WithAgentHealthProber(&agent.HealthProber{Type: agent.HealthProberTypeLease}).
-		WithGetValuesFuncs(
-			addonfactory.GetAgentImageValues(getter, "image", options.AgentImage),
-			configValues(getter),
-			agentValues(options.HubID),
-		).
-		WithHelmEngineStrict().
-		BuildHelmAgentAddon()
-	if err != nil {
-		return nil, fmt.Errorf("load the agent's chart: %w", err)
-	}
-	return &configuredAddon{
-		AgentAddon:      built,
-		manifestConfigs: []workv1.ManifestConfigOption{watchDeployment(anyNamespace, agentDeployment)},
-	}, nil
+		WithAgentHealthProber(&agent.HealthProber{Type: agent.HealthProberTypeLease})
+	return build(factory, getter, []workv1.ManifestConfigOption{watchDeployment(agentDeployment)},
+		addonfactory.GetAgentImageValues(getter, "image", options.AgentImage), configValues(getter), agentValues(options.HubID))
 }
 
 // agentValues returns the values that nobody else has a say in. An addon that is being deleted has no agent any more, so

@@ -366,7 +366,8 @@ func TestNothingIsDeployedBeforeItsConfigurationIsKnown(t *testing.T) {
 		nil,
 		{gen.WithCondition(addonv1beta1.ManagedClusterAddOnConditionConfigured, metav1.ConditionFalse, "ConfigurationsNotConfigured", "")},
 	} {
-		objects, err := newTestAddon(t, nil).Manifests(t.Context(), testManagedCluster(testKubeVersion), gen.ManagedClusterAddOn("cluster1", mods...))
+		objects, err := newTestAddon(t, nil).
+			Manifests(t.Context(), testManagedCluster(testKubeVersion), gen.ManagedClusterAddOn("cluster1", mods...))
 		require.NoError(t, err)
 		assert.Empty(t, objects)
 	}

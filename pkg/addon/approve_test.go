@@ -31,17 +31,21 @@ func TestOnlyTheAgentsOwnCertificateIsApproved(t *testing.T) {
 		change func(*csr)
 		want   bool
 	}{
-		"its own":                          {func(*csr) {}, true},
-		"asked for by an earlier OCM":      {func(c *csr) { c.groups = append(c.groups, "system:authenticated") }, true},
-		"passed on by the gRPC server":     {func(c *csr) { c.requester, c.annotated = server, c.requester }, true},
-		"passed on for another cluster":    {func(c *csr) { c.requester, c.annotated = server, "system:open-cluster-management:cluster10:x" }, false},
-		"passed on by somebody":            {func(c *csr) { c.requester, c.annotated = "somebody", c.requester }, false},
-		"requested from another cluster":   {func(c *csr) { c.requester = "system:open-cluster-management:cluster2:x" }, false},
-		"requested from a longer name":     {func(c *csr) { c.requester = "system:open-cluster-management:cluster10:x" }, false},
-		"in another cluster's name":        {func(c *csr) { c.user = agent.DefaultUser("cluster2", contract.AddonName, "agent") }, false},
-		"in another name":                  {func(c *csr) { c.user = agent.DefaultUser("cluster1", contract.AddonName, "admin") }, false},
-		"with a group of great rights":     {func(c *csr) { c.groups = append(c.groups, "kubeadm:cluster-admins") }, false},
-		"with another cluster's group":     {func(c *csr) { c.groups = append(c.groups, agent.DefaultGroups("cluster2", contract.AddonName)[0]) }, false},
+		"its own":                      {func(*csr) {}, true},
+		"asked for by an earlier OCM":  {func(c *csr) { c.groups = append(c.groups, "system:authenticated") }, true},
+		"passed on by the gRPC server": {func(c *csr) { c.requester, c.annotated = server, c.requester }, true},
+		"passed on for another cluster": {func(c *csr) {
+			c.requester, c.annotated = server, "system:open-cluster-management:cluster10:x"
+		}, false},
+		"passed on by somebody":          {func(c *csr) { c.requester, c.annotated = "somebody", c.requester }, false},
+		"requested from another cluster": {func(c *csr) { c.requester = "system:open-cluster-management:cluster2:x" }, false},
+		"requested from a longer name":   {func(c *csr) { c.requester = "system:open-cluster-management:cluster10:x" }, false},
+		"in another cluster's name":      {func(c *csr) { c.user = agent.DefaultUser("cluster2", contract.AddonName, "agent") }, false},
+		"in another name":                {func(c *csr) { c.user = agent.DefaultUser("cluster1", contract.AddonName, "admin") }, false},
+		"with a group of great rights":   {func(c *csr) { c.groups = append(c.groups, "kubeadm:cluster-admins") }, false},
+		"with another cluster's group": {func(c *csr) {
+			c.groups = append(c.groups, agent.DefaultGroups("cluster2", contract.AddonName)[0])
+		}, false},
 		"without the addon's group":        {func(c *csr) { c.groups = c.groups[:1] }, false},
 		"for a certificate of another use": {func(c *csr) { c.signer = certificatesv1.KubeletServingSignerName }, false},
 	}

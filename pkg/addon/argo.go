@@ -3,6 +3,7 @@ package addon
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"open-cluster-management.io/addon-framework/pkg/addonfactory"
@@ -41,51 +42,38 @@ const (
 // It first sends the CRD of Workflows alone, to be created if it is missing, with the hub's id in a label. What the work
 // agent then feeds back of that CRD says whether there was one already; the reconciler of the addons' conditions puts it into
 // the condition ConditionArgoManaged, and the rest follows only if that is true.
-func newArgoAddon(getter utils.AddOnDeploymentConfigGetter, options Options) (agent.AgentAddon, error) {
-	built, err := addonfactory.NewAgentAddonFactory(contract.ArgoAddonName, manifests.ArgoWorkflows, "argo-workflows").
-		WithConfigGVRs(utils.AddOnDeploymentConfigGVR).
-		WithAgentInstallNamespace(utils.AgentInstallNamespaceFromDeploymentConfigFunc(getter)).
-		WithAgentDeployTriggerClusterFilter(rendersDifferently).
+func newArgoAddon(getter utils.AddOnDeploymentConfigGetter, hubID string) (agent.AgentAddon, error) {
+	factory := addonfactory.NewAgentAddonFactory(contract.ArgoAddonName, manifests.ArgoWorkflows, "argo-workflows").
 		WithAgentHealthProber(&agent.HealthProber{
 			Type:       agent.HealthProberTypeWork,
-			WorkProber: &agent.WorkHealthProber{ProbeFields: argoProbes(), HealthChecker: argoHealth(options.HubID)},
-		}).
-		WithGetValuesFuncs(
-			addonfactory.GetAgentImageValues(getter, "image", options.AgentImage),
-			addonfactory.GetAgentImageValues(getter, "controllerImage", argoRegistry+"workflow-controller"),
-			addonfactory.GetAgentImageValues(getter, "executorImage", argoRegistry+"argoexec"),
-			addonfactory.GetAgentImageValues(getter, "serverImage", argoRegistry+"argocli"),
-			configValues(getter),
-			argoValues(options.HubID),
-		).
-		WithHelmEngineStrict().
-		BuildHelmAgentAddon()
-	if err != nil {
-		return nil, fmt.Errorf("load the chart of Argo Workflows: %w", err)
-	}
-	return &configuredAddon{AgentAddon: built, manifestConfigs: argoManifestConfigs()}, nil
+			WorkProber: &agent.WorkHealthProber{ProbeFields: argoProbes(), HealthChecker: argoHealth(hubID)},
+		})
+	return build(factory, getter, argoManifestConfigs(),
+		addonfactory.GetAgentImageValues(getter, "controllerImage", argoRegistry+"workflow-controller"),
+		addonfactory.GetAgentImageValues(getter, "executorImage", argoRegistry+"argoexec"),
+		addonfactory.GetAgentImageValues(getter, "serverImage", argoRegistry+"argocli"),
+		configValues(getter), argoValues(hubID))
 }
 
 // argoValues returns the values that nobody else has a say in.
 func argoValues(hubID string) addonfactory.GetValuesFunc {
 	return func(_ *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) (addonfactory.Values, error) {
 		return addonfactory.Values{
-			"hubID":    hubID,
-			"managed":  meta.IsStatusConditionTrue(addon.Status.Conditions, ConditionArgoManaged),
-			"deleting": !addon.DeletionTimestamp.IsZero(),
+			"hubID":   hubID,
+			"managed": meta.IsStatusConditionTrue(addon.Status.Conditions, ConditionArgoManaged),
 		}, nil
 	}
 }
 
 // argoProbes are what the addon's health is told by: the CRD of Workflows, and all Deployments.
 func argoProbes() []agent.ProbeField {
-	deployments := watchDeployment(anyNamespace, "*")
+	deployments := watchDeployment("*")
 	return []agent.ProbeField{
 		{
 			ResourceIdentifier: workv1.ResourceIdentifier{Group: crdGroup, Resource: crdResource, Name: argoCRD},
 			ProbeRules: []workv1.FeedbackRule{{Type: workv1.JSONPathsType, JsonPaths: []workv1.JsonPath{
 				{Name: feedbackUID, Path: ".metadata.uid"},
-				{Name: feedbackInstalledBy, Path: ".metadata.labels." + escapeDots(contract.LabelInstalledBy)},
+				{Name: feedbackInstalledBy, Path: ".metadata.labels." + strings.ReplaceAll(contract.LabelInstalledBy, ".", `\.`)},
 			}}},
 		},
 		{ResourceIdentifier: deployments.ResourceIdentifier, ProbeRules: deployments.FeedbackRules},
@@ -101,7 +89,7 @@ func argoManifestConfigs() []workv1.ManifestConfigOption {
 	return []workv1.ManifestConfigOption{
 		{ResourceIdentifier: workv1.ResourceIdentifier{Group: crdGroup, Resource: crdResource, Name: "*"}, UpdateStrategy: createOnly},
 		{ResourceIdentifier: workv1.ResourceIdentifier{Resource: "namespaces", Name: "*"}, UpdateStrategy: createOnly},
-		watchDeployment(anyNamespace, argoDeployment),
+		watchDeployment(argoDeployment),
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -36,14 +35,15 @@ const argoModule = "github.com/argoproj/argo-workflows/v3"
 
 func newTestArgoAddon(t *testing.T, config *addonv1beta1.AddOnDeploymentConfigSpec) agent.AgentAddon {
 	t.Helper()
-	built, err := newArgoAddon(oneConfig{config}, Options{AgentImage: testImage, HubID: testHubID})
+	built, err := newArgoAddon(oneConfig{config}, testHubID)
 	require.NoError(t, err)
 	return built
 }
 
 // argoAddOn is the ManagedClusterAddOn of Argo Workflows, which is the addon's unless a mod says otherwise.
 func argoAddOn(config *addonv1beta1.AddOnDeploymentConfigSpec, mods ...gen.Mod) *addonv1beta1.ManagedClusterAddOn {
-	addon := testAddOn(config, append([]gen.Mod{gen.WithCondition(ConditionArgoManaged, metav1.ConditionTrue, ReasonInstalled, "")}, mods...)...)
+	managed := gen.WithCondition(ConditionArgoManaged, metav1.ConditionTrue, ReasonInstalled, "")
+	addon := testAddOn(config, append([]gen.Mod{managed}, mods...)...)
 	addon.Name = contract.ArgoAddonName
 	return addon
 }
@@ -98,33 +98,17 @@ func TestWhatIsInstalledOfArgoDependsOnWhoseItIs(t *testing.T) {
 	} {
 		all = append(all, "CustomResourceDefinition "+kind+".argoproj.io")
 	}
-	hook := []string{
-		"ServiceAccount argo-workflows-remove-crds in " + agentNamespace,
-		"ClusterRole argo-workflows-remove-crds", "ClusterRoleBinding argo-workflows-remove-crds",
-		"Role argo-workflows-remove-crds in argo", "RoleBinding argo-workflows-remove-crds in argo",
-	}
 	probe := []string{"CustomResourceDefinition workflows.argoproj.io"}
-	tests := map[string]struct {
+	for name, test := range map[string]struct {
 		mods []gen.Mod
-		want [][]string
-		hook bool
+		want []string
 	}{
-		"not known":                     {[]gen.Mod{unmanagedAs(metav1.ConditionUnknown, ReasonProbing)}, [][]string{probe}, false},
-		"another's":                     {[]gen.Mod{unmanagedAs(metav1.ConditionFalse, ReasonExistingInstallation)}, [][]string{probe}, false},
-		"the addon's":                   {nil, [][]string{all, hook}, true},
-		"the addon's, which is deleted": {[]gen.Mod{gen.Deleting()}, [][]string{hook}, true},
-		"another's, and the addon is deleted": {
-			[]gen.Mod{unmanagedAs(metav1.ConditionFalse, ReasonExistingInstallation), gen.Deleting()}, nil, false,
-		},
-	}
-	for name, test := range tests {
+		"not known":   {[]gen.Mod{unmanagedAs(metav1.ConditionUnknown, ReasonProbing)}, probe},
+		"another's":   {[]gen.Mod{unmanagedAs(metav1.ConditionFalse, ReasonExistingInstallation)}, probe},
+		"the addon's": {nil, all},
+	} {
 		t.Run(name, func(t *testing.T) {
-			objects := renderArgo(t, nil, test.mods...)
-			want := slices.Concat(append(test.want, executorObjects)...)
-			if test.hook {
-				want = append(want, "Job "+hookOf(t, objects).Name+" in "+agentNamespace)
-			}
-			assert.ElementsMatch(t, want, objects.names())
+			assert.ElementsMatch(t, slices.Concat(test.want, executorObjects), renderArgo(t, nil, test.mods...).names())
 		})
 	}
 }
@@ -332,7 +316,7 @@ func TestInOneNamespaceArgoHasNoRightsInOthers(t *testing.T) {
 	objects := renderArgo(t, variables("managedNamespace", "team-a", "argoServer", "true"))
 	for _, name := range objects.names() {
 		if strings.HasPrefix(name, "ClusterRole") {
-			assert.Regexp(t, "argo-workflows-(remove-crds|executor)$", name)
+			assert.Equal(t, "ClusterRole argo-workflows-executor", name)
 		}
 	}
 	role := named[*rbacv1.Role](t, objects, "argo-workflows-managed")
@@ -423,38 +407,11 @@ func TestInvalidVariablesOfArgoAreNamed(t *testing.T) {
 }
 
 func TestNoVariableDecidesWhoseArgoIs(t *testing.T) {
-	objects := renderArgo(t, variables("managed", "true", "hubID", "another", "deleting", "true"),
+	objects := renderArgo(t, variables("managed", "true", "hubID", "another"),
 		unmanagedAs(metav1.ConditionFalse, ReasonExistingInstallation))
 	crd := named[*apiextensionsv1.CustomResourceDefinition](t, objects, argoCRD)
 	assert.Equal(t, testHubID, crd.Labels[contract.LabelInstalledBy])
 	assert.Len(t, objects, 3)
-}
-
-func TestArgosHookRemovesWithTheImageOfTheAgent(t *testing.T) {
-	config := variables("argoNamespace", "argo-system")
-	config.Registries = []addonv1beta1.ImageMirror{{Source: "quay.io/open-cluster-management", Mirror: "mirror.example"}}
-	config.AgentInstallNamespace = "addons"
-	objects := renderArgo(t, config)
-	job := only[*batchv1.Job](t, objects, "")
-	assert.Equal(t, "addons", job.Namespace)
-	assert.Contains(t, job.Annotations, addonv1beta1.AddonPreDeleteHookAnnotationKey)
-	container := job.Spec.Template.Spec.Containers[0]
-	assert.Equal(t, "mirror.example/argo-multicluster:v1.2.3", container.Image)
-	assert.Equal(t, []string{"agent", "remove-crds", "--hub-id=" + testHubID, "--argo-namespace=argo-system"}, container.Args)
-	assert.True(t, *container.SecurityContext.ReadOnlyRootFilesystem)
-	named[*corev1.Namespace](t, objects, "addons")
-	names := named[*rbacv1.ClusterRole](t, objects, "argo-workflows-remove-crds").Rules[1].ResourceNames
-	var crds []string
-	for _, obj := range objects {
-		if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok {
-			crds = append(crds, crd.Name)
-		}
-	}
-	assert.ElementsMatch(t, crds, names)
-
-	assert.Equal(t, job.Name, only[*batchv1.Job](t, renderArgo(t, config, gen.Deleting()), "").Name, "it is the same when the addon is deleted")
-	config.Registries[0].Mirror = "another.example"
-	assert.NotEqual(t, job.Name, only[*batchv1.Job](t, renderArgo(t, config), "").Name, "a Job cannot be changed")
 }
 
 // TestWhatMayHoldSomethingOfUsersStaysAndIsNotOverwritten is about CRDs, which hold Workflows, and the namespace.
@@ -532,13 +489,18 @@ func TestArgosHealth(t *testing.T) {
 		results []agent.FieldResult
 		want    string
 	}{
-		"another installation":     {[]agent.FieldResult{crd("")}, ""},
-		"another hub's":            {[]agent.FieldResult{crd("another")}, ""},
-		"only the CRD":             {[]agent.FieldResult{crd(testHubID)}, "the Deployment workflow-controller is not there yet"},
-		"available":                {[]agent.FieldResult{crd(testHubID), controller(available)}, ""},
-		"available, and no probe":  {[]agent.FieldResult{controller(available)}, ""},
-		"not available":            {[]agent.FieldResult{crd(testHubID), controller(notAvailable)}, notAvailableMessage("argo/workflow-controller")},
-		"the server not available": {[]agent.FieldResult{controller(available), fieldResult("deployments", "argo-server", notAvailable)}, notAvailableMessage("argo/argo-server")},
+		"another installation":    {[]agent.FieldResult{crd("")}, ""},
+		"another hub's":           {[]agent.FieldResult{crd("another")}, ""},
+		"only the CRD":            {[]agent.FieldResult{crd(testHubID)}, "the Deployment workflow-controller is not there yet"},
+		"available":               {[]agent.FieldResult{crd(testHubID), controller(available)}, ""},
+		"available, and no probe": {[]agent.FieldResult{controller(available)}, ""},
+		"not available": {
+			[]agent.FieldResult{crd(testHubID), controller(notAvailable)}, notAvailableMessage("argo/workflow-controller"),
+		},
+		"the server not available": {
+			[]agent.FieldResult{controller(available), fieldResult("deployments", "argo-server", notAvailable)},
+			notAvailableMessage("argo/argo-server"),
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -558,7 +520,8 @@ var notAvailable = map[string]any{
 }
 
 func notAvailableMessage(name string) string {
-	return "Deployment " + name + ": 0 of 1 replicas available: Deployment does not have minimum availability. (image registry.example/none:v1)"
+	return "Deployment " + name + ": 0 of 1 replicas available: Deployment does not have minimum availability. " +
+		"(image registry.example/none:v1)"
 }
 
 func fieldResult(resource, name string, values map[string]any) agent.FieldResult {

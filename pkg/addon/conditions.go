@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	"open-cluster-management.io/addon-framework/pkg/addonmanager/constants"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
@@ -22,7 +23,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -75,8 +75,6 @@ func SetupConditions(mgr manager.Manager, hubID string) error {
 		builder.ControllerManagedBy(mgr).
 			Named("addon-conditions").
 			WatchesRawSource(source.Kind(works, &workv1.ManifestWork{}, handler.TypedEnqueueRequestsFromMapFunc(addonOf))).
-			// One process may hold more than one manager: a test does, for leader and deputy.
-			WithOptions(controller.Options{SkipNameValidation: ptr.To(true)}).
 			Complete(r),
 	)
 }
@@ -117,7 +115,7 @@ func (r *conditionReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	slices.SortFunc(works.Items, func(a, b workv1.ManifestWork) int { return strings.Compare(a.Name, b.Name) })
 	var manifests []workv1.ManifestCondition
 	for i := range works.Items {
-		if strings.HasPrefix(works.Items[i].Name, constants.DeployWorkNamePrefix(req.Name)) { // not that of the pre-delete hook
+		if strings.HasPrefix(works.Items[i].Name, constants.DeployWorkNamePrefix(req.Name)) { // not that of the agent's pre-delete hook
 			manifests = append(manifests, works.Items[i].Status.ResourceStatus.Manifests...)
 		}
 	}
@@ -195,7 +193,8 @@ func argoManaged(hubID string, manifests []workv1.ManifestCondition) metav1.Cond
 	case values.text(feedbackUID) == "":
 	case by == hubID:
 		condition.Status, condition.Reason = metav1.ConditionTrue, ReasonInstalled
-		condition.Message = "this addon has installed Argo Workflows on the cluster, with the CRD of Workflows whose UID is " + values.text(feedbackUID)
+		condition.Message = "this addon has installed Argo Workflows on the cluster, with the CRD of Workflows whose UID is " +
+			values.text(feedbackUID)
 	default:
 		condition.Status, condition.Reason = metav1.ConditionFalse, ReasonExistingInstallation
 		owner := "by others than this addon"
@@ -217,7 +216,7 @@ func degraded(manifests []workv1.ManifestCondition) metav1.Condition {
 		applied := meta.FindStatusCondition(m.Conditions, workv1.ManifestApplied)
 		switch {
 		case applied != nil && applied.Status == metav1.ConditionFalse:
-			refused = append(refused, fmt.Sprintf("%s %s: %s", resource.Kind, nameOf(resource.Namespace, resource.Name), applied.Message))
+			refused = append(refused, fmt.Sprintf("%s %s: %s", resource.Kind, klog.KRef(resource.Namespace, resource.Name), applied.Message))
 		case resource.Resource == "deployments":
 			values := feedbackOf(m.StatusFeedbacks)
 			if problem := unavailable(resource.Namespace, resource.Name, values); problem != "" {
@@ -248,7 +247,7 @@ func unavailable(namespace, name string, values feedback) string {
 	if values.text(feedbackAvailable) != string(metav1.ConditionFalse) {
 		return ""
 	}
-	problem := fmt.Sprintf("Deployment %s: %d of %d replicas available: %s", nameOf(namespace, name),
+	problem := fmt.Sprintf("Deployment %s: %d of %d replicas available: %s", klog.KRef(namespace, name),
 		values.number("AvailableReplicas"), values.number("Replicas"), values.text(feedbackAvailableMessage))
 	switch values.text(feedbackProgressingReason) {
 	case "", "NewReplicaSetAvailable", "NewReplicaSetCreated", "FoundNewReplicaSet", "ReplicaSetUpdated":
@@ -263,7 +262,7 @@ func stuck(namespace, name string, values feedback) string {
 	if values.text(feedbackProgressingReason) != "ProgressDeadlineExceeded" {
 		return ""
 	}
-	return fmt.Sprintf("Deployment %s: the new replicas do not become available, the old ones go on: %s", nameOf(namespace, name),
+	return fmt.Sprintf("Deployment %s: the new replicas do not become available, the old ones go on: %s", klog.KRef(namespace, name),
 		values.text(feedbackProgressingMessage)) + imageHint(values)
 }
 
@@ -274,8 +273,6 @@ func imageHint(values feedback) string {
 	}
 	return ""
 }
-
-func nameOf(namespace, name string) string { return strings.TrimPrefix(namespace+"/"+name, "/") }
 
 // feedback is what the work agent feeds back of an object, by name.
 type feedback map[string]workv1.FieldValue
@@ -293,9 +290,6 @@ func (f feedback) text(name string) string { return ptr.Deref(f[name].String, ""
 
 // number returns a value, 0 if it is missing or no number: a Deployment leaves out counts that are 0.
 func (f feedback) number(name string) int64 { return ptr.Deref(f[name].Integer, 0) }
-
-// escapeDots makes a label's key a field of a JSONPath.
-func escapeDots(key string) string { return strings.ReplaceAll(key, ".", `\.`) }
 
 // cut shortens text to so many characters, the last of them an ellipsis.
 func cut(text string, length int) string {

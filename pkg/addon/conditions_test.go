@@ -51,9 +51,11 @@ func TestWhoseArgoIs(t *testing.T) {
 		reason    string
 		message   string
 	}{
-		"nothing is known":         {nil, "Unknown", ReasonProbing, "the cluster has not said yet"},
-		"nothing is fed back":      {[]workv1.ManifestCondition{crdStatus(nil)}, "Unknown", ReasonProbing, "the cluster has not said yet"},
-		"another CRD of the addon": {[]workv1.ManifestCondition{manifestStatus("", crdResource, "", "cronworkflows.argoproj.io", map[string]any{feedbackUID: "1"}, "")}, "Unknown", ReasonProbing, ""},
+		"nothing is known":    {nil, "Unknown", ReasonProbing, "the cluster has not said yet"},
+		"nothing is fed back": {[]workv1.ManifestCondition{crdStatus(nil)}, "Unknown", ReasonProbing, "the cluster has not said yet"},
+		"another CRD of the addon": {[]workv1.ManifestCondition{
+			manifestStatus("", crdResource, "", "cronworkflows.argoproj.io", map[string]any{feedbackUID: "1"}, ""),
+		}, "Unknown", ReasonProbing, ""},
 		"the addon's": {
 			[]workv1.ManifestCondition{deploymentStatus("a", nil), crdStatus(map[string]any{feedbackUID: "1", feedbackInstalledBy: testHubID})},
 			"True", ReasonInstalled, "this addon has installed Argo Workflows",
@@ -96,9 +98,12 @@ func TestArgoStaysTheAddonsWhenItsCRDLosesTheLabel(t *testing.T) {
 }
 
 func TestWhatOfAnAddonDoesNotWork(t *testing.T) {
-	available := map[string]any{feedbackAvailable: "True", feedbackProgressingReason: "NewReplicaSetAvailable", "Replicas": 1, "AvailableReplicas": 1}
+	available := map[string]any{
+		feedbackAvailable: "True", feedbackProgressingReason: "NewReplicaSetAvailable", "Replicas": 1, "AvailableReplicas": 1,
+	}
 	failed := map[string]any{
-		feedbackAvailable: "False", feedbackAvailableMessage: "Deployment does not have minimum availability.", "Replicas": 2, "AvailableReplicas": 1,
+		feedbackAvailable: "False", feedbackAvailableMessage: "Deployment does not have minimum availability.",
+		"Replicas": 2, "AvailableReplicas": 1,
 		feedbackProgressingReason: "ProgressDeadlineExceeded", feedbackProgressingMessage: `ReplicaSet "agent-1" has timed out progressing.`,
 	}
 	stuck := map[string]any{
@@ -111,9 +116,12 @@ func TestWhatOfAnAddonDoesNotWork(t *testing.T) {
 		status          metav1.ConditionStatus
 		reason, message string
 	}{
-		"nothing":              {[]workv1.ManifestCondition{deploymentStatus("agent", available)}, "False", ReasonAsExpected, asExpected},
-		"nothing known yet":    {[]workv1.ManifestCondition{deploymentStatus("agent", nil)}, "False", ReasonAsExpected, asExpected},
-		"an unavailable image": {[]workv1.ManifestCondition{deploymentStatus("agent", notAvailable)}, "True", ReasonDeploymentUnavailable, notAvailableMessage("addons/agent")},
+		"nothing":           {[]workv1.ManifestCondition{deploymentStatus("agent", available)}, "False", ReasonAsExpected, asExpected},
+		"nothing known yet": {[]workv1.ManifestCondition{deploymentStatus("agent", nil)}, "False", ReasonAsExpected, asExpected},
+		"an unavailable image": {
+			[]workv1.ManifestCondition{deploymentStatus("agent", notAvailable)}, "True", ReasonDeploymentUnavailable,
+			notAvailableMessage("addons/agent"),
+		},
 		"a failed rollout": {
 			[]workv1.ManifestCondition{deploymentStatus("agent", failed)}, "True", ReasonDeploymentUnavailable,
 			"Deployment addons/agent: 1 of 2 replicas available: Deployment does not have minimum availability. " +
@@ -132,7 +140,9 @@ func TestWhatOfAnAddonDoesNotWork(t *testing.T) {
 			`Role team-a/argo-workflows-executor: namespaces "team-a" not found; ClusterRole x: forbidden`,
 		},
 		"both": {
-			[]workv1.ManifestCondition{manifestStatus("ClusterRole", "clusterroles", "", "x", nil, "forbidden"), deploymentStatus("agent", notAvailable)},
+			[]workv1.ManifestCondition{
+				manifestStatus("ClusterRole", "clusterroles", "", "x", nil, "forbidden"), deploymentStatus("agent", notAvailable),
+			},
 			"True", ReasonDeploymentUnavailable, notAvailableMessage("addons/agent") + "; ClusterRole x: forbidden",
 		},
 	}
@@ -150,14 +160,18 @@ func TestWhatOfAnAddonDoesNotWork(t *testing.T) {
 }
 
 // conditionsWith is a reconciler on a hub with these objects; patches counts what is written.
-func conditionsWith(t *testing.T, intercept interceptor.Funcs, objects ...client.Object) (r *conditionReconciler, hub client.Client, patches *int) {
+func conditionsWith(
+	t *testing.T, intercept interceptor.Funcs, objects ...client.Object,
+) (r *conditionReconciler, hub client.Client, patches *int) {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	require.NoError(t, workv1.Install(scheme))
 	require.NoError(t, addonv1beta1.Install(scheme))
 	patches = new(int)
 	patch := intercept.SubResourcePatch
-	intercept.SubResourcePatch = func(ctx context.Context, c client.Client, sub string, obj client.Object, p client.Patch, o ...client.SubResourcePatchOption) error {
+	intercept.SubResourcePatch = func(
+		ctx context.Context, c client.Client, sub string, obj client.Object, p client.Patch, o ...client.SubResourcePatchOption,
+	) error {
 		*patches++
 		if patch != nil {
 			return patch(ctx, c, sub, obj, p, o...)
@@ -187,7 +201,8 @@ func reconcileConditions(t *testing.T, r *conditionReconciler, hub client.Client
 
 func TestConditionsAreWrittenBesideThoseOfOthersAndOnce(t *testing.T) {
 	r, hub, patches := conditionsWith(t, interceptor.Funcs{}, argoAddOn(nil, unmanagedAs("Unknown", ReasonProbing)),
-		addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0", crdStatus(map[string]any{feedbackUID: "1", feedbackInstalledBy: testHubID})),
+		addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0",
+			crdStatus(map[string]any{feedbackUID: "1", feedbackInstalledBy: testHubID})),
 		addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-1", deploymentStatus(argoDeployment, notAvailable)),
 		addonWork("another", "addon-another-deploy-0", deploymentStatus("another", notAvailable)),
 	)
@@ -232,7 +247,9 @@ func TestWhatIsKnownStaysUntilTheClusterSaysOtherwise(t *testing.T) {
 func TestConditionsThatOthersHaveChangedMeanwhileAreReadAgain(t *testing.T) {
 	conflicts := 2
 	r, hub, patches := conditionsWith(t, interceptor.Funcs{
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(
+			ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption,
+		) error {
 			if conflicts > 0 {
 				conflicts--
 				other := &addonv1beta1.ManagedClusterAddOn{}
@@ -257,6 +274,15 @@ func TestConditionsThatOthersHaveChangedMeanwhileAreReadAgain(t *testing.T) {
 	assert.Equal(t, 3, *patches)
 }
 
+// onPatch answers the patch of a status with an error.
+func onPatch(err error) interceptor.Funcs {
+	return interceptor.Funcs{SubResourcePatch: func(
+		context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption,
+	) error {
+		return err
+	}}
+}
+
 func TestErrorsOfTheHubAreReturned(t *testing.T) {
 	broken := errors.New("broken")
 	work := addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0", deploymentStatus(argoDeployment, notAvailable))
@@ -264,13 +290,11 @@ func TestErrorsOfTheHubAreReturned(t *testing.T) {
 		intercept interceptor.Funcs
 		want      error
 	}{
-		"list": {interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return broken }}, broken},
-		"patch": {interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+		"list": {interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
 			return broken
 		}}, broken},
-		"the addon is gone": {interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
-			return apierrors.NewNotFound(addonv1beta1.Resource("managedclusteraddons"), contract.ArgoAddonName)
-		}}, nil},
+		"patch":             {onPatch(broken), broken},
+		"the addon is gone": {onPatch(apierrors.NewNotFound(addonv1beta1.Resource("managedclusteraddons"), contract.ArgoAddonName)), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, hub, _ := conditionsWith(t, test.intercept, argoAddOn(nil), work.DeepCopy())
@@ -286,7 +310,8 @@ func TestErrorsOfTheHubAreReturned(t *testing.T) {
 
 func TestAManifestWorkLeadsToItsAddon(t *testing.T) {
 	work := addonWork(contract.ArgoAddonName, "addon-argo-workflows-deploy-0")
-	assert.Equal(t, []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: "cluster1", Name: contract.ArgoAddonName}}}, addonOf(t.Context(), work))
+	want := client.ObjectKey{Namespace: "cluster1", Name: contract.ArgoAddonName}
+	assert.Equal(t, []reconcile.Request{{NamespacedName: want}}, addonOf(t.Context(), work))
 	work.Spec.Workload.Manifests = make([]workv1.Manifest, 3)
 	kept, err := withoutSpec(work)
 	require.NoError(t, err)

@@ -31,9 +31,6 @@ const (
 	feedbackProgressingMessage = "progressingMessage"
 )
 
-// anyNamespace, in an identifier of a resource, stands for the namespace that the addon is installed in.
-const anyNamespace = "*"
-
 // configValues returns the values that a chart takes from the AddOnDeploymentConfig of the addon: the customized
 // variables, as strings, under their own names; tolerations, global.nodeSelector, global.proxyConfig and
 // global.resourceRequirements.
@@ -44,6 +41,24 @@ func configValues(getter utils.AddOnDeploymentConfigGetter) addonfactory.GetValu
 		addonfactory.ToAddOnProxyConfigValues,
 		addonfactory.ToAddOnResourceRequirementsValues,
 	)
+}
+
+// build returns the addon that the factory makes with these values. getter reads AddOnDeploymentConfigs.
+func build(
+	factory *addonfactory.AgentAddonFactory, getter utils.AddOnDeploymentConfigGetter,
+	manifestConfigs []workv1.ManifestConfigOption, values ...addonfactory.GetValuesFunc,
+) (agent.AgentAddon, error) {
+	built, err := factory.
+		WithConfigGVRs(utils.AddOnDeploymentConfigGVR).
+		WithAgentInstallNamespace(utils.AgentInstallNamespaceFromDeploymentConfigFunc(getter)).
+		WithAgentDeployTriggerClusterFilter(rendersDifferently).
+		WithGetValuesFuncs(values...).
+		WithHelmEngineStrict().
+		BuildHelmAgentAddon()
+	if err != nil {
+		return nil, fmt.Errorf("load the addon's chart: %w", err)
+	}
+	return &configuredAddon{AgentAddon: built, manifestConfigs: manifestConfigs}, nil
 }
 
 // configuredAddon is an addon built by the addon framework, with what its factory has no option for.
@@ -90,8 +105,9 @@ func withoutConfig(addon *addonv1beta1.ManagedClusterAddOn) *addonv1beta1.Manage
 
 // isHook reports whether an object is run before an addon is removed, and not deployed before.
 func isHook(object runtime.Object) bool {
-	accessor, err := meta.Accessor(object)
-	return err == nil && metav1.HasAnnotation(metav1.ObjectMeta{Annotations: accessor.GetAnnotations()}, addonv1beta1.AddonPreDeleteHookAnnotationKey)
+	annotations, _ := meta.NewAccessor().Annotations(object) // none, if it is no object
+	_, hook := annotations[addonv1beta1.AddonPreDeleteHookAnnotationKey]
+	return hook
 }
 
 // GetAgentAddonOptions returns the options of the addon.
@@ -101,10 +117,10 @@ func (a *configuredAddon) GetAgentAddonOptions() agent.AgentAddonOptions {
 	return options
 }
 
-// watchDeployment makes the work agent feed back how a Deployment is, as it changes.
-func watchDeployment(namespace, name string) workv1.ManifestConfigOption {
+// watchDeployment makes the work agent feed back how a Deployment of this name is, in any namespace, as it changes.
+func watchDeployment(name string) workv1.ManifestConfigOption {
 	return workv1.ManifestConfigOption{
-		ResourceIdentifier: workv1.ResourceIdentifier{Group: "apps", Resource: "deployments", Namespace: namespace, Name: name},
+		ResourceIdentifier: workv1.ResourceIdentifier{Group: "apps", Resource: "deployments", Namespace: "*", Name: name},
 		FeedbackRules: []workv1.FeedbackRule{
 			{Type: workv1.WellKnownStatusType},
 			{Type: workv1.JSONPathsType, JsonPaths: []workv1.JsonPath{

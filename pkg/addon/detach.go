@@ -2,89 +2,71 @@ package addon
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/utils/ptr"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
-// detachInterval is how often the addons of a cluster that is being detached are looked at.
-const detachInterval = 10 * time.Second
-
-// SetupDetach adds to the manager what lets the addons of a cluster go that is detached and cannot be reached: nobody runs their
-// pre-delete hooks there, and the cluster would stay on the hub for ever. It runs on the leader.
-// hubID is that of Options.
+// SetupDetach adds to the manager what removes the addon framework's finalizer from the agent's addon of a cluster that is detached
+// and cannot be reached: nobody runs its pre-delete hook there, and the cluster would stay on the hub for ever. It runs on the
+// leader. hubID is that of Options.
 func SetupDetach(mgr manager.Manager, hubID string) error {
-	r := &detachReconciler{
-		client: mgr.GetClient(), live: mgr.GetAPIReader(), recorder: mgr.GetEventRecorder(contract.AddonName + "-hub"), hubID: hubID,
-	}
+	r := &detachReconciler{client: mgr.GetClient(), recorder: mgr.GetEventRecorder(contract.AddonName + "-hub"), hubID: hubID}
 	return builder.ControllerManagedBy(mgr).
 		Named("addon-detach").
-		For(&clusterv1.ManagedCluster{}).
-		// One process may hold more than one manager: a test does, for leader and deputy.
-		WithOptions(controller.Options{SkipNameValidation: ptr.To(true)}).
+		For(&addonv1beta1.ManagedClusterAddOn{}).
+		Watches(&clusterv1.ManagedCluster{}, handler.EnqueueRequestsFromMapFunc(agentAddonOf)).
 		Complete(r)
 }
 
-// detachReconciler lets addons of detached clusters go.
+// agentAddonOf asks for the agent's addon on a cluster.
+func agentAddonOf(_ context.Context, cluster client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: cluster.GetName(), Name: contract.AddonName}}}
+}
+
+// detachReconciler removes the finalizer from the agent's addon of detached clusters.
 type detachReconciler struct {
-	client client.Client
-	// live reads ManagedClusterAddOns.
-	live     client.Reader
+	client   client.Client
 	recorder events.EventRecorder
 	hubID    string
 }
 
-// Reconcile removes the framework's finalizer from the addons of a cluster that is being deleted and not available. As long as
-// the cluster answers, its work agent runs the hooks.
+// Reconcile removes the finalizer from an addon that is being deleted if its cluster is, too, and is not available, and says what
+// remains to be done. As long as the cluster answers, its work agent runs the hook.
 func (r *detachReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	cluster := &clusterv1.ManagedCluster{}
-	if err := r.client.Get(ctx, req.NamespacedName, cluster); err != nil {
+	addon := &addonv1beta1.ManagedClusterAddOn{}
+	if err := r.client.Get(ctx, req.NamespacedName, addon); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if cluster.DeletionTimestamp.IsZero() {
+	if addon.DeletionTimestamp.IsZero() || !controllerutil.RemoveFinalizer(addon, addonv1beta1.AddonPreDeleteHookFinalizer) {
 		return ctrl.Result{}, nil
 	}
-	if !meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
-		if err := errors.Join(r.letGo(ctx, cluster.Name, contract.AddonName), r.letGo(ctx, cluster.Name, contract.ArgoAddonName)); err != nil {
-			return ctrl.Result{}, err
-		}
+	cluster := &clusterv1.ManagedCluster{}
+	if err := r.client.Get(ctx, client.ObjectKey{Name: req.Namespace}, cluster); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	return ctrl.Result{RequeueAfter: detachInterval}, nil // OCM deletes the addons when it comes to them
-}
-
-// letGo removes the finalizer from an addon that is being deleted, and says what remains to be done.
-func (r *detachReconciler) letGo(ctx context.Context, cluster, name string) error {
-	addon := &addonv1beta1.ManagedClusterAddOn{}
-	if err := r.live.Get(ctx, client.ObjectKey{Namespace: cluster, Name: name}, addon); err != nil {
-		return client.IgnoreNotFound(err)
+	if cluster.DeletionTimestamp.IsZero() ||
+		meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
+		return ctrl.Result{}, nil
 	}
-	if addon.DeletionTimestamp.IsZero() || !controllerutil.RemoveFinalizer(addon, addonv1beta1.AddonPreDeleteHookFinalizer) {
-		return nil
-	}
-	if err := r.client.Update(ctx, addon); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("let addon %s of the detached cluster %s go: %w", name, cluster, err)
-	}
-	command := "release"
-	if name == contract.ArgoAddonName {
-		command = "remove-crds"
+	if err := r.client.Update(ctx, addon); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(fmt.Errorf("remove the finalizer of the addon of the detached cluster: %w", err))
 	}
 	r.recorder.Eventf(addon, nil, corev1.EventTypeWarning, "PreDeleteHookSkipped", "Detach",
 		"the cluster is detached and cannot be reached, so that its clean-up is left out: if it comes back, run there: "+
-			"argo-multicluster agent %s --hub-id=%s", command, r.hubID)
-	return nil
+			"argo-multicluster agent release --hub-id=%s", r.hubID)
+	return ctrl.Result{}, nil
 }

@@ -11,15 +11,13 @@ import (
 	"k8s.io/client-go/tools/events"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
-func TestAddonsOfADetachedClusterAreLetGoOnlyIfItCannotBeReached(t *testing.T) {
+func TestTheAddonOfADetachedClusterIsLetGoOnlyIfItCannotBeReached(t *testing.T) {
 	tests := map[string]struct {
 		detached, disabled bool
 		available          metav1.ConditionStatus
@@ -46,30 +44,22 @@ func TestAddonsOfADetachedClusterAreLetGoOnlyIfItCannotBeReached(t *testing.T) {
 			if test.detached {
 				cluster.DeletionTimestamp, cluster.Finalizers = &now, []string{"cluster.open-cluster-management.io/api-resource-cleanup"}
 			}
-			objects := []client.Object{cluster}
-			for _, name := range []string{contract.AddonName, contract.ArgoAddonName} {
-				addon := gen.ManagedClusterAddOn("cluster1")
-				addon.Name, addon.Finalizers = name, []string{addonv1beta1.AddonPreDeleteHookFinalizer}
-				if test.disabled {
-					addon.DeletionTimestamp = &now
-				}
-				objects = append(objects, addon)
+			addon := gen.ManagedClusterAddOn("cluster1")
+			addon.Finalizers = []string{addonv1beta1.AddonPreDeleteHookFinalizer}
+			if test.disabled {
+				addon.DeletionTimestamp = &now
 			}
-			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
+			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(cluster, addon).Build()
 			recorder := events.NewFakeRecorder(10)
-			r := &detachReconciler{client: c, live: c, recorder: recorder, hubID: "hub"}
+			r := &detachReconciler{client: c, recorder: recorder, hubID: "hub"}
 
-			result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(cluster)})
+			_, err := r.Reconcile(t.Context(), agentAddonOf(t.Context(), cluster)[0])
 			require.NoError(t, err)
-			assert.Equal(t, test.detached, result.RequeueAfter > 0, "looks again")
-			for _, addon := range objects[1:] {
-				err := c.Get(t.Context(), client.ObjectKeyFromObject(addon), &addonv1beta1.ManagedClusterAddOn{})
-				assert.Equal(t, test.gone, apierrors.IsNotFound(err), "%s: %v", addon.GetName(), err)
-			}
+			err = c.Get(t.Context(), client.ObjectKeyFromObject(addon), addon)
+			assert.Equal(t, test.gone, apierrors.IsNotFound(err), "%v", err)
 			if test.gone {
-				require.Len(t, recorder.Events, 2)
+				require.Len(t, recorder.Events, 1)
 				assert.Contains(t, <-recorder.Events, "argo-multicluster agent release --hub-id=hub")
-				assert.Contains(t, <-recorder.Events, "argo-multicluster agent remove-crds --hub-id=hub")
 			} else {
 				assert.Empty(t, recorder.Events)
 			}

@@ -26,17 +26,15 @@ var (
 func TestThePermissionsOnAManagedClusterAreDocumented(t *testing.T) {
 	agentObjects, argoObjects := render(t, nil), renderArgo(t, variables("argoServer", "true"))
 	for heading, rules := range map[string][]rbacv1.PolicyRule{
-		"The agent on the hub":                                      agentRole().Rules,
-		"The agent on its cluster":                                  only[*rbacv1.ClusterRole](t, agentObjects, ":agent").Rules,
-		"The agent in its own namespace":                            only[*rbacv1.Role](t, agentObjects, "").Rules,
-		"OCM's work agent":                                          only[*rbacv1.ClusterRole](t, agentObjects, ":work").Rules,
-		"Argo's controller":                                         named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-controller").Rules,
-		"Argo's controller in its own namespace":                    named[*rbacv1.Role](t, argoObjects, "argo-workflows-controller").Rules,
-		"Argo's executor":                                           named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-executor").Rules,
-		"The argo-server":                                           named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-server").Rules,
-		"The argo-server in its own namespace":                      named[*rbacv1.Role](t, argoObjects, "argo-workflows-server").Rules,
-		"The pre-delete hook of argo-workflows":                     named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-remove-crds").Rules,
-		"The pre-delete hook of argo-workflows in Argo's namespace": named[*rbacv1.Role](t, argoObjects, "argo-workflows-remove-crds").Rules,
+		"The agent on the hub":                   agentRole().Rules,
+		"The agent on its cluster":               only[*rbacv1.ClusterRole](t, agentObjects, ":agent").Rules,
+		"The agent in its own namespace":         only[*rbacv1.Role](t, agentObjects, "").Rules,
+		"OCM's work agent":                       only[*rbacv1.ClusterRole](t, agentObjects, ":work").Rules,
+		"Argo's controller":                      named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-controller").Rules,
+		"Argo's controller in its own namespace": named[*rbacv1.Role](t, argoObjects, "argo-workflows-controller").Rules,
+		"Argo's executor":                        named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-executor").Rules,
+		"The argo-server":                        named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-server").Rules,
+		"The argo-server in its own namespace":   named[*rbacv1.Role](t, argoObjects, "argo-workflows-server").Rules,
 	} {
 		documented, err := docs.Rights(permissionsGuide, heading)
 		require.NoError(t, err)
@@ -56,7 +54,7 @@ func TestTheVariablesAreDocumented(t *testing.T) {
 		},
 		"Variables of argo-workflows": {
 			func() ([]byte, error) { return manifests.ArgoWorkflows.ReadFile("argo-workflows/values.yaml") },
-			[]string{"tolerations", "global", "image", "hubID", "managed", "deleting"},
+			[]string{"tolerations", "global", "hubID", "managed"},
 		},
 	} {
 		text, err := chart.values()

@@ -59,7 +59,8 @@ func TestTheAddonsOptions(t *testing.T) {
 	require.Len(t, registrations, 1)
 	registration := registrations[0].RegistrationAPI()
 	assert.Equal(t, addonv1beta1.KubeClient, registration.Type)
-	assert.Equal(t, "system:open-cluster-management:cluster:cluster1:addon:argo-workflow-multicluster:agent:agent", registration.KubeClient.Subject.User)
+	assert.Equal(t, "system:open-cluster-management:cluster:cluster1:addon:argo-workflow-multicluster:agent:agent",
+		registration.KubeClient.Subject.User)
 
 	assert.Equal(t, []schema.GroupVersionResource{utils.AddOnDeploymentConfigGVR}, options.SupportedConfigGVRs)
 	require.Len(t, options.ManifestConfigs, 1)

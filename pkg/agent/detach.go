@@ -31,13 +31,8 @@ type detachment struct {
 }
 
 func newDetachment(managed *rest.Config, options Options) (detachment, error) {
-	managed = limited(managed, releaseQPS, releaseBurst)
-	kubeClient, err := kubernetes.NewForConfig(managed)
-	if err != nil {
-		return detachment{}, fmt.Errorf("create client: %w", err)
-	}
 	selected := ReleaseOptions{HubID: options.HubID, ClusterName: options.ClusterName}
-	r, err := newReleaser(managed, selected, io.Discard)
+	r, kubeClient, err := newReleaser(managed, selected, io.Discard)
 	if err != nil {
 		return detachment{}, err
 	}

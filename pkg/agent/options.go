@@ -3,7 +3,6 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -13,8 +12,8 @@ import (
 
 // Options configure the agent.
 type Options struct {
-	// HubKubeconfig is the file with the agent's access to the hub. The agent starts anew when it, or a file that it
-	// refers to, changes.
+	// HubKubeconfig is the file with the agent's access to the hub. The agent ends when it changes. Client certificates and
+	// tokens in files that it refers to may change.
 	HubKubeconfig string
 	// ClusterName is the name of this managed cluster: the agent's namespace on the hub.
 	ClusterName string
@@ -52,29 +51,22 @@ type Options struct {
 // Validate returns an error that names the flags to correct.
 func (o Options) Validate() error {
 	var errs []error
-	if o.HubKubeconfig == "" {
-		errs = append(errs, errors.New("--hub-kubeconfig is required"))
-	}
-	if problems := validation.IsDNS1123Label(o.ClusterName); len(problems) > 0 {
-		errs = append(errs, fmt.Errorf("--cluster-name %q is not the name of a managed cluster: %s", o.ClusterName, problems[0]))
-	}
-	if o.Namespace == "" {
-		errs = append(errs, errors.New("--agent-namespace is required"))
-	}
-	if problems := validation.IsValidLabelValue(o.InstanceID); len(problems) > 0 {
-		errs = append(errs, fmt.Errorf("--argo-instance-id %q is not a label value: %s", o.InstanceID, problems[0]))
-	}
-	if o.InstanceID == contract.InstanceIDGate {
-		errs = append(errs, fmt.Errorf("--argo-instance-id must not be %s: that keeps Workflows from starting", contract.InstanceIDGate))
-	}
-	if o.Concurrency < 1 {
-		errs = append(errs, errors.New("--concurrency must be at least 1"))
-	}
-	if o.ReportInterval <= 0 {
-		errs = append(errs, errors.New("--report-interval must be positive"))
-	}
-	if o.ReportBandwidth < 0 {
-		errs = append(errs, errors.New("--report-bandwidth must not be negative"))
+	for _, check := range []struct {
+		fails   bool
+		problem string
+	}{
+		{o.HubKubeconfig == "", "--hub-kubeconfig is required"},
+		{len(validation.IsDNS1123Label(o.ClusterName)) > 0, "--cluster-name must be the name of a managed cluster"},
+		{o.Namespace == "", "--agent-namespace is required"},
+		{len(validation.IsValidLabelValue(o.InstanceID)) > 0, "--argo-instance-id must be a label value"},
+		{o.InstanceID == contract.InstanceIDGate, "--argo-instance-id must not be " + o.InstanceID + ": that keeps Workflows from starting"},
+		{o.Concurrency < 1, "--concurrency must be at least 1"},
+		{o.ReportInterval <= 0, "--report-interval must be positive"},
+		{o.ReportBandwidth < 0, "--report-bandwidth must not be negative"},
+	} {
+		if check.fails {
+			errs = append(errs, errors.New(check.problem))
+		}
 	}
 	return errors.Join(errs...)
 }

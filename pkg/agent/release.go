@@ -2,24 +2,23 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/pager"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
@@ -27,8 +26,6 @@ import (
 const (
 	// releaseQPS and releaseBurst bound the requests of a release, per second.
 	releaseQPS, releaseBurst = 300, 600
-	// releasePage is how many Workflows are listed at a time; of each there is only the metadata.
-	releasePage = 500
 	// releasedAtATime is how many Workflows are released at the same time.
 	releasedAtATime = 16
 )
@@ -78,12 +75,7 @@ func Release(ctx context.Context, managed *rest.Config, options ReleaseOptions, 
 	if err := options.Validate(); err != nil {
 		return err
 	}
-	managed = limited(managed, releaseQPS, releaseBurst)
-	kubeClient, err := kubernetes.NewForConfig(managed)
-	if err != nil {
-		return fmt.Errorf("create client: %w", err)
-	}
-	r, err := newReleaser(managed, options, out)
+	r, kubeClient, err := newReleaser(managed, options, out)
 	if err != nil {
 		return err
 	}
@@ -97,20 +89,21 @@ func Release(ctx context.Context, managed *rest.Config, options ReleaseOptions, 
 type releaser struct {
 	client  client.Client
 	options ReleaseOptions
-	mutex   sync.Mutex // guards out
 	out     io.Writer
+	// mutex guards out and left, the number of Workflows that could not be released.
+	mutex sync.Mutex
+	left  int
 }
 
-func newReleaser(managed *rest.Config, options ReleaseOptions, out io.Writer) (*releaser, error) {
-	mapper, err := knows(contract.WorkflowGVK)(managed, nil)
-	if err != nil {
-		return nil, fmt.Errorf("create mapper: %w", err)
+// newReleaser returns what releases Workflows, and a client for all else on the managed cluster.
+func newReleaser(managed *rest.Config, options ReleaseOptions, out io.Writer) (*releaser, kubernetes.Interface, error) {
+	managed = limited(managed, releaseQPS, releaseBurst)
+	kubeClient, kubeErr := kubernetes.NewForConfig(managed)
+	c, err := client.New(managed, client.Options{Mapper: mapperOf(contract.WorkflowGVK)})
+	if err := errors.Join(kubeErr, err); err != nil {
+		return nil, nil, fmt.Errorf("create clients: %w", err)
 	}
-	c, err := client.New(managed, client.Options{Mapper: mapper})
-	if err != nil {
-		return nil, fmt.Errorf("create client of Workflows: %w", err)
-	}
-	return &releaser{client: c, options: options, out: out}, nil
+	return &releaser{client: c, options: options, out: out}, kubeClient, nil
 }
 
 // run releases all Workflows that the options select.
@@ -119,66 +112,57 @@ func (r *releaser) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var left atomic.Int32
 	var group errgroup.Group
 	group.SetLimit(releasedAtATime)
-	for i := range selected {
+	for _, wf := range selected {
 		group.Go(func() error {
-			err := r.release(ctx, &selected[i])
-			if err != nil {
-				left.Add(1)
-			}
-			r.tell(&selected[i], err)
+			r.tell(wf, r.release(ctx, wf))
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
+	_ = group.Wait() // nobody returns an error
 	verb := "released"
 	if r.options.DryRun {
 		verb = "would release"
 	}
-	fmt.Fprintf(r.out, "%s %d Workflows; %d of other hubs or clusters are left alone\n", verb, len(selected)-int(left.Load()), others)
-	if n := left.Load(); n > 0 {
-		return fmt.Errorf("%d of %d Workflows could not be released: see the lines above, and run this again", n, len(selected))
+	fmt.Fprintf(r.out, "%s %d Workflows; %d of other hubs or clusters are left alone\n", verb, len(selected)-r.left, others)
+	if r.left > 0 {
+		return fmt.Errorf("%d of %d Workflows could not be released: see the lines above, and run this again", r.left, len(selected))
 	}
 	return nil
 }
 
 // find returns the metadata of the Workflows to release, and how many others bear the finalizer.
-func (r *releaser) find(ctx context.Context) (selected []metav1.PartialObjectMetadata, others int, err error) {
-	page := &metav1.PartialObjectMetadataList{}
-	page.SetGroupVersionKind(contract.NewWorkflowList().GroupVersionKind())
-	for {
-		err := r.client.List(ctx, page, client.Limit(releasePage), client.Continue(page.Continue))
-		if apierrors.IsNotFound(err) {
-			fmt.Fprintln(r.out, "this cluster has no Argo Workflows")
-			return nil, 0, nil
-		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("list Workflows: %w", err)
-		}
-		for i := range page.Items {
-			wf := &page.Items[i]
-			wf.SetGroupVersionKind(contract.WorkflowGVK) // the API server calls it PartialObjectMetadata
-			switch {
-			case r.selects(wf):
-				selected = append(selected, *wf)
-			case hasReportFinalizer(wf):
-				others++
-			}
-		}
-		if page.Continue == "" {
-			return selected, others, nil
-		}
+func (r *releaser) find(ctx context.Context) (selected []*metav1.PartialObjectMetadata, others int, err error) {
+	page := func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(contract.NewWorkflowList().GroupVersionKind())
+		return list, r.client.List(ctx, list, client.Limit(options.Limit), client.Continue(options.Continue))
 	}
+	err = pager.New(page).EachListItem(ctx, metav1.ListOptions{}, func(obj runtime.Object) error {
+		wf := obj.(*metav1.PartialObjectMetadata)
+		wf.SetGroupVersionKind(contract.WorkflowGVK) // the API server calls it PartialObjectMetadata
+		if r.selects(wf) {
+			selected = append(selected, wf)
+		} else if controllerutil.ContainsFinalizer(wf, contract.FinalizerReport) {
+			others++
+		}
+		return nil
+	})
+	if apierrors.IsNotFound(err) {
+		fmt.Fprintln(r.out, "this cluster has no Argo Workflows")
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("list Workflows: %w", err)
+	}
+	return selected, others, nil
 }
 
 // selects reports whether a Workflow is to be released. One that was robbed of its label is still its hub's.
 func (r *releaser) selects(wf *metav1.PartialObjectMetadata) bool {
 	cluster := wf.Labels[contract.LabelCluster]
-	return (hasReportFinalizer(wf) || isLeftover(wf)) &&
+	return (controllerutil.ContainsFinalizer(wf, contract.FinalizerReport) || isLeftover(wf)) &&
 		(r.options.AllHubs || wf.Annotations[contract.AnnotationHubID] == r.options.HubID) &&
 		(r.options.ClusterName == "" || cluster == "" || cluster == r.options.ClusterName)
 }
@@ -206,8 +190,9 @@ func (r *releaser) release(ctx context.Context, wf *metav1.PartialObjectMetadata
 
 // removeOrPatch removes the finalizer from a Workflow, or deletes one that has never started.
 func (r *releaser) removeOrPatch(ctx context.Context, wf *metav1.PartialObjectMetadata) error {
-	if hasReportFinalizer(wf) {
-		return r.patch(ctx, wf)
+	before := wf.DeepCopy()
+	if controllerutil.RemoveFinalizer(wf, contract.FinalizerReport) {
+		return r.client.Patch(ctx, wf, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	}
 	whole := contract.NewWorkflow()
 	if err := r.client.Get(ctx, client.ObjectKeyFromObject(wf), whole); err != nil {
@@ -219,23 +204,10 @@ func (r *releaser) removeOrPatch(ctx context.Context, wf *metav1.PartialObjectMe
 	return r.client.Delete(ctx, wf, client.Preconditions{UID: &wf.UID, ResourceVersion: &wf.ResourceVersion})
 }
 
-func (r *releaser) patch(ctx context.Context, wf *metav1.PartialObjectMetadata) error {
-	data, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": wf.UID, "resourceVersion": wf.ResourceVersion,
-		"finalizers": slices.DeleteFunc(slices.Clone(wf.Finalizers), isReportFinalizer),
-	}})
-	if err != nil {
-		return fmt.Errorf("encode patch: %w", err)
-	}
-	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: wf.Namespace, Name: wf.Name}}
-	answer.SetGroupVersionKind(contract.WorkflowGVK)
-	return r.client.Patch(ctx, answer, client.RawPatch(types.MergePatchType, data))
-}
-
 // tell writes the line of one Workflow.
 func (r *releaser) tell(wf *metav1.PartialObjectMetadata, err error) {
 	what := "released"
-	if !hasReportFinalizer(wf) {
+	if !controllerutil.ContainsFinalizer(wf, contract.FinalizerReport) {
 		what = "removed: it has never started"
 	}
 	switch {
@@ -246,17 +218,15 @@ func (r *releaser) tell(wf *metav1.PartialObjectMetadata, err error) {
 	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
+	if err != nil {
+		r.left++
+	}
 	fmt.Fprintf(r.out, "%s/%s: %s\n", wf.Namespace, wf.Name, what)
-}
-
-func hasReportFinalizer(wf *metav1.PartialObjectMetadata) bool {
-	return slices.ContainsFunc(wf.Finalizers, isReportFinalizer)
 }
 
 // isLeftover reports whether a Workflow is as a hub has sent it, so far as its metadata show: Argo labels with the phase what has run.
 func isLeftover(wf *metav1.PartialObjectMetadata) bool {
 	return wf.Labels[contract.LabelInstanceID] == contract.InstanceIDGate && wf.Labels[contract.LabelPhase] == "" &&
-		wf.Annotations[contract.AnnotationHubID] != "" && !hasReportFinalizer(wf) && wf.DeletionTimestamp == nil
+		wf.Annotations[contract.AnnotationHubID] != "" && wf.DeletionTimestamp == nil &&
+		!controllerutil.ContainsFinalizer(wf, contract.FinalizerReport)
 }
-
-func isReportFinalizer(finalizer string) bool { return finalizer == contract.FinalizerReport }

@@ -3,11 +3,11 @@ package agent
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -22,12 +22,12 @@ import (
 func insteadOfAgent(
 	ctx context.Context, kubeClient kubernetes.Interface, namespace string, timeout time.Duration, do func(context.Context) error,
 ) error {
-	going, err := isGoing(ctx, kubeClient, namespace)
-	if err != nil {
-		return err
-	}
-	if going {
+	ns, err := kubeClient.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || (err == nil && ns.DeletionTimestamp != nil) {
 		return do(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("get Namespace: %w", err)
 	}
 	if err := asLeader(ctx, kubeClient, namespace, timeout, do); err != nil {
 		return err
@@ -41,17 +41,6 @@ func insteadOfAgent(
 	return nil
 }
 
-func isGoing(ctx context.Context, kubeClient kubernetes.Interface, namespace string) (bool, error) {
-	ns, err := kubeClient.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("get Namespace: %w", err)
-	}
-	return ns.DeletionTimestamp != nil, nil
-}
-
 // asLeader calls do while it holds the Lease of the agent's leader; the context of do ends when that is lost.
 func asLeader(
 	ctx context.Context, kubeClient kubernetes.Interface, namespace string, timeout time.Duration, do func(context.Context) error,
@@ -61,7 +50,7 @@ func asLeader(
 		Lock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: componentName},
 			Client:     kubeClient.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: identity()},
+			LockConfig: resourcelock.ResourceLockConfig{Identity: "release_" + string(uuid.NewUUID())},
 		},
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second,
 		ReleaseOnCancel: true,
@@ -93,13 +82,4 @@ func asLeader(
 			"disable the addon on the hub or, if the hub is lost, kubectl scale deployment --namespace %s %s --replicas=0",
 			elector.GetLeader(), namespace, componentName, namespace, componentName)
 	}
-}
-
-// identity names this process as holder of a Lease.
-func identity() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return fmt.Sprintf("release_%s_%d", host, os.Getpid())
 }

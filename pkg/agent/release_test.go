@@ -248,7 +248,9 @@ func TestADryRunOnlyTells(t *testing.T) {
 	e := newReleaseEnv(t, ReleaseOptions{HubID: "hub-1", DryRun: true}, newCopy("ours"), newCopy("other-hub", ofHub("hub-2")))
 	require.NoError(t, e.run(t.Context()))
 	assert.Zero(t, e.patches.Load())
-	assert.Equal(t, []string{"default/ours: would be released", "would release 1 Workflows; 1 of other hubs or clusters are left alone"}, e.lines())
+	assert.Equal(t, []string{
+		"default/ours: would be released", "would release 1 Workflows; 1 of other hubs or clusters are left alone",
+	}, e.lines())
 }
 
 func TestAWorkflowThatChangesMeanwhileIsReadAgain(t *testing.T) {
@@ -306,7 +308,7 @@ func TestAllPagesAreRead(t *testing.T) {
 	e.client = interceptor.NewClient(e.server, interceptor.Funcs{
 		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 			options := (&client.ListOptions{}).ApplyOptions(opts)
-			assert.Equal(t, int64(releasePage), options.Limit)
+			assert.Positive(t, options.Limit)
 			next, known := pages[options.Continue]
 			require.True(t, known)
 			page := list.(*metav1.PartialObjectMetadataList)

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
@@ -48,19 +47,16 @@ const (
 	maxRetryDelay = 10 * time.Second
 )
 
-// Run runs the agent on the managed cluster until the context is done, and starts it anew, in this process, when the
-// kubeconfig of the hub changes. It waits for that kubeconfig, for the hub and for the API of Workflows as long as it
-// takes; the health probes are served all the time. When its own namespace is being deleted, it releases the Workflows.
+// Run runs the agent on the managed cluster until the context is done. When the kubeconfig of the hub changes, it returns an
+// error that says so. It waits for that kubeconfig, for the hub and for the API of Workflows as long as it takes; the health
+// probes are served all the time. When its own namespace is being deleted, it releases the Workflows.
 func Run(ctx context.Context, managed *rest.Config, options Options) error {
 	if err := options.Validate(); err != nil {
 		return err
 	}
-	ticker := time.NewTicker(rotationInterval)
-	defer ticker.Stop()
 	work := func(ctx context.Context) error {
-		return rotation{kubeconfig: options.HubKubeconfig, tick: ticker.C}.run(ctx, func(ctx context.Context, hub *rest.Config) error {
-			return Start(ctx, hub, managed, options)
-		})
+		access := hubAccess{kubeconfig: options.HubKubeconfig, interval: kubeconfigInterval}
+		return access.run(ctx, func(ctx context.Context, hub *rest.Config) error { return Start(ctx, hub, managed, options) })
 	}
 	detached, err := newDetachment(managed, options)
 	if err != nil {
@@ -84,7 +80,6 @@ func Start(ctx context.Context, hubConfig, managedConfig *rest.Config, options O
 	if err != nil {
 		return err
 	}
-	defer utilnet.CloseIdleConnectionsFor(hub.GetHTTPClient().Transport)
 	mgr, err := newManager(managedConfig, options)
 	if err != nil {
 		return err
@@ -224,14 +219,17 @@ func serveProbes(ctx context.Context, address string) error {
 	return server.Start(ctx)
 }
 
-// knows returns a mapper for one namespaced kind. It needs no discovery, so neither the API server nor the CRD has to be
-// there when the agent starts.
+// knows provides the mapper of one kind.
 func knows(gvk schema.GroupVersionKind) func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
-	return func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
-		mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{gvk.GroupVersion()})
-		mapper.Add(gvk, meta.RESTScopeNamespace)
-		return mapper, nil
-	}
+	return func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapperOf(gvk), nil }
+}
+
+// mapperOf returns a mapper for one namespaced kind. It needs no discovery, so neither the API server nor the CRD has to be
+// there when the agent starts.
+func mapperOf(gvk schema.GroupVersionKind) meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{gvk.GroupVersion()})
+	mapper.Add(gvk, meta.RESTScopeNamespace)
+	return mapper
 }
 
 // limited returns the access for clients that send so many requests per second at most, and take over what a server has after

@@ -29,7 +29,8 @@ func TestOptionsNameTheFlagsToCorrect(t *testing.T) {
 	require.NoError(t, validOptions().Validate())
 	err := Options{ClusterName: "Not A Name", InstanceID: "not a label!", ReportBandwidth: -1}.Validate()
 	for _, flag := range []string{
-		"--hub-kubeconfig", "--cluster-name", "--agent-namespace", "--argo-instance-id", "--concurrency", "--report-interval", "--report-bandwidth",
+		"--hub-kubeconfig", "--cluster-name", "--agent-namespace", "--argo-instance-id", "--concurrency", "--report-interval",
+		"--report-bandwidth",
 	} {
 		assert.ErrorContains(t, err, flag)
 	}
@@ -56,8 +57,7 @@ func asked(t *testing.T, status int, path string) (*rest.Config, <-chan struct{}
 	return &rest.Config{Host: server.URL}, seen
 }
 
-// The agent neither exits nor misses its context because a side is not there, and it can be started again in the same
-// process.
+// The agent neither exits nor misses its context because a side is not there.
 func TestTheAgentWaitsForBothSides(t *testing.T) {
 	tests := map[string]struct{ hub, managed int }{
 		"while the hub is away":                       {hub: http.StatusServiceUnavailable, managed: http.StatusServiceUnavailable},

@@ -58,10 +58,12 @@ func TestAssignedAndChosenCluster(t *testing.T) {
 		mods                        []gen.Mod
 		wantAssigned, wantUsersWish string
 	}{
-		"nobody has chosen":                        {},
-		"a Placement is to choose":                 {mods: []gen.Mod{gen.WithPlacement("p")}},
-		"the user has chosen":                      {mods: []gen.Mod{gen.WithCluster("cluster1")}, wantUsersWish: "cluster1"},
-		"the cluster is recorded":                  {mods: []gen.Mod{gen.WithAssignment("cluster1")}, wantAssigned: "cluster1", wantUsersWish: "cluster1"},
+		"nobody has chosen":        {},
+		"a Placement is to choose": {mods: []gen.Mod{gen.WithPlacement("p")}},
+		"the user has chosen":      {mods: []gen.Mod{gen.WithCluster("cluster1")}, wantUsersWish: "cluster1"},
+		"the cluster is recorded": {
+			mods: []gen.Mod{gen.WithAssignment("cluster1")}, wantAssigned: "cluster1", wantUsersWish: "cluster1",
+		},
 		"the record is of another Workflow":        {mods: []gen.Mod{copied}, wantUsersWish: "cluster1"},
 		"a Placement's answer to another Workflow": {mods: []gen.Mod{copied, gen.WithPlacement("p")}},
 		"a choice beside a Placement's answer to another Workflow": {

@@ -26,8 +26,9 @@ const (
 
 // fullCRDAdvice says what is wrong with a hub that has Argo's full Workflow CRD, and how to change it.
 const fullCRDAdvice = "the hub has Argo's full Workflow CRD. Its API server drops whatever field this CRD does not know, such as one of " +
-	"a newer Argo on a managed cluster; a status that has lost one is not recognized as the hub's own, and the ttlStrategy of such a Workflow " +
-	"has no effect. It also records the owner of each field, which nearly doubles a large Workflow. The minimal CRD does neither: kubectl replace -f " + crdFolder + "argoproj.io_workflows.yaml (Workflows stay)"
+	"a newer Argo on a managed cluster; a status that has lost one is not recognized as the hub's own, and the ttlStrategy of such a " +
+	"Workflow has no effect. It also records the owner of each field, which nearly doubles a large Workflow. The minimal CRD does neither: " +
+	"kubectl replace -f " + crdFolder + "argoproj.io_workflows.yaml (Workflows stay)"
 
 // workflowCRDName is the name of Argo's CRD.
 var workflowCRDName = contract.WorkflowGVR.Resource + "." + contract.WorkflowGVR.Group
@@ -43,8 +44,9 @@ func requireRevision(ctx context.Context, reader client.Reader) error {
 	if revision, err := strconv.Atoi(found); err == nil && revision >= v1alpha1.ContractRevision {
 		return nil
 	}
-	return fmt.Errorf("the CRD %s on the hub is missing or has revision %q, and this manager needs %d or later (annotation %s). Helm does not update CRDs: "+
-		"kubectl apply --server-side --force-conflicts -f %sworkflow.open-cluster-management.io_remoteworkflows.yaml, of this version of the chart",
+	return fmt.Errorf("the CRD %s on the hub is missing or has revision %q, and this manager needs %d or later (annotation %s). "+
+		"Helm does not update CRDs: kubectl apply --server-side --force-conflicts -f "+
+		"%sworkflow.open-cluster-management.io_remoteworkflows.yaml, of this version of the chart",
 		v1alpha1.CRDName, found, v1alpha1.ContractRevision, v1alpha1.AnnotationContractRevision, crdFolder)
 }
 

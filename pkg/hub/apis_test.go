@@ -32,9 +32,11 @@ func TestTheManagerWantsARemoteWorkflowCRDThatIsNotOlder(t *testing.T) {
 	}{
 		"of before there were revisions": {nil, `has revision "", and this manager needs 1 or later`},
 		"older":                          {map[string]string{"workflow.open-cluster-management.io/contract-revision": "0"}, `has revision "0"`},
-		"unreadable":                     {map[string]string{"workflow.open-cluster-management.io/contract-revision": "new"}, `has revision "new"`},
-		"of this version":                {map[string]string{"workflow.open-cluster-management.io/contract-revision": "1"}, ""},
-		"newer":                          {map[string]string{"workflow.open-cluster-management.io/contract-revision": "12"}, ""},
+		"unreadable": {
+			map[string]string{"workflow.open-cluster-management.io/contract-revision": "new"}, `has revision "new"`,
+		},
+		"of this version": {map[string]string{"workflow.open-cluster-management.io/contract-revision": "1"}, ""},
+		"newer":           {map[string]string{"workflow.open-cluster-management.io/contract-revision": "12"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{

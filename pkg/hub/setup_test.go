@@ -96,7 +96,8 @@ func TestNewManagerOnAHubThatServesNothing(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	_, err := NewManager(t.Context(), &rest.Config{Host: server.URL}, Options{MetricsBindAddress: "0", HealthProbeBindAddress: "0", QPS: 1, Burst: 1, Concurrency: 1})
+	_, err := NewManager(t.Context(), &rest.Config{Host: server.URL},
+		Options{MetricsBindAddress: "0", HealthProbeBindAddress: "0", QPS: 1, Burst: 1, Concurrency: 1})
 	require.ErrorContains(t, err, "install Argo's minimal CRDs")
 }
 

@@ -48,19 +48,21 @@ func TestAgentMayDoNoMoreOnTheHubThanItsRoleSays(t *testing.T) {
 	wf := mine.must(theHub)
 	anything := client.RawPatch(mergePatch, []byte(`{"status":{"phase":"Succeeded"},"spec":{"attempt":2}}`))
 	for what, err := range map[string]error{
-		"get another cluster's RemoteWorkflow":           agent.Get(t.Context(), other.on(cluster2), &v1alpha1.RemoteWorkflow{}),
-		"list all RemoteWorkflows":                       agent.List(t.Context(), &v1alpha1.RemoteWorkflowList{}),
-		"write another cluster's RemoteWorkflow":         agent.Patch(t.Context(), foreign, anything),
-		"report on another cluster's RemoteWorkflow":     agent.Status().Patch(t.Context(), foreign, anything),
-		"create a RemoteWorkflow":                        agent.Create(t.Context(), invented),
-		"write a RemoteWorkflow other than its status":   agent.Patch(t.Context(), own.DeepCopy(), anything),
-		"delete a RemoteWorkflow":                        agent.Delete(t.Context(), own),
-		"read a Workflow":                                agent.Get(t.Context(), mine.key, contract.NewWorkflow()),
-		"write a Workflow":                               agent.Patch(t.Context(), wf.DeepCopy(), anything),
-		"delete a Workflow":                              agent.Delete(t.Context(), wf),
-		"create a ManifestWork":                          agent.Create(t.Context(), work),
-		"read a Secret of its own namespace":             agent.Get(t.Context(), client.ObjectKey{Namespace: cluster1.Name, Name: "any"}, &corev1.Secret{}),
-		"read a Secret of a user's namespace on the hub": agent.Get(t.Context(), client.ObjectKey{Namespace: s.name, Name: "any"}, &corev1.Secret{}),
+		"get another cluster's RemoteWorkflow":         agent.Get(t.Context(), other.on(cluster2), &v1alpha1.RemoteWorkflow{}),
+		"list all RemoteWorkflows":                     agent.List(t.Context(), &v1alpha1.RemoteWorkflowList{}),
+		"write another cluster's RemoteWorkflow":       agent.Patch(t.Context(), foreign, anything),
+		"report on another cluster's RemoteWorkflow":   agent.Status().Patch(t.Context(), foreign, anything),
+		"create a RemoteWorkflow":                      agent.Create(t.Context(), invented),
+		"write a RemoteWorkflow other than its status": agent.Patch(t.Context(), own.DeepCopy(), anything),
+		"delete a RemoteWorkflow":                      agent.Delete(t.Context(), own),
+		"read a Workflow":                              agent.Get(t.Context(), mine.key, contract.NewWorkflow()),
+		"write a Workflow":                             agent.Patch(t.Context(), wf.DeepCopy(), anything),
+		"delete a Workflow":                            agent.Delete(t.Context(), wf),
+		"create a ManifestWork":                        agent.Create(t.Context(), work),
+		"read a Secret of its own namespace": agent.Get(
+			t.Context(), client.ObjectKey{Namespace: cluster1.Name, Name: "any"}, &corev1.Secret{}),
+		"read a Secret of a user's namespace on the hub": agent.Get(
+			t.Context(), client.ObjectKey{Namespace: s.name, Name: "any"}, &corev1.Secret{}),
 	} {
 		assert.True(t, apierrors.IsForbidden(err), "%s: %v", what, err)
 	}
@@ -126,15 +128,17 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 		reason, message string
 		forge           func(*v1alpha1.RemoteWorkflowStatus)
 	}{
-		{"of another Workflow", "WrongWorkflow", "somebody-else", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.WorkflowUID = "somebody-else" }},
+		{"of another Workflow", "WrongWorkflow", "somebody-else", func(s *v1alpha1.RemoteWorkflowStatus) {
+			s.Report.WorkflowUID = "somebody-else"
+		}},
 		{"of another attempt", "WrongWorkflow", "attempt 2", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Attempt = 2 }},
 		{"of another copy", "WrongCopy", "another-copy", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.RemoteUID = "another-copy" }},
-		{"without a phase", "EmptyReport", `phase ""`, func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Data = encode(t, map[string]any{}) }},
-		{"with nonsense for a phase", "EmptyReport", `phase "no phase!"`, func(s *v1alpha1.RemoteWorkflowStatus) {
-			s.Report.Data = encode(t, map[string]any{"phase": "no phase!"})
+		{"without a phase", "EmptyReport", `phase ""`, func(s *v1alpha1.RemoteWorkflowStatus) {
+			s.Phase, s.Report.Data = "", encode(t, map[string]any{})
 		}},
-		{"that is not a status", "UnreadableReport", "gzip", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Data = []byte("{}") }},
-		{"that expands to a gigabyte", "UnreadableReport", "beyond the limit", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Data = bomb(t) }},
+		{"with nonsense for a phase", "EmptyReport", `phase "no phase!"`, func(s *v1alpha1.RemoteWorkflowStatus) {
+			s.Phase, s.Report.Data = "no phase!", encode(t, map[string]any{"phase": "no phase!"})
+		}},
 	} {
 		t.Run(lie.name, func(t *testing.T) {
 			r, f := r.in(t), f.in(t)
@@ -180,6 +184,16 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 		assert.NotContains(t, string(text), "hub-secret")
 		assert.NotContains(t, string(text), "evil.example.com")
 	})
+
+	for what, data := range map[string][]byte{"gzip": []byte("{}"), "beyond the limit": bomb(t)} {
+		t.Run("what cannot be read becomes its summary: "+what, func(t *testing.T) {
+			r, f := r.in(t), f.in(t)
+			require.NoError(t, f.report(map[string]any{"phase": "Running"}, func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Data = data }))
+			r.waitForEvent("StatusIncomplete", what)
+			require.NoError(t, r.wants(theHub, "Running", ""))
+			assert.Contains(t, conditionOf(r.must(theHub), "StatusIncomplete"), what)
+		})
+	}
 
 	t.Run("a finished Workflow does not become empty", func(t *testing.T) {
 		r, f := r.in(t), f.in(t)

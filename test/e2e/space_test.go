@@ -119,7 +119,8 @@ func (s *space) create(wf *unstructured.Unstructured) *run {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := client.IgnoreNotFound(theHub.client.Delete(ctx, wf, client.Preconditions{UID: &r.uid})); err != nil && !apierrors.IsConflict(err) {
+		err := client.IgnoreNotFound(theHub.client.Delete(ctx, wf, client.Preconditions{UID: &r.uid}))
+		if err != nil && !apierrors.IsConflict(err) {
 			s.t.Error(err)
 		}
 	})

@@ -22,7 +22,8 @@ func TestEditOfTheHubsCopyReachesNeitherTheManifestWorkNorTheCluster(t *testing.
 		`{"spec":{"entrypoint":"other","activeDeadlineSeconds":1,"suspend":true,"shutdown":"Terminate"}}`,
 		`{"spec":{"templates":[]}}`,
 		`{"metadata":{"labels":{"workflows.argoproj.io/enable-ocm-multicluster":null}}}`,
-		`{"metadata":{"annotations":{"workflows.argoproj.io/ocm-managed-cluster":"cluster2","workflow.open-cluster-management.io/assigned":null}}}`,
+		`{"metadata":{"annotations":{"workflows.argoproj.io/ocm-managed-cluster":"cluster2",` +
+			`"workflow.open-cluster-management.io/assigned":null}}}`,
 		`{"status":{"phase":"Failed"}}`,
 		`{"status":null}`,
 	} {

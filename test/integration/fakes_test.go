@@ -178,7 +178,8 @@ func (a fakeArgo) obeysShutdown(r *run) {
 func (a fakeArgo) terminates(r *run) {
 	r.t.Helper()
 	status := runningStatus()
-	status["phase"], status["message"], status["finishedAt"] = "Failed", "Stopped with strategy 'Terminate'", time.Now().UTC().Format(time.RFC3339)
+	status["phase"], status["message"] = "Failed", "Stopped with strategy 'Terminate'"
+	status["finishedAt"] = time.Now().UTC().Format(time.RFC3339)
 	a.write(r, status)
 }
 

@@ -60,7 +60,8 @@ func TestNothingStartsWhenTheCopyIsReplacedBetweenTheRecordOfItsUIDAndItsStart(t
 			r.waitFor("Error", "cluster cluster1: Workflow "+r.key.String()+" is gone, and was not finished when last seen")
 			rw := r.mustRemoteWorkflow()
 			assert.Equal(t, first.GetUID(), rw.Status.RemoteUID)
-			assert.Equal(t, v1alpha1.ReasonVanishedUnfinished, meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted).Reason)
+			assert.Equal(t, v1alpha1.ReasonVanishedUnfinished,
+				meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted).Reason)
 			assertNeverOpens(t, s, r)
 			assert.Equal(t, second.GetResourceVersion(), r.must(cluster1).GetResourceVersion(), "nobody writes to the second copy")
 			r.isGone()

@@ -173,12 +173,15 @@ func TestAPIServerKeepsTheSpecAndTheRecordedUIDOfARemoteWorkflow(t *testing.T) {
 		"another UID, from the agent": agent1s.Status().Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"status":{"remoteUID":"another"}}`)),
 		"no UID, from the agent":      agent1s.Status().Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"status":{"remoteUID":null}}`)),
 		"no status, from the agent":   agent1s.Status().Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"status":null}`)),
-		"another UID":                 theHub.client.Status().Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"status":{"remoteUID":"another"}}`)),
-		"another attempt":             theHub.client.Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"attempt":2}}`)),
-		"another Workflow":            theHub.client.Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"workflowRef":{"name":"another"}}}`)),
-		"another place":               theHub.client.Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"remote":{"namespace":"kube-system"}}}`)),
-		"another hub":                 theHub.client.Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"hubID":"another"}}`)),
-		"another way to report":       theHub.client.Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"reporting":"Feedback"}}`)),
+		"another UID": theHub.client.Status().Patch(
+			t.Context(), r.mustRemoteWorkflow(), merge(`{"status":{"remoteUID":"another"}}`)),
+		"another attempt": theHub.client.Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"attempt":2}}`)),
+		"another Workflow": theHub.client.Patch(
+			t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"workflowRef":{"name":"another"}}}`)),
+		"another place": theHub.client.Patch(
+			t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"remote":{"namespace":"kube-system"}}}`)),
+		"another hub":           theHub.client.Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"hubID":"another"}}`)),
+		"another way to report": theHub.client.Patch(t.Context(), r.mustRemoteWorkflow(), merge(`{"spec":{"reporting":"Feedback"}}`)),
 	} {
 		var status apierrors.APIStatus
 		if assert.ErrorAs(t, err, &status, what) {

@@ -64,16 +64,4 @@ func (r procRoot) isMarked(pid int, dir string) bool {
 }
 
 // residentKiB returns the resident memory of the process in KiB, 0 if it is gone.
-func (r procRoot) residentKiB(pid int) int {
-	raw, err := os.ReadFile(filepath.Join(string(r), strconv.Itoa(pid), "status"))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(raw)) {
-		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
-			kib, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")))
-			return kib
-		}
-	}
-	return 0
-}
+func (r procRoot) residentKiB(pid int) int { return r.kib(strconv.Itoa(pid), "VmRSS:") }

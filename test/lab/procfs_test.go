@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -58,4 +59,15 @@ func TestMarkedFindsTheProcessesOfOneLab(t *testing.T) {
 	pids, err := root.marked("/x/.lab/one")
 	require.NoError(t, err)
 	assert.Equal(t, []int{7}, pids)
+}
+
+func TestUsageIsReadFromStatAndStatus(t *testing.T) {
+	root := procRoot(t.TempDir())
+	folder := filepath.Join(string(root), "7")
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	stat := "7 (a (b) c) S 1 1 1 0 -1 4194304 0 0 0 0 150 50 0 0 20 0 1 0 4711 0 0"
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "stat"), []byte(stat), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "status"), []byte("VmHWM:\t    900 kB\nVmRSS:\t    700 kB\n"), 0o600))
+	assert.Equal(t, Usage{CPU: 2 * time.Second, ResidentKiB: 700, PeakKiB: 900}, root.usage("7"))
+	assert.Zero(t, root.usage("8"), "gone")
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// httpOK returns a check that a URL in the cluster's network answers 200. The server is one that the lab has just started on this machine, and
-// some sign their certificate themselves: it is not verified.
+// httpOK returns a check that a URL in the cluster's network answers 200. The server is one that the lab has just started on this
+// machine, and some sign their certificate themselves: it is not verified.
 func (c *Cluster) httpOK(url string, certificates ...tls.Certificate) func(context.Context) error {
 	httpClient := &http.Client{
 		Timeout: 5 * time.Second,

@@ -1,14 +1,9 @@
-{{/* whether Argo Workflows is installed: where there is no other, until the addon is deleted */}}
-{{- define "argo.installed" -}}
-{{- if and .Values.managed (not .Values.deleting) }}true{{ end -}}
-{{- end }}
-
 {{/* whether a variable, which is a string, is true */}}
 {{- define "argo.isTrue" -}}
 {{- if eq (toString .) "true" }}true{{ end -}}
 {{- end }}
 
-{{/* labels of everything that Argo Workflows consists of: the pre-delete hook knows by them what is not a user's */}}
+{{/* labels of everything that Argo Workflows consists of */}}
 {{- define "argo.labels" -}}
 app.kubernetes.io/part-of: argo-workflows
 workflow.open-cluster-management.io/installed-by-hub: {{ .Values.hubID | quote }}

@@ -380,7 +380,11 @@ func TestACopyThatRunsWithoutTheAgentBecomesTheRun(t *testing.T) {
 
 // Between two installations of the agent its finalizer is not there, and nothing is reported.
 func TestARunThatWasReleasedIsReportedByTheNextAgent(t *testing.T) {
-	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, ungated, withStatus(map[string]any{"phase": "Running", "progress": "1/2"})))
+	e := newEnv(
+		t,
+		newRemote(claimed, showing("Running")),
+		newCopy(t, ungated, withStatus(map[string]any{"phase": "Running", "progress": "1/2"})),
+	)
 	e.reconcile()
 	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
 	e.reconcileInTime()
@@ -408,7 +412,15 @@ func TestARunThatVanishedIsTold(t *testing.T) {
 func TestARunIsNotGoneForAnAPIServerThatDoesNotServeWorkflows(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, showing("Running")))
 	e.liveFails = func() error {
-		return apierrors.NewGenericServerResponse(http.StatusNotFound, "get", contract.WorkflowGVR.GroupResource(), "demo", "404 page not found", 0, true)
+		return apierrors.NewGenericServerResponse(
+			http.StatusNotFound,
+			"get",
+			contract.WorkflowGVR.GroupResource(),
+			"demo",
+			"404 page not found",
+			0,
+			true,
+		)
 	}
 	_, err := e.tryReconcile()
 	require.ErrorContains(t, err, "get Workflow")
@@ -869,7 +881,9 @@ func TestARunGoesOnAndIsReportedWhenNobodySaysWhyItsRemoteWorkflowGoes(t *testin
 
 func TestAStartThatTheClusterRefusesIsToldAndTriedAgain(t *testing.T) {
 	e := newEnv(t, newRemote(claimed), newCopy(t))
-	e.managedFails = onPatch(apierrors.NewForbidden(contract.WorkflowGVR.GroupResource(), "demo", errors.New("denied by the policy of the house")))
+	e.managedFails = onPatch(
+		apierrors.NewForbidden(contract.WorkflowGVR.GroupResource(), "demo", errors.New("denied by the policy of the house")),
+	)
 	_, err := e.tryReconcile()
 	require.ErrorContains(t, err, "open the gate")
 	told := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted)
@@ -886,7 +900,9 @@ func TestAStatusThatIsTooLargeLeavesASummary(t *testing.T) {
 	answers := map[string]error{
 		"for the API server": apierrors.NewRequestEntityTooLargeError("limit is 3145728"),
 		"for etcd":           apierrors.NewInternalError(errors.New("etcdserver: request is too large")),
-		"on the way to etcd": apierrors.NewInternalError(errors.New("rpc error: code = ResourceExhausted desc = trying to send message larger than max (3 vs. 2)")),
+		"on the way to etcd": apierrors.NewInternalError(
+			errors.New("rpc error: code = ResourceExhausted desc = trying to send message larger than max (3 vs. 2)"),
+		),
 	}
 	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {

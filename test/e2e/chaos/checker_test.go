@@ -17,7 +17,9 @@ import (
 
 // What can be taken away from the product, as edits of its source.
 var (
-	withoutGate = lab.Edit{File: "pkg/contract/payload.go", Old: "labels[LabelInstanceID] = InstanceIDGate", New: "delete(labels, LabelInstanceID)"}
+	withoutGate = lab.Edit{
+		File: "pkg/contract/payload.go", Old: "labels[LabelInstanceID] = InstanceIDGate", New: "delete(labels, LabelInstanceID)",
+	}
 
 	withUpdate = lab.Edit{
 		File: "pkg/hub/dispatch/manifestwork.go", Old: "workv1.UpdateStrategyTypeCreateOnly", New: "workv1.UpdateStrategyTypeUpdate",
@@ -25,7 +27,9 @@ var (
 	withoutComplete = lab.Edit{
 		File: "pkg/hub/dispatch/manifestwork.go", Old: "ConditionRules:     []workv1.ConditionRule{completeRule(rw)},", New: "",
 	}
-	withoutWithdrawal = lab.Edit{File: "pkg/hub/dispatch/reconciler.go", Old: "case isRemoteDeleted(rw):", New: "case false && isRemoteDeleted(rw):"}
+	withoutWithdrawal = lab.Edit{
+		File: "pkg/hub/dispatch/reconciler.go", Old: "case isRemoteDeleted(rw):", New: "case false && isRemoteDeleted(rw):",
+	}
 
 	withoutFinalizer = lab.Edit{
 		File: "pkg/agent/run/decide.go", Old: "return slices.Contains(wf.GetFinalizers(), contract.FinalizerReport)",
@@ -53,8 +57,9 @@ var (
 	withoutTTL = lab.Edit{File: "pkg/hub/ttl/expiry.go", Old: "if seconds == nil {", New: "if true {"}
 
 	withoutRemoval = lab.Edit{
-		File: "pkg/hub/dispatch/run.go", Old: "case err == nil && work.DeletionTimestamp.IsZero():\n\t\treturn false, r.deleteManifestWork(ctx, work)",
-		New: "case err == nil && work.DeletionTimestamp.IsZero():\n\t\treturn false, nil",
+		File: "pkg/hub/dispatch/run.go",
+		Old:  "case err == nil && work.DeletionTimestamp.IsZero():\n\t\treturn false, r.deleteManifestWork(ctx, work)",
+		New:  "case err == nil && work.DeletionTimestamp.IsZero():\n\t\treturn false, nil",
 	}
 )
 
@@ -74,9 +79,15 @@ var variants = []struct {
 	{"without the gate", []lab.Edit{withoutGate}, map[verdict.Kind]string{verdict.SecondRun: ""}},
 	{"without the UID", withoutUID, map[verdict.Kind]string{verdict.SecondRun: ""}},
 	{"without the finalizer", []lab.Edit{withoutFinalizer}, map[verdict.Kind]string{verdict.WrongEnd: "it ended as Error"}},
-	{"without the last report", []lab.Edit{withoutLastReport}, map[verdict.Kind]string{verdict.WrongEnd: "is gone, and was not finished when last seen"}},
-	{"without ttlStrategy on the hub", []lab.Edit{withoutTTL}, map[verdict.Kind]string{verdict.Unrest: `is "Succeeded" with "", deleted <nil>`}},
-	{"without removal", []lab.Edit{withoutRemoval}, map[verdict.Kind]string{verdict.Unrest: "is being deleted", verdict.Leftover: "ManifestWorkList"}},
+	{"without the last report", []lab.Edit{withoutLastReport}, map[verdict.Kind]string{
+		verdict.WrongEnd: "is gone, and was not finished when last seen",
+	}},
+	{"without ttlStrategy on the hub", []lab.Edit{withoutTTL}, map[verdict.Kind]string{
+		verdict.Unrest: `is "Succeeded" with "", deleted <nil>`,
+	}},
+	{"without removal", []lab.Edit{withoutRemoval}, map[verdict.Kind]string{
+		verdict.Unrest: "is being deleted", verdict.Leftover: "ManifestWorkList",
+	}},
 }
 
 // naive dispatches as one would without knowing better.

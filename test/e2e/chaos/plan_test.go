@@ -91,8 +91,10 @@ var (
 	hubProcesses = []string{
 		lab.ManagerProcess, lab.ManagerProcess, lab.ManagerProcess, lab.DeputyProcess, "kube-apiserver", "ocm-registration", "ocm-placement",
 	}
-	managedProcesses = []string{lab.AgentProcess, lab.AgentProcess, lab.AgentProcess, lab.KlusterletProcess, lab.KlusterletProcess, "kube-apiserver"}
-	disturbances     = []lab.Disturbance{lab.Refuse, lab.Reset, lab.DropRequests, lab.DropAnswers, lab.CutAnswers, lab.Delay}
+	managedProcesses = []string{
+		lab.AgentProcess, lab.AgentProcess, lab.AgentProcess, lab.KlusterletProcess, lab.KlusterletProcess, "kube-apiserver",
+	}
+	disturbances = []lab.Disturbance{lab.Refuse, lab.Reset, lab.DropRequests, lab.DropAnswers, lab.CutAnswers, lab.Delay}
 )
 
 // newPlan returns the plan of a seed.

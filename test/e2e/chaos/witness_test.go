@@ -103,7 +103,8 @@ func (w witness) leftovers(ctx context.Context) ([]string, error) {
 			if _, delivery := list.(*workv1.ManifestWorkList); !delivery && !strings.HasPrefix(m.Name, w.prefix) {
 				continue
 			}
-			left = append(left, fmt.Sprintf("%s: %T %s/%s, deleted %q, finalizers %v", where, list, m.Namespace, m.Name, m.DeletionTimestamp, m.Finalizers))
+			left = append(left, fmt.Sprintf("%s: %T %s/%s, deleted %q, finalizers %v",
+				where, list, m.Namespace, m.Name, m.DeletionTimestamp, m.Finalizers))
 		}
 		return nil
 	}
@@ -150,7 +151,8 @@ func (w witness) evidence(ctx context.Context) (verdict.Evidence, error) {
 	var errs [3]error
 	e.Journal, errs[0] = readJournal(theLab.Journal())
 	e.Hub, errs[1] = history(ctx, theLab.Hub(), contract.WorkflowGVR.GroupResource())
-	e.RemoteWorkflows, errs[2] = history(ctx, theLab.Hub(), schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "remoteworkflows"})
+	e.RemoteWorkflows, errs[2] = history(ctx, theLab.Hub(),
+		schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "remoteworkflows"})
 	for _, c := range theLab.Managed() {
 		managed, err := history(ctx, c, contract.WorkflowGVR.GroupResource())
 		if err != nil {

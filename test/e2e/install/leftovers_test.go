@@ -17,9 +17,9 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 )
 
-// argoKept is what the addon argo-workflows leaves on a cluster with Workflows.
+// argoKept is what the addon argo-workflows leaves on a cluster: what may be users', and what the controller has made.
 var argoKept = []string{
-	"namespaces /argo",
+	"namespaces /argo", "leases argo/workflow-controller",
 	"customresourcedefinitions /clusterworkflowtemplates.argoproj.io", "customresourcedefinitions /cronworkflows.argoproj.io",
 	"customresourcedefinitions /workflowartifactgctasks.argoproj.io", "customresourcedefinitions /workfloweventbindings.argoproj.io",
 	"customresourcedefinitions /workflows.argoproj.io", "customresourcedefinitions /workflowtaskresults.argoproj.io",

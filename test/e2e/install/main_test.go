@@ -109,7 +109,8 @@ func addonCondition(ctx context.Context, c *cluster, addon, condition, status, m
 	}
 	got := meta.FindStatusCondition(found.Status.Conditions, condition)
 	if got == nil || string(got.Status) != status || !strings.Contains(got.Message, message) {
-		return fmt.Errorf("addon %s on %s: want condition %s %s with %q, got %+v", addon, c.Name, condition, status, message, found.Status.Conditions)
+		return fmt.Errorf("addon %s on %s: want condition %s %s with %q, got %+v",
+			addon, c.Name, condition, status, message, found.Status.Conditions)
 	}
 	return nil
 }

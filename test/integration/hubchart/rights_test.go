@@ -87,8 +87,10 @@ func enableAddon(t *testing.T, c client.Client) {
 	ctx := t.Context()
 	management := &addonv1beta1.ClusterManagementAddOn{}
 	require.NoError(t, c.Get(ctx, client.ObjectKey{Name: contract.AddonName}, management))
-	enabled := gen.ManagedClusterAddOn(cluster, gen.WithCondition(addonv1beta1.ManagedClusterAddOnConditionConfigured, metav1.ConditionTrue, "Configured", ""))
-	enabled.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(management, schema.GroupVersion(addonv1beta1.GroupVersion).WithKind("ClusterManagementAddOn"))}
+	enabled := gen.ManagedClusterAddOn(cluster,
+		gen.WithCondition(addonv1beta1.ManagedClusterAddOnConditionConfigured, metav1.ConditionTrue, "Configured", ""))
+	kind := schema.GroupVersion(addonv1beta1.GroupVersion).WithKind("ClusterManagementAddOn")
+	enabled.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(management, kind)}
 	status := enabled.DeepCopy().Status
 	status.Registrations = []addonv1beta1.RegistrationConfig{{
 		Type: addonv1beta1.KubeClient,

@@ -40,8 +40,8 @@ type Suite struct {
 	Open func(dir string) error
 }
 
-// Main is what TestMain is to call, and returns the exit code. It runs the tests in a process of their own, so that the lab is taken down whatever
-// becomes of them: a panic, a timeout, Ctrl-C. With $E2E_KEEP the lab stays up, and the next run takes it over.
+// Main is what TestMain is to call, and returns the exit code. It runs the tests in a process of their own, so that the lab is
+// taken down whatever becomes of them: a panic, a timeout, Ctrl-C. With $E2E_KEEP the lab stays up, and the next run takes it over.
 func Main(m *testing.M, s Suite) int {
 	flag.Parse()
 	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))

@@ -16,7 +16,9 @@ func TestSitesOfALabDoNotOverlap(t *testing.T) {
 	for index := range 4 {
 		s := Site{Lab: "one", Cluster: "c" + string(rune('0'+index)), Index: index}
 		require.NoError(t, s.validate())
-		for _, taken := range []string{s.Netns(), s.NodeIP(), s.PodCIDR(), s.ServiceCIDR(), s.ServiceIP(), s.uplink(), s.cgroup(), s.runDir(), s.dataDir()} {
+		for _, taken := range []string{
+			s.Netns(), s.NodeIP(), s.PodCIDR(), s.ServiceCIDR(), s.ServiceIP(), s.uplink(), s.cgroup(), s.runDir(), s.dataDir(),
+		} {
 			require.False(t, seen[taken], taken)
 			seen[taken] = true
 		}

@@ -58,9 +58,11 @@ func TestDecideActions(t *testing.T) {
 		run  Run
 		want Action
 	}{
-		"a pod of no Workflow":         {newPod(func(p *corev1.Pod) { p.Labels = nil }), Run{}, Ignore},
-		"a pod on another node":        {newPod(func(p *corev1.Pod) { p.Spec.NodeName = "real" }), Run{}, Ignore},
-		"a pod that is held back":      {newPod(func(p *corev1.Pod) { p.Spec.SchedulingGates = make([]corev1.PodSchedulingGate, 1) }), Run{}, Ignore},
+		"a pod of no Workflow":  {newPod(func(p *corev1.Pod) { p.Labels = nil }), Run{}, Ignore},
+		"a pod on another node": {newPod(func(p *corev1.Pod) { p.Spec.NodeName = "real" }), Run{}, Ignore},
+		"a pod that is held back": {newPod(func(p *corev1.Pod) {
+			p.Spec.SchedulingGates = make([]corev1.PodSchedulingGate, 1)
+		}), Run{}, Ignore},
 		"a new pod":                    {newPod(), Run{}, Start},
 		"a pod bound by a dead runner": {newPod(bound), Run{}, Start},
 		"a pod started a moment ago":   {newPod(), Run{Began: now}, Wait},

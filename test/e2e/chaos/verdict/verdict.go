@@ -212,11 +212,12 @@ func endedByItself(wf *unstructured.Unstructured, phase string) bool {
 	return shutdown == ""
 }
 
-// isAdvised reports whether the hub says what the cluster says, and how to grant the executor the right for want of which it failed. An API server
-// that has just been started denies it, too.
+// isAdvised reports whether the hub says what the cluster says, and how to grant the executor the right for want of which it
+// failed. An API server that has just been started denies it, too.
 func isAdvised(hubs, clusters *unstructured.Unstructured) bool {
 	said := contract.StatusString(contract.Status(hubs), "message")
-	return strings.HasPrefix(said, contract.StatusString(contract.Status(clusters), "message")) && strings.Contains(said, "argo-workflows-executor")
+	return strings.HasPrefix(said, contract.StatusString(contract.Status(clusters), "message")) &&
+		strings.Contains(said, "argo-workflows-executor")
 }
 
 // statusOf returns a status as canonical JSON, without the fields that the hub has replaced.

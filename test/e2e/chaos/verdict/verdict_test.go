@@ -37,10 +37,12 @@ func recorded(remote string) *unstructured.Unstructured {
 // good is the evidence of a run that went well.
 func good() verdict.Evidence {
 	return verdict.Evidence{
-		Subjects:        []verdict.Subject{{Run: "a", Want: "Succeeded"}},
-		Journal:         map[string][]types.UID{"a": {"real"}},
-		Hub:             []*unstructured.Unstructured{state("hub", "", false), state("hub", "Running", false), state("hub", "Succeeded", false)},
-		Managed:         []*unstructured.Unstructured{state("real", "", true), state("real", "Running", false), state("real", "Succeeded", false)},
+		Subjects: []verdict.Subject{{Run: "a", Want: "Succeeded"}},
+		Journal:  map[string][]types.UID{"a": {"real"}},
+		Hub:      []*unstructured.Unstructured{state("hub", "", false), state("hub", "Running", false), state("hub", "Succeeded", false)},
+		Managed: []*unstructured.Unstructured{
+			state("real", "", true), state("real", "Running", false), state("real", "Succeeded", false),
+		},
 		RemoteWorkflows: []*unstructured.Unstructured{recorded(""), recorded("real")},
 	}
 }
@@ -106,7 +108,9 @@ func TestVerdict(t *testing.T) {
 		}, []verdict.Kind{verdict.StatusDiffers}},
 		"a run that was deleted ends in Error, with its last nodes": {func(e *verdict.Evidence) {
 			deletedThere(e)
-			e.Managed[2].Object["status"] = map[string]any{"phase": "Failed", "message": "terminated", "nodes": map[string]any{"n": map[string]any{}}}
+			e.Managed[2].Object["status"] = map[string]any{
+				"phase": "Failed", "message": "terminated", "nodes": map[string]any{"n": map[string]any{}},
+			}
 			e.Hub[2].Object["status"] = map[string]any{"phase": "Error", "message": "deleted", "nodes": map[string]any{"n": map[string]any{}}}
 		}, nil},
 		"so does one that was deleted before it started": {func(e *verdict.Evidence) {

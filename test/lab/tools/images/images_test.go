@@ -104,9 +104,13 @@ func TestImagesHoldWhatTheirNamesPromise(t *testing.T) {
 		files               map[string]string
 		user                string
 	}{
-		"busybox":  {"docker.io", "library/busybox:latest", nil, map[string]string{"bin/busybox": "program busybox", "bin/sh": "-> busybox"}, ""},
-		"whalesay": {"docker.io", "docker/whalesay:latest", nil, map[string]string{"usr/local/bin/cowsay": "program standin", "bin/sh": "-> busybox"}, ""},
-		"argosay":  {"docker.io", "argoproj/argosay:v2", []string{"/argosay"}, map[string]string{"argosay": "program standin", "bin/sh": "-> busybox"}, ""},
+		"busybox": {"docker.io", "library/busybox:latest", nil, map[string]string{"bin/busybox": "program busybox", "bin/sh": "-> busybox"}, ""},
+		"whalesay": {"docker.io", "docker/whalesay:latest", nil, map[string]string{
+			"usr/local/bin/cowsay": "program standin", "bin/sh": "-> busybox",
+		}, ""},
+		"argosay": {"docker.io", "argoproj/argosay:v2", []string{"/argosay"}, map[string]string{
+			"argosay": "program standin", "bin/sh": "-> busybox",
+		}, ""},
 		"argoexec": {"quay.io", "argoproj/argoexec:v3.7.18", []string{"argoexec"}, map[string]string{"bin/argoexec": "program argoexec"}, ""},
 		"pause":    {"registry.k8s.io", "pause:3.10", []string{"/pause"}, map[string]string{"pause": "program standin"}, ""},
 		"controller": {

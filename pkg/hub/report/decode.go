@@ -1,0 +1,165 @@
+package report
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+	"k8s.io/apimachinery/pkg/util/json"
+)
+
+// bounds are how much a kind of data may expand to, so that hostile data cannot fill the hub's memory: decoded, the three bytes of an
+// empty object take thirty times as much, and two hundred times as one of Argo's types. What takes more than an ordinary share of them has
+// to wait until that is free: many hostile reports at once then take no more memory than one.
+type bounds struct {
+	bytes, values int64
+	shares        *semaphore.Weighted
+}
+
+// The bounds of a status and of the nodes packed in it. Argo keeps a Workflow below 1 MiB, packed nodes included, which some ten times
+// as much fits into. In honest data a value takes some twenty bytes. Whoever waits for a share of packedNodes may hold one of
+// statuses, and never the other way round.
+var (
+	statuses    = newBounds(4<<20, 1<<18)
+	packedNodes = newBounds(32<<20, 1<<19)
+)
+
+// ordinaryShare, in values, is what everybody may take at any time. The bytes of a text count as so many values that the most of both
+// are the same share.
+const ordinaryShare = 1 << 14
+
+// maxDepth bounds how deep JSON is nested, Argo's some twenty levels. No decoder takes more than 10,000, and whoever lists
+// Workflows meets the status some levels deeper.
+const maxDepth = 256
+
+var (
+	errTooLarge = errors.New("it expands beyond the limit")
+	errTooDeep  = fmt.Errorf("it is nested more than %d levels deep", maxDepth)
+)
+
+func newBounds(bytes, values int64) *bounds {
+	return &bounds{bytes: bytes, values: values, shares: semaphore.NewWeighted(values)}
+}
+
+// decode returns the status that data, gzip'd JSON, hold. release gives back what it takes of the hub's memory; it is never nil.
+func decode(data []byte) (status map[string]any, release func(), err error) {
+	raw, release, err := statuses.expand(data)
+	if err != nil {
+		return nil, release, err
+	}
+	if err := json.Unmarshal(raw, &status); err != nil {
+		return nil, release, err
+	}
+	for key, value := range status {
+		status[key] = canonical(value)
+	}
+	return status, release, nil
+}
+
+// expand returns the text that gzip'd data hold, and what gives back its share; that is never nil.
+func (b *bounds) expand(data []byte) (raw []byte, release func(), err error) {
+	release = func() {}
+	reader, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, release, fmt.Errorf("gzip: %w", err)
+	}
+	size, err := b.measure(reader)
+	if err != nil {
+		return nil, release, err
+	}
+	if share := max(size.values, size.bytes/(b.bytes/b.values)); share > ordinaryShare {
+		if err := b.shares.Acquire(context.Background(), share); err != nil {
+			return nil, release, err
+		}
+		release = sync.OnceFunc(func() { b.shares.Release(share) })
+	}
+	raw = make([]byte, size.bytes)
+	if err := reader.Reset(bytes.NewReader(data)); err != nil {
+		return nil, release, fmt.Errorf("gzip: %w", err)
+	}
+	if _, err := io.ReadFull(reader, raw); err != nil {
+		return nil, release, fmt.Errorf("gzip: %w", err)
+	}
+	return raw, release, nil
+}
+
+// measure reads all there is and returns how large it is, without keeping any of it.
+func (b *bounds) measure(reader io.Reader) (size, error) {
+	measured := size{within: b}
+	_, err := io.Copy(&measured, reader)
+	switch {
+	case errors.Is(err, errTooLarge) || errors.Is(err, errTooDeep):
+		return size{}, err
+	case err != nil:
+		return size{}, fmt.Errorf("gzip: %w", err)
+	}
+	return measured, nil
+}
+
+// size is the size of the JSON text that is written to it.
+type size struct {
+	within *bounds
+	bytes  int64
+	// values are those of the text: each is the first of its list or object, or follows a comma. There may be as many fewer as there are
+	// empty lists and objects. What stands in a text's strings does not count.
+	values int64
+
+	depth            int
+	text, escapeNext bool
+}
+
+// Write counts what is in some more of the text, until that is more than it may be.
+func (s *size) Write(some []byte) (int, error) {
+	s.bytes += int64(len(some))
+	for _, c := range some {
+		switch {
+		case s.escapeNext:
+			s.escapeNext = false
+		case s.text:
+			s.escapeNext = c == '\\'
+			s.text = c != '"'
+		case c == '"':
+			s.text = true
+		case c == ',':
+			s.values++
+		case c == '{' || c == '[':
+			s.values++
+			s.depth++
+			if s.depth > maxDepth {
+				return 0, errTooDeep
+			}
+		case c == '}' || c == ']':
+			s.depth--
+		}
+	}
+	if s.bytes > s.within.bytes || s.values > s.within.values {
+		return 0, errTooLarge
+	}
+	return len(some), nil
+}
+
+// canonical makes whole numbers int64, as they come back from an API server: it stores 1.0 as 1 and -0.0 as 0. So a
+// status that has been stored is equal to the one that was reported, whoever wrote that.
+func canonical(value any) any {
+	switch typed := value.(type) {
+	case map[string]any:
+		for key, element := range typed {
+			typed[key] = canonical(element)
+		}
+	case []any:
+		for i, element := range typed {
+			typed[i] = canonical(element)
+		}
+	case float64:
+		if math.Abs(typed) < 1<<63 && math.Trunc(typed) == typed {
+			return int64(typed)
+		}
+	}
+	return value
+}
