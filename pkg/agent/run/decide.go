@@ -176,6 +176,13 @@ func decideRecorded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, 
 		return notOurs(rw)
 	case gated, !isGuarded(rw, wf):
 		return decision{action: start}
+	}
+	return decideStarted(rw, wf, since, now)
+}
+
+// decideStarted decides about the recorded remote Workflow when its gate is open and nothing has become of it yet but what Argo does.
+func decideStarted(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, since, now time.Time) decision {
+	switch {
 	case len(contract.Status(wf)) > 0:
 		return decision{action: report, conditions: []metav1.Condition{started(rw, wf)}}
 	case meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionStarted):
