@@ -14,6 +14,8 @@ import (
 )
 
 const (
+	// phaseSucceeded is the phase of a Workflow, and of a node, that nobody has cut short.
+	phaseSucceeded = "Succeeded"
 	// takeUpGrace is how long an Argo controller may take to write anything of a remote Workflow that was started. The hub learns
 	// of it after that, so that a Workflow is not silent where the controller is down.
 	takeUpGrace = time.Second
@@ -29,28 +31,17 @@ const (
 type action string
 
 const (
-	// wait does nothing: an event brings whatever comes next.
-	wait action = "wait"
-	// claim records the UID of the remote Workflow on the RemoteWorkflow: from then on it may run, and no other.
-	claim action = "claim"
-	// start adds the finalizer and opens the gate.
-	start action = "start"
-	// report brings the status to the hub.
-	report action = "report"
-	// end terminates a remote Workflow that was deleted on the managed cluster, and reports it until it has ended.
-	end action = "end"
-	// stop terminates a remote Workflow that the hub wants removed.
-	stop action = "stop"
-	// remove deletes it with its pods, and removes the finalizer once it waits for them.
-	remove action = "remove"
-	// unguard removes the finalizer, without a report.
-	unguard action = "unguard"
-	// discard deletes a remote Workflow that was never started, once the hub has confirmed that it never will be.
-	discard action = "discard"
-	// refuse sets conditions that say why what has the name of the remote Workflow does not start.
-	refuse action = "refuse"
-	// inform sets conditions.
-	inform action = "inform"
+	wait    action = "wait"    // an event brings whatever comes next
+	claim   action = "claim"   // record the UID of the remote Workflow on the RemoteWorkflow: from then on no other may run
+	start   action = "start"   // add the finalizer and open the gate
+	report  action = "report"  // bring the status to the hub
+	end     action = "end"     // terminate a remote Workflow that was deleted on the managed cluster, and report it until it has ended
+	stop    action = "stop"    // terminate a remote Workflow that the hub wants removed
+	remove  action = "remove"  // delete it with its pods, and remove the finalizer once it waits for them
+	unguard action = "unguard" // remove the finalizer, without a report
+	discard action = "discard" // delete a remote Workflow that was never started, if the hub confirms that it never will be
+	refuse  action = "refuse"  // set conditions that say why what has the name of the remote Workflow does not start
+	inform  action = "inform"  // set other conditions
 )
 
 // decision is an action and what goes with it.
@@ -94,8 +85,10 @@ func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, since, n
 		return decision{action: wait}
 	case isDeleted(rw) && rw.Spec.Removal == v1alpha1.RemovalTerminate:
 		return decideTerminate(rw, wf, since, now)
+	case isDeleted(rw) && rw.Spec.Removal == v1alpha1.RemovalLeave && isRecorded(rw, wf) && hasFinalizer(wf):
+		return decision{action: unguard}
 	case isDeleted(rw) && rw.Spec.Removal == v1alpha1.RemovalLeave:
-		return decideLeave(rw, wf)
+		return confirmed(rw, v1alpha1.ReasonLeft, "goes on without the hub, which has asked for that")
 	case rw.Status.RemoteUID == "":
 		return decideUnclaimed(rw, wf)
 	case !isRecorded(rw, wf):
@@ -121,14 +114,6 @@ func decideTerminate(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured,
 		return decision{action: wait}
 	}
 	return decision{action: remove}
-}
-
-// decideLeave decides about a remote Workflow that the hub leaves behind, as when it is uninstalled.
-func decideLeave(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) decision {
-	if isRecorded(rw, wf) && hasFinalizer(wf) {
-		return decision{action: unguard}
-	}
-	return confirmed(rw, v1alpha1.ReasonLeft, "goes on without the hub, which has asked for that")
 }
 
 // confirmed says on the RemoteWorkflow, once, that what spec.removal asks for is done.
@@ -191,6 +176,13 @@ func decideRecorded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, 
 		return notOurs(rw)
 	case gated, !isGuarded(rw, wf):
 		return decision{action: start}
+	}
+	return decideStarted(rw, wf, since, now)
+}
+
+// decideStarted decides about the recorded remote Workflow when its gate is open and nothing has become of it yet but what Argo does.
+func decideStarted(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, since, now time.Time) decision {
+	switch {
 	case len(contract.Status(wf)) > 0:
 		return decision{action: report, conditions: []metav1.Condition{started(rw, wf)}}
 	case meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionStarted):
@@ -236,9 +228,6 @@ func wasCutShort(wf *unstructured.Unstructured) bool {
 	root, _, _ := unstructured.NestedString(status, "nodes", wf.GetName(), "phase")
 	return root != phaseSucceeded
 }
-
-// phaseSucceeded is the phase of a Workflow, and of a node, that nobody has cut short.
-const phaseSucceeded = "Succeeded"
 
 // terminationLeft returns for how long a remote Workflow that is to go may still take to end; all of the time until it is terminated.
 func terminationLeft(wf *unstructured.Unstructured, now time.Time) time.Duration {
@@ -334,18 +323,18 @@ func deletedUnfinished(rw *v1alpha1.RemoteWorkflow) metav1.Condition {
 }
 
 func notOurs(rw *v1alpha1.RemoteWorkflow) decision {
-	return notStarted(v1alpha1.ReasonNotOurs, fmt.Sprintf("there is already a Workflow %s that does not belong to this one; it is left alone. "+
-		"Delete it there, or create this Workflow under another name", remoteName(rw)))
+	return notStarted(v1alpha1.ReasonNotOurs, fmt.Sprintf("there is already a Workflow %s that does not belong to this one; it is left "+
+		"alone. Delete it there, or create this Workflow under another name", remoteName(rw)))
 }
 
 func notGranted(rw *v1alpha1.RemoteWorkflow) decision {
-	return notStarted(v1alpha1.ReasonStartNotGranted, fmt.Sprintf("Workflow %s is not started: the hub did not accept it as the one that may run",
-		remoteName(rw)))
+	return notStarted(v1alpha1.ReasonStartNotGranted,
+		fmt.Sprintf("Workflow %s is not started: the hub did not accept it as the one that may run", remoteName(rw)))
 }
 
 func startDenied(rw *v1alpha1.RemoteWorkflow, err error) decision {
-	return notStarted(v1alpha1.ReasonStartDenied, fmt.Sprintf("Workflow %s is not started: the cluster refuses it: %s",
-		remoteName(rw), cut(err.Error(), maxReasonLength)))
+	return notStarted(v1alpha1.ReasonStartDenied,
+		fmt.Sprintf("Workflow %s is not started: the cluster refuses it: %s", remoteName(rw), cut(err.Error(), maxReasonLength)))
 }
 
 func notStarted(reason, message string) decision {

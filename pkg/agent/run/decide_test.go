@@ -65,7 +65,8 @@ func TestDecide(t *testing.T) {
 		"a copy without the UID of its RemoteWorkflow is a leftover": {
 			rw: newRemote(), wf: newCopy(t, unannotated(contract.AnnotationRemoteWorkflowUID)), want: discard},
 		"the leftover of another hub is left alone": {
-			rw: newRemote(), wf: newCopy(t, ofEarlier, annotated(contract.AnnotationHubID, "other-hub")), want: refuse, conditions: []string{foreign}},
+			rw: newRemote(), wf: newCopy(t, ofEarlier, annotated(contract.AnnotationHubID, "other-hub")),
+			want: refuse, conditions: []string{foreign}},
 		"a leftover that is going is not deleted once more": {
 			rw: newRemote(), wf: newCopy(t, ofEarlier, deletedAt(justNow)), want: refuse, conditions: []string{foreign}},
 		"a copy that was started for a RemoteWorkflow which was made again since is the attempt": {
@@ -118,7 +119,8 @@ func TestDecide(t *testing.T) {
 		"a copy that was rolled back to before it started and finished does not start again": {
 			rw: newRemote(claimed, showing("Succeeded")), wf: newCopy(t), want: refuse, conditions: []string{rolledBack}},
 		"a copy that was rolled back with an empty status does not start again": {
-			rw: newRemote(claimed, showing("Pending")), wf: newCopy(t, withStatus(map[string]any{})), want: refuse, conditions: []string{rolledBack}},
+			rw: newRemote(claimed, showing("Pending")), wf: newCopy(t, withStatus(map[string]any{})),
+			want: refuse, conditions: []string{rolledBack}},
 		"a copy that was rolled back does not start again, though the hub knows of its start alone": {
 			rw: newRemote(claimed, knownStarted), wf: newCopy(t), want: refuse, conditions: []string{rolledBack}},
 		"a copy that was rolled back is not taken for deleted before it started": {
@@ -136,14 +138,16 @@ func TestDecide(t *testing.T) {
 		"a run that is back after it was deleted on the cluster is let go": {
 			rw: newRemote(claimed, showing("Failed"), knownDeleted), wf: newCopy(t, opened, inPhase("Running")), want: unguard},
 		"a run that is known to be deleted goes on ending": {
-			rw: newRemote(claimed, showing("Running"), knownDeleted), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow), terminated(justNow)), want: end,
+			rw: newRemote(claimed, showing("Running"), knownDeleted), wf: newCopy(t, opened, inPhase("Running"), deletedAt(justNow), terminated(justNow)),
+			want:       end,
 			conditions: []string{startedTrue}, within: 20 * time.Second},
 
 		"a run without a status is given a second": {rw: newRemote(claimed), wf: newCopy(t, opened), want: wait, within: takeUpGrace},
 		"so is one with an empty status": {
 			rw: newRemote(claimed), wf: newCopy(t, opened, withStatus(map[string]any{})), want: wait, within: takeUpGrace},
 		"then the hub learns that it was started, and that Argo has not taken it up": {
-			rw: newRemote(claimed), wf: newCopy(t, opened), since: testNow.Add(-takeUpGrace), want: inform, conditions: []string{notTaken}, spare: true},
+			rw: newRemote(claimed), wf: newCopy(t, opened), since: testNow.Add(-takeUpGrace),
+			want: inform, conditions: []string{notTaken}, spare: true},
 		"once": {
 			rw: newRemote(claimed, knownStarted), wf: newCopy(t, opened), since: testNow.Add(-takeUpGrace), want: wait},
 		"a running run is reported": {
@@ -158,19 +162,23 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Succeeded"), archiving), want: report,
 			conditions: []string{startedTrue}},
 		"a run that was terminated is told as deleted": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", justNow), terminated(justNow), deletedAt(testNow)), want: report,
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", justNow), terminated(justNow), deletedAt(testNow)),
+			want:       report,
 			conditions: []string{startedTrue, cutShort}, unguard: true},
 		"a run that was deleted and came to its own end is not": {
 			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, finishedAt("Failed", testNow), deletedAt(justNow)), want: report,
 			conditions: []string{startedTrue}, unguard: true},
 		"nor is one that succeeded all the same": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, succeededWith("Succeeded"), terminated(justNow), deletedAt(justNow)), want: report,
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, succeededWith("Succeeded"), terminated(justNow), deletedAt(justNow)),
+			want:       report,
 			conditions: []string{startedTrue}, unguard: true},
 		"one that Argo calls Succeeded though its root node failed is": {
-			rw: newRemote(claimed, showing("Pending")), wf: newCopy(t, opened, succeededWith("Failed"), terminated(justNow), deletedAt(justNow)), want: report,
+			rw: newRemote(claimed, showing("Pending")), wf: newCopy(t, opened, succeededWith("Failed"), terminated(justNow), deletedAt(justNow)),
+			want:       report,
 			conditions: []string{startedTrue, cutShort}, unguard: true},
 		"so is one that Argo calls Succeeded without any node": {
-			rw: newRemote(claimed, showing("Pending")), wf: newCopy(t, opened, succeededWith(""), terminated(justNow), deletedAt(justNow)), want: report,
+			rw: newRemote(claimed, showing("Pending")), wf: newCopy(t, opened, succeededWith(""), terminated(justNow), deletedAt(justNow)),
+			want:       report,
 			conditions: []string{startedTrue, cutShort}, unguard: true},
 		"one whose nodes are packed has run": {
 			rw: newRemote(claimed, showing("Running")), want: report, conditions: []string{startedTrue}, unguard: true,
@@ -183,12 +191,14 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: end,
 			conditions: []string{startedTrue}, within: terminationGrace},
 		"a run that the cluster does not let the agent terminate is overdue in the end": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), since: longAgo.Add(-time.Second),
+			rw: newRemote(claimed, showing("Running")),
+			wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), since: longAgo.Add(-time.Second),
 			want: end, conditions: []string{startedTrue}, within: terminationGrace, overdue: true},
 		"a run deleted before Argo has taken it up is ended, too": {
 			rw: newRemote(claimed), wf: newCopy(t, opened, deletedAt(justNow)), want: end, conditions: []string{notTaken}, within: terminationGrace},
 		"a run that does not end in time is let go": {
-			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo), terminated(longAgo)), want: report,
+			rw: newRemote(claimed, showing("Running")), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo), terminated(longAgo)),
+			want:       report,
 			conditions: []string{startedTrue, cutShort}, unguard: true},
 		"a recorded copy deleted before its start never starts": {
 			rw: newRemote(claimed), wf: newCopy(t, deletedAt(justNow)), want: report, conditions: []string{cutShort}, unguard: true},
@@ -198,7 +208,8 @@ func TestDecide(t *testing.T) {
 		"also one that Argo has not taken up": {
 			rw: newRemote(claimed, toTerminate), wf: newCopy(t, opened), want: stop, within: terminationGrace},
 		"and one that was deleted there as well, however long ago": {
-			rw: newRemote(claimed, toTerminate), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)), want: stop, within: terminationGrace},
+			rw: newRemote(claimed, toTerminate), wf: newCopy(t, opened, inPhase("Running"), deletedAt(longAgo)),
+			want: stop, within: terminationGrace},
 		"even without its label": {
 			rw: newRemote(claimed, toTerminate), wf: newCopy(t, opened, unlabeled, inPhase("Running"), terminated(justNow)), want: stop,
 			within: 20 * time.Second},
@@ -221,7 +232,8 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed, toTerminate), want: stop, within: terminationGrace,
 			wf: newCopy(t, opened, inPhase("Running"), withFinalizer(contract.FinalizerArtifactGC))},
 		"Argo collects artifacts of what is being deleted": {
-			rw: newRemote(claimed, toTerminate), want: remove, wf: newCopy(t, opened, inPhase("Failed"), withFinalizer(contract.FinalizerArtifactGC))},
+			rw:   newRemote(claimed, toTerminate),
+			want: remove, wf: newCopy(t, opened, inPhase("Failed"), withFinalizer(contract.FinalizerArtifactGC))},
 		"and does so with pods, which are waited for": {
 			rw: newRemote(claimed, toTerminate), want: wait,
 			wf: newCopy(t, opened, inPhase("Failed"), withFinalizer(contract.FinalizerArtifactGC), deletedAt(justNow))},
@@ -235,9 +247,10 @@ func TestDecide(t *testing.T) {
 			rw: newRemote(claimed, toTerminate), wf: newCopy(t), want: discard},
 		"nothing foreign is touched for a RemoteWorkflow that goes": {
 			rw: newRemote(claimedFor(otherUID), toTerminate), wf: newCopy(t, opened), want: inform, conditions: []string{removed}},
-		"that the copy is gone is confirmed":     {rw: newRemote(claimed, toTerminate), want: inform, conditions: []string{removed}},
-		"once, then":                             {rw: newRemote(claimed, toTerminate, knownGone(v1alpha1.ReasonRemoved)), want: wait},
-		"also if it was known to be deleted":     {rw: newRemote(claimed, toTerminate, knownDeleted), want: inform, conditions: []string{removed}},
+		"that the copy is gone is confirmed": {rw: newRemote(claimed, toTerminate), want: inform, conditions: []string{removed}},
+		"once, then":                         {rw: newRemote(claimed, toTerminate, knownGone(v1alpha1.ReasonRemoved)), want: wait},
+		"also if it was known to be deleted": {rw: newRemote(claimed, toTerminate, knownDeleted),
+			want: inform, conditions: []string{removed}},
 		"not if there has never been one":        {rw: newRemote(toTerminate), want: wait},
 		"a run that the hub leaves is unguarded": {rw: newRemote(claimed, toLeave), wf: newCopy(t, opened, inPhase("Running")), want: unguard},
 		"and goes on": {
@@ -245,7 +258,8 @@ func TestDecide(t *testing.T) {
 		"which is said once": {
 			rw: newRemote(claimed, toLeave, knownGone(v1alpha1.ReasonLeft)), wf: newCopy(t, ungated, inPhase("Running")), want: wait},
 		"its artifacts and its archive are Argo's": {
-			rw: newRemote(claimed, toLeave), wf: newCopy(t, opened, inPhase("Failed"), archiving, withFinalizer(contract.FinalizerArtifactGC)), want: unguard},
+			rw: newRemote(claimed, toLeave), wf: newCopy(t, opened, inPhase("Failed"), archiving, withFinalizer(contract.FinalizerArtifactGC)),
+			want: unguard},
 		"what is left and was not started is a leftover": {rw: newRemote(claimed, toLeave), wf: newCopy(t), want: discard},
 		"what is left and is gone is not missed":         {rw: newRemote(claimed, toLeave), want: inform, conditions: []string{left}},
 

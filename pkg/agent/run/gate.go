@@ -37,21 +37,17 @@ func (r *Reconciler) claim(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf 
 
 // start adds the finalizer and opens the gate, in one patch that fails if the remote Workflow is not as it was read. Unless it follows
 // directly on the agent's own claim, the hub is asked whether it still holds: the agent may have been away for long.
-func (r *Reconciler) start(
-	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, directly bool,
-) (reconcile.Result, error) {
+func (r *Reconciler) start(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, directly bool) error {
 	gated := isGated(wf)
 	if gated && !directly {
-		live, err := r.ask(ctx, client.ObjectKeyFromObject(rw))
-		if err != nil {
-			return reconcile.Result{}, err
-		}
-		if live == nil || live.UID != rw.UID || isDeleted(live) || !isRecorded(live, wf) {
-			return reconcile.Result{RequeueAfter: staleRetry}, nil // the watch brings it
+		if err := r.confirm(ctx, client.ObjectKeyFromObject(rw), func(live *v1alpha1.RemoteWorkflow) bool {
+			return live != nil && live.UID == rw.UID && !isDeleted(live) && isRecorded(live, wf)
+		}); err != nil {
+			return err
 		}
 	}
 	if err := r.patchWorkflow(ctx, r.hints.recall(rw), wf, startPatch(rw, wf, r.InstanceID)); err != nil {
-		return reconcile.Result{}, r.explain(ctx, rw, wf, fmt.Errorf("open the gate: %w", err))
+		return r.explain(ctx, rw, wf, fmt.Errorf("open the gate: %w", err))
 	}
 	if gated {
 		r.Metrics.gates.Inc()
@@ -59,7 +55,7 @@ func (r *Reconciler) start(
 		r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, "Started", "Start",
 			"started for Workflow %s/%s of the hub", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
 	}
-	return reconcile.Result{}, nil
+	return nil
 }
 
 // explain says on the RemoteWorkflow that the cluster itself does not let the remote Workflow start: an admission policy. The error is

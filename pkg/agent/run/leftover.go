@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -97,18 +98,13 @@ func (r *Reconciler) reconcileAbsent(ctx context.Context, key client.ObjectKey) 
 		r.hints.forget(key.Name)
 		return reconcile.Result{}, nil
 	case next.action == discard:
-		return retryStale(r.discard(ctx, key, wf))
+		return retryStale(reconcile.Result{}, r.discard(ctx, key, wf))
 	case next.action == wait && next.within == 0:
 		return reconcile.Result{}, nil // it runs on
 	}
-	live, err := r.ask(ctx, key)
-	if err != nil {
+	if err := r.confirm(ctx, key, func(live *v1alpha1.RemoteWorkflow) bool { return live == nil }); err != nil {
 		known.entered = time.Time{}
-		return reconcile.Result{}, err
-	}
-	if live != nil {
-		known.entered = time.Time{}
-		return reconcile.Result{RequeueAfter: staleRetry}, nil // the watch brings it, unless it goes before that
+		return retryStale(reconcile.Result{}, err)
 	}
 	if known.entered.IsZero() {
 		known.since(absent, r.Clock.Now())
@@ -148,16 +144,12 @@ func (r *Reconciler) findAbsent(
 	return found, next, nil
 }
 
-// discard deletes a leftover, once the hub's API server has confirmed that it is one.
-func (r *Reconciler) discard(ctx context.Context, key client.ObjectKey, wf *unstructured.Unstructured) (reconcile.Result, error) {
-	live, err := r.ask(ctx, key)
-	if err != nil {
-		return reconcile.Result{}, err
+// discard deletes a leftover, if the hub's API server confirms that it is one.
+func (r *Reconciler) discard(ctx context.Context, key client.ObjectKey, wf *unstructured.Unstructured) error {
+	if err := r.confirm(ctx, key, func(live *v1alpha1.RemoteWorkflow) bool { return isUnwanted(live, wf) }); err != nil {
+		return err
 	}
-	if !isUnwanted(live, wf) {
-		return reconcile.Result{RequeueAfter: staleRetry}, nil // the watch brings it
-	}
-	return reconcile.Result{}, r.dispose(ctx, key, wf, discard)
+	return r.dispose(ctx, key, wf, discard)
 }
 
 // fates say what becomes of remote Workflows that the hub does not know or want, by what the agent does.
@@ -183,17 +175,24 @@ func (r *Reconciler) dispose(ctx context.Context, key client.ObjectKey, wf *unst
 	return nil
 }
 
-// ask returns the RemoteWorkflow as the hub's API server has it, nil if that says that there is none.
-func (r *Reconciler) ask(ctx context.Context, key client.ObjectKey) (*v1alpha1.RemoteWorkflow, error) {
-	rw := &v1alpha1.RemoteWorkflow{}
-	err := r.HubLive.Get(ctx, key, rw)
+// errUnconfirmed is returned when the hub's cache shows something else than its API server has. The watch will bring that.
+var errUnconfirmed = errors.New("the hub does not confirm what its cache shows")
+
+// confirm asks the hub's API server for the RemoteWorkflow, and returns errUnconfirmed unless that is as it is to be. It is nil if
+// the API server says that there is none.
+func (r *Reconciler) confirm(ctx context.Context, key client.ObjectKey, is func(live *v1alpha1.RemoteWorkflow) bool) error {
+	live := &v1alpha1.RemoteWorkflow{}
+	err := r.HubLive.Get(ctx, key, live)
 	switch {
-	case err == nil:
-		return rw, nil
 	case isAbsent(err):
-		return nil, nil
+		live = nil
+	case err != nil:
+		return fmt.Errorf("ask the hub for the RemoteWorkflow: %w", err)
 	}
-	return nil, fmt.Errorf("ask the hub for the RemoteWorkflow: %w", err)
+	if !is(live) {
+		return errUnconfirmed
+	}
+	return nil
 }
 
 // isAbsent reports whether the error is an API server's word that there is no such object. The 404 of one that does not serve

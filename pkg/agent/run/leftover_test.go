@@ -50,7 +50,8 @@ func TestDecideAbsent(t *testing.T) {
 }
 
 func TestAStartedRunWithoutRemoteWorkflowIsKeptForAnHourAndThenGoesWhenItIsDeleted(t *testing.T) {
-	e := newEnv(t, newCopy(t, withFinalizer("example.com/of-another"), opened, inPhase("Succeeded"), deletedAt(testNow.Add(-2*time.Hour))))
+	e := newEnv(t, newCopy(t,
+		withFinalizer("example.com/of-another"), opened, inPhase("Succeeded"), deletedAt(testNow.Add(-2*time.Hour))))
 	assert.Equal(t, absenceGrace, e.reconcile().RequeueAfter)
 	said := e.said()
 	require.Len(t, said, 1)
@@ -203,7 +204,9 @@ func TestWhatHasLeftItsFirstStateIsNoLeftover(t *testing.T) {
 		"it does not say of which hub": unannotated(contract.AnnotationHubID),
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, rw := range []*v1alpha1.RemoteWorkflow{nil, newRemote(madeAgain), newRemote(remoteDeletedBare), newRemote(claimedFor("another-uid"))} {
+			for _, rw := range []*v1alpha1.RemoteWorkflow{
+				nil, newRemote(madeAgain), newRemote(remoteDeletedBare), newRemote(claimedFor("another-uid")),
+			} {
 				objects := []client.Object{newCopy(t, mod)}
 				if rw != nil {
 					objects = append(objects, rw)
@@ -217,7 +220,9 @@ func TestWhatHasLeftItsFirstStateIsNoLeftover(t *testing.T) {
 }
 
 func TestAnAgentThatDoesNotKnowItsHubRemovesNothingThatHasNoRemoteWorkflow(t *testing.T) {
-	for _, wf := range []*unstructured.Unstructured{newCopy(t), newCopy(t, unannotated(contract.AnnotationHubID)), newCopy(t, opened, deletedAt(testNow))} {
+	for _, wf := range []*unstructured.Unstructured{
+		newCopy(t), newCopy(t, unannotated(contract.AnnotationHubID)), newCopy(t, opened, deletedAt(testNow)),
+	} {
 		e := newEnv(t, wf)
 		e.HubID = ""
 		assert.Zero(t, e.reconcile())
@@ -287,11 +292,12 @@ func TestWhatIsGoneIsForgotten(t *testing.T) {
 
 func TestThereIsARemoteWorkflowAsLongAsTheHubDoesNotSayOtherwise(t *testing.T) {
 	for name, answer := range map[string]error{
-		"the agent may not ask":             apierrors.NewForbidden(remoteResource, "demo-0123", nil),
-		"it does not know the agent":        apierrors.NewUnauthorized("expired"),
-		"it is away":                        errors.New("connection refused"),
-		"it is broken":                      apierrors.NewInternalError(errors.New("broken")),
-		"it does not serve RemoteWorkflows": apierrors.NewGenericServerResponse(http.StatusNotFound, "get", remoteResource, "demo-0123", "404 page not found", 0, true),
+		"the agent may not ask":      apierrors.NewForbidden(remoteResource, "demo-0123", nil),
+		"it does not know the agent": apierrors.NewUnauthorized("expired"),
+		"it is away":                 errors.New("connection refused"),
+		"it is broken":               apierrors.NewInternalError(errors.New("broken")),
+		"it does not serve RemoteWorkflows": apierrors.NewGenericServerResponse(
+			http.StatusNotFound, "get", remoteResource, "demo-0123", "404 page not found", 0, true),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, mods := range [][]workflowMod{{}, {opened, inPhase("Succeeded")}, {opened, deletedAt(testNow.Add(-2 * absenceGrace))}} {

@@ -30,7 +30,8 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	gates, gatesErr := register(registerer, prometheus.NewCounter(counter("gates_opened_total",
 		"Remote Workflows that were started.")))
 	refusals, refusalsErr := register(registerer, prometheus.NewCounterVec(counter("refusals_total",
-		"Workflows that have the name of a remote Workflow and were not started, by the reason on the RemoteWorkflow's condition."), []string{"reason"}))
+		"Workflows that have the name of a remote Workflow and were not started, by the reason on the RemoteWorkflow's condition."),
+		[]string{"reason"}))
 	leftover, leftoverErr := register(registerer, prometheus.NewCounterVec(counter("leftovers_total",
 		"Remote Workflows that the hub does not know or want, by result: never_started and finished were deleted, of unreported the "+
 			"finalizer was removed."), []string{"result"}))

@@ -3,6 +3,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -92,10 +93,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 	}
 	result, err := retryStale(r.act(ctx, rw, wf, next, directly))
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	if result.RequeueAfter == 0 && isDeleted(rw) && isRecorded(rw, wf) && !isFollowed(rw, wf) {
 		result.RequeueAfter = staleRetry // no event tells what becomes of it
 	}
-	return result, err
+	return result, nil
 }
 
 // act does what has been decided, directly after the agent's own claim or not. wf is nil only where the decision needs none.
@@ -106,7 +110,7 @@ func (r *Reconciler) act(
 	case wait:
 		return reconcile.Result{RequeueAfter: next.within}, nil
 	case start:
-		return r.start(ctx, rw, wf, directly)
+		return reconcile.Result{}, r.start(ctx, rw, wf, directly)
 	case report:
 		return r.report(ctx, rw, wf, next)
 	case end:
@@ -118,7 +122,7 @@ func (r *Reconciler) act(
 	case unguard:
 		return reconcile.Result{}, r.unguard(ctx, r.hints.recall(rw), wf)
 	case discard:
-		return r.discard(ctx, client.ObjectKeyFromObject(rw), wf)
+		return reconcile.Result{}, r.discard(ctx, client.ObjectKeyFromObject(rw), wf)
 	case refuse:
 		return reconcile.Result{}, r.inform(ctx, rw, wf, next)
 	case inform:
@@ -191,4 +195,6 @@ func retryStale(result reconcile.Result, err error) (reconcile.Result, error) {
 // isRefused reports whether a policy of the cluster is against it.
 func isRefused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
 
-func isStale(err error) bool { return apierrors.IsConflict(err) || isAbsent(err) }
+func isStale(err error) bool {
+	return apierrors.IsConflict(err) || isAbsent(err) || errors.Is(err, errUnconfirmed)
+}
