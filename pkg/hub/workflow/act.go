@@ -297,7 +297,7 @@ func (r *Reconciler) compose(
 // reopens reports whether a Workflow that shows its end would go on. A cache may lag behind, or disagree with another after a restoration
 // of the hub: what has ended goes on only by what the API server says, as it does when it was retried on its cluster.
 func reopens(s *snapshot, out *shown) bool {
-	return out.end == nil && contract.IsFinished(s.wf.Phase) && !contract.IsFinished(s.own.Status.Phase)
+	return out.end == nil && contract.IsFinished(s.wf.LastPhase()) && !contract.IsFinished(s.own.Status.Phase)
 }
 
 // reread reads the attempt from the API server: the cache does not have large reports.
