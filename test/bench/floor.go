@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/util/retry"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -86,7 +87,7 @@ func bareLife(ctx context.Context, hub dynamic.Interface, space, name string, ca
 	workflows, remotes := hub.Resource(contract.WorkflowGVR).Namespace(space), hub.Resource(remoteWorkflows).Namespace(space)
 	wf := small(name)
 	wf.SetNamespace(space)
-	created, err := workflows.Create(ctx, wf, metav1.CreateOptions{})
+	created, err := create(ctx, workflows, wf)
 	if err != nil {
 		return err
 	}
@@ -99,13 +100,12 @@ func bareLife(ctx context.Context, hub dynamic.Interface, space, name string, ca
 	if created, err = patch(ctx, workflows, name, types.MergePatchType, assignment); err != nil {
 		return err
 	}
-	root, err := remotes.Create(ctx, remoteWorkflow(created), metav1.CreateOptions{})
+	root, err := create(ctx, remotes, remoteWorkflow(created))
 	if err != nil {
 		return err
 	}
 	if len(carried) > 0 {
-		work := manifestWork(name, carried)
-		if _, err := hub.Resource(measure.ManifestWorks).Namespace(space).Create(ctx, work, metav1.CreateOptions{}); err != nil {
+		if _, err := create(ctx, hub.Resource(measure.ManifestWorks).Namespace(space), manifestWork(name, carried)); err != nil {
 			return err
 		}
 	}
@@ -182,6 +182,18 @@ func compress(status map[string]any) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// create creates an object. What the API server has no time for is tried again, and so it is in a patch.
+func create(
+	ctx context.Context, resource dynamic.ResourceInterface, object *unstructured.Unstructured,
+) (*unstructured.Unstructured, error) {
+	var created *unstructured.Unstructured
+	err := retry.OnError(retry.DefaultBackoff, isOverloaded, func() (err error) {
+		created, err = resource.Create(ctx, object, metav1.CreateOptions{})
+		return err
+	})
+	return created, err
+}
+
 func patch(
 	ctx context.Context, resource dynamic.ResourceInterface, name string, kind types.PatchType, change any, subresources ...string,
 ) (*unstructured.Unstructured, error) {
@@ -189,7 +201,11 @@ func patch(
 	if err != nil {
 		return nil, err
 	}
-	patched, err := resource.Patch(ctx, name, kind, data, metav1.PatchOptions{}, subresources...)
+	var patched *unstructured.Unstructured
+	err = retry.OnError(retry.DefaultBackoff, isOverloaded, func() (err error) {
+		patched, err = resource.Patch(ctx, name, kind, data, metav1.PatchOptions{}, subresources...)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("patch %s: %w", name, err)
 	}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/util/retry"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/bench/measure"
@@ -56,14 +57,21 @@ func namesOf(scenario string, n int) []string {
 	return names
 }
 
-// each does something for each name, as many at a time as users do.
+// each does something for each name, as many at a time as users do. What an API server has no time for is tried again.
 func (s *suite) each(ctx context.Context, names []string, do func(ctx context.Context, i int, name string) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(s.concurrency)
 	for i, name := range names {
-		group.Go(func() error { return do(ctx, i, name) })
+		group.Go(func() error {
+			return retry.OnError(retry.DefaultBackoff, isOverloaded, func() error { return do(ctx, i, name) })
+		})
 	}
 	return group.Wait()
+}
+
+// isOverloaded reports whether an API server has answered that it did nothing, since it took too long or has too much to do.
+func isOverloaded(err error) bool {
+	return apierrors.IsInternalError(err) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err)
 }
 
 // create creates Workflows on the hub, and notes when.

@@ -18,6 +18,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/agent"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
 )
 
@@ -117,4 +118,11 @@ func TestWorkflowsAreReleasedWhenTheAgentsNamespaceIsDeleted(t *testing.T) {
 
 	require.NoError(t, agent1.start())
 	r.succeeds()
+}
+
+// local builds a Workflow that a user of a managed cluster has created there.
+func local(s *space, name string) *unstructured.Unstructured {
+	wf := gen.Workflow(name, gen.InNamespace(s.name))
+	wf.SetLabels(nil)
+	return wf
 }

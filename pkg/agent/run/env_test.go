@@ -265,9 +265,9 @@ func (e *env) requireReported() {
 	e.t.Helper()
 	rw, wf := e.remote(), e.workflow()
 	require.NotNil(e.t, rw.Status.Report)
-	status, err := contract.DecodeStatus(rw.Status.Report.Data)
+	data, err := contract.EncodeStatus(contract.Status(wf))
 	require.NoError(e.t, err)
-	assert.Equal(e.t, contract.Status(wf), status)
+	assert.Equal(e.t, data, rw.Status.Report.Data)
 	assert.Equal(e.t, contract.Phase(wf), rw.Status.Phase)
 }
 

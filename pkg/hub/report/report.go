@@ -4,7 +4,6 @@ package report
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -72,10 +71,10 @@ func Take(rw *v1alpha1.RemoteWorkflow, labels map[string]string, run Run) (Taken
 	if refusal := refuse(rw, run); refusal != nil {
 		return Taken{}, refusal
 	}
-	status, release, err := read(rw)
-	if err != nil {
+	status, release, why := read(rw)
+	if why != "" {
 		release()
-		return takeSummary(rw, labels, run, err.Error())
+		return takeSummary(rw, labels, run, why)
 	}
 	var problems []string
 	if why := unreported(rw); why != "" {
@@ -111,26 +110,26 @@ func refuse(rw *v1alpha1.RemoteWorkflow, run Run) *Refusal {
 	return nil
 }
 
-// read returns the status that a report holds. The error says why only a summary can be shown.
-func read(rw *v1alpha1.RemoteWorkflow) (status map[string]any, release func(), err error) {
+// read returns the status that a report holds, or else why only a summary can be shown.
+func read(rw *v1alpha1.RemoteWorkflow) (status map[string]any, release func(), why string) {
 	if len(rw.Status.Report.Data) == 0 {
-		return nil, func() {}, errors.New(cmp.Or(unreported(rw), "the whole status is too large for the hub's API server"))
+		return nil, func() {}, cmp.Or(unreported(rw), "the whole status is too large for the hub's API server")
 	}
-	status, release, err = decode(rw.Status.Report.Data)
+	status, release, err := decode(rw.Status.Report.Data)
 	if err != nil {
-		return nil, release, fmt.Errorf("the hub cannot read the whole status: %.256s", err.Error())
+		return nil, release, fmt.Sprintf("the hub cannot read the whole status: %.256s", err)
 	}
 	phase := contract.StatusString(status, "phase")
 	if !isPhase(phase) {
-		return nil, release, fmt.Errorf("a whole status with phase %.40q is none", phase)
+		return nil, release, fmt.Sprintf("a whole status with phase %.40q is none", phase)
 	}
 	if contract.IsFinished(rw.Status.Phase) && !contract.IsFinished(phase) {
-		return nil, release, errors.New("the whole status is older than the end of the Workflow")
+		return nil, release, "the whole status is older than the end of the Workflow"
 	}
 	if err := checkForm(status, schemaOf().status, &wfv1.WorkflowStatus{}); err != nil {
-		return nil, release, fmt.Errorf("Argo's clients could not read the whole status: %.256s", err.Error())
+		return nil, release, fmt.Sprintf("Argo's clients could not read the whole status: %.256s", err)
 	}
-	return status, release, nil
+	return status, release, ""
 }
 
 // isPhase reports whether a Workflow can have this phase: it becomes a label.

@@ -12,7 +12,6 @@ import (
 	"k8s.io/client-go/util/retry"
 	addonagent "open-cluster-management.io/addon-framework/pkg/agent"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
-	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -116,11 +115,6 @@ func SetAvailable(ctx context.Context, hub client.Client, clusters []string, is 
 		})
 	}
 	return group.Wait()
-}
-
-// NewPlacement makes a Placement that has chosen no cluster.
-func NewPlacement(ctx context.Context, hub client.Client, name string) error {
-	return create(ctx, hub, &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: gen.Namespace, Name: name}})
 }
 
 // create creates what is not there.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -190,11 +189,8 @@ func (j *judgement) judgeEnd() {
 	}
 	// Where the run was deleted, the hub says so in place of what Argo says.
 	var replaced []string
-	switch {
-	case j.DeletedOnCluster && phase == contract.PhaseError:
+	if j.DeletedOnCluster && phase == contract.PhaseError {
 		replaced = []string{"phase", "message", "finishedAt"}
-	case isAdvised(last, theirs):
-		replaced = []string{"message"}
 	}
 	got, want := statusOf(last, replaced), statusOf(theirs, replaced)
 	if got != want {
@@ -210,14 +206,6 @@ func endedByItself(wf *unstructured.Unstructured, phase string) bool {
 	}
 	shutdown, _, _ := unstructured.NestedString(wf.Object, "spec", "shutdown")
 	return shutdown == ""
-}
-
-// isAdvised reports whether the hub says what the cluster says, and how to grant the executor the right for want of which it
-// failed. An API server that has just been started denies it, too.
-func isAdvised(hubs, clusters *unstructured.Unstructured) bool {
-	said := contract.StatusString(contract.Status(hubs), "message")
-	return strings.HasPrefix(said, contract.StatusString(contract.Status(clusters), "message")) &&
-		strings.Contains(said, "argo-workflows-executor")
 }
 
 // statusOf returns a status as canonical JSON, without the fields that the hub has replaced.
