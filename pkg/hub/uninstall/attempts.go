@@ -25,11 +25,11 @@ func (u *uninstaller) leave(ctx context.Context) error {
 	for _, addon := range addons {
 		u.enabled[client.ObjectKeyFromObject(addon)] = true
 	}
-	if err := u.keepUngated(ctx); err != nil {
-		return err
-	}
 	if u.poll(ctx, u.attemptsShare, func(ctx context.Context) (bool, error) { return u.pass(ctx, false) }) != nil {
 		err = u.poll(ctx, lateShare, func(ctx context.Context) (bool, error) { return u.pass(ctx, true) })
+	}
+	if err == nil {
+		err = u.keepUngated(ctx)
 	}
 	if err != nil || u.options.DryRun {
 		return err
@@ -37,15 +37,18 @@ func (u *uninstaller) leave(ctx context.Context) error {
 	return u.poll(ctx, lateShare, u.leaveWorkflows)
 }
 
-// keepUngated keeps the ManifestWorks that own what they have brought to clusters without agent, and would end it. They lose their
-// own owner, the RemoteWorkflow, or would be collected with it.
+// keepUngated keeps the ManifestWorks that own what they have brought to clusters without agent, and would end it. They lose the label of
+// deliveries: another manager would delete those whose RemoteWorkflow is gone.
 func (u *uninstaller) keepUngated(ctx context.Context) error {
 	works, err := u.works(ctx, client.MatchingLabels{contract.LabelDelivery: contract.DeliveryUngated})
 	for _, work := range works {
+		if work.DeletionTimestamp != nil {
+			continue
+		}
 		u.say("ManifestWork %s/%s: stays, and with it its Workflow on the cluster. To delete both: kubectl delete manifestwork -n %[1]s %[2]s",
 			work.Namespace, work.Name)
 		kept := work.DeepCopy()
-		kept.OwnerReferences = nil
+		delete(kept.Labels, contract.LabelDelivery)
 		if err := u.client.Patch(ctx, kept, client.MergeFrom(work)); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("change ManifestWork: %w", err)
 		}
@@ -86,15 +89,16 @@ func (u *uninstaller) pass(ctx context.Context, late bool) (done bool, err error
 
 // leaveAttempt takes an attempt one step further.
 func (u *uninstaller) leaveAttempt(ctx context.Context, rw *v1alpha1.RemoteWorkflow, late bool) error {
-	isDeleted, withAgent := rw.DeletionTimestamp != nil, rw.Spec.Reporting == v1alpha1.ReportingAgent
+	withAgent, isDeleted := rw.Spec.Reporting == v1alpha1.ReportingAgent, rw.DeletionTimestamp != nil
+	// Where there is no agent, it may have started as soon as it was sent. Where there is one, it starts when it is claimed.
+	mayHaveStarted := !withAgent || rw.Status.RemoteUID != ""
 	answered := !withAgent || !u.enabled[client.ObjectKey{Namespace: rw.Namespace, Name: contract.AddonName}] ||
 		meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
 	switch {
-	// Where there is no agent, it may have started as soon as it was sent. Where there is one, it starts when it is claimed: if that
-	// happens meanwhile, either of these fails with a conflict, and the next pass finds that it has started.
-	case withAgent && rw.Status.RemoteUID == "" && isDeleted:
+	// If it is claimed meanwhile, either of these fails with a conflict, and the next pass finds that it has started.
+	case !mayHaveStarted && isDeleted:
 		return u.removeFinalizers(ctx, "RemoteWorkflow", rw, isOurs)
-	case withAgent && rw.Status.RemoteUID == "":
+	case !mayHaveStarted:
 		u.say("Workflow %s: has not started on cluster %s, and is taken back", workflowOf(rw), rw.Namespace)
 		return u.delete(ctx, rw, client.Preconditions{UID: &rw.UID, ResourceVersion: &rw.ResourceVersion})
 	case !isDeleted || rw.Spec.Removal == "":

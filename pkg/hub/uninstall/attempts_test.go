@@ -63,13 +63,18 @@ func withMetadata(hub *fakehub.Hub) client.WithWatch {
 
 // answer plays the agents: each does what it is asked for, and says so.
 func (c *clusters) answer(t *testing.T, hub *fakehub.Hub) error {
+	t.Helper()
 	var attempts v1alpha1.RemoteWorkflowList
 	require.NoError(t, hub.Live.List(t.Context(), &attempts))
 	for i := range attempts.Items {
 		rw := &attempts.Items[i]
-		reason := map[v1alpha1.Removal]string{v1alpha1.RemovalLeave: v1alpha1.ReasonLeft, v1alpha1.RemovalTerminate: v1alpha1.ReasonRemoved}[rw.Spec.Removal]
-		if c.mute || c.deaf > 0 || rw.DeletionTimestamp == nil || reason == "" || meta.FindStatusCondition(rw.Status.Conditions, "RemoteDeleted") != nil {
+		answered := meta.FindStatusCondition(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted) != nil
+		if c.mute || c.deaf > 0 || answered || rw.DeletionTimestamp == nil || rw.Spec.Removal == "" {
 			continue
+		}
+		reason := v1alpha1.ReasonLeft
+		if rw.Spec.Removal == v1alpha1.RemovalTerminate {
+			reason = v1alpha1.ReasonRemoved
 		}
 		gen.WithCondition(v1alpha1.ConditionRemoteDeleted, metav1.ConditionTrue, reason, "")(rw)
 		require.NoError(t, hub.Status().Update(t.Context(), rw))
@@ -79,6 +84,7 @@ func (c *clusters) answer(t *testing.T, hub *fakehub.Hub) error {
 
 // finish plays the work agents: each is done at once with a ManifestWork that is being deleted.
 func (c *clusters) finish(t *testing.T, hub *fakehub.Hub) error {
+	t.Helper()
 	var works workv1.ManifestWorkList
 	require.NoError(t, hub.Live.List(t.Context(), &works))
 	for i := range works.Items {
@@ -382,7 +388,6 @@ func TestTheAttemptOfAWorkflowThatIsGoneIsTerminated(t *testing.T) {
 func TestAnUngatedManifestWorkStays(t *testing.T) {
 	wf, rw := attempt("hello", nil, gen.WithReporting(v1alpha1.ReportingFeedback))
 	ungated := work(rw.Name, contract.DeliveryUngated)
-	ungated.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "RemoteWorkflow", Name: rw.Name, UID: rw.UID}}
 	u, hub, clusters := newUninstaller(t, wf, rw, ungated)
 	clusters.mute = true
 	require.NoError(t, leaves(t, u))
@@ -391,7 +396,7 @@ func TestAnUngatedManifestWorkStays(t *testing.T) {
 	assertLeft(t, hub, wf, "Running", "goes on as default/hello on cluster cluster1")
 	require.True(t, hub.Show(ungated))
 	assert.Nil(t, ungated.DeletionTimestamp)
-	assert.Empty(t, ungated.OwnerReferences, "it would be collected with its owner")
+	assert.Empty(t, ungated.Labels, "another manager would take it for a delivery of its own, and delete it")
 	assert.Contains(t, u.options.Out.(*strings.Builder).String(), "kubectl delete manifestwork -n cluster1 "+rw.Name)
 }
 
@@ -426,7 +431,8 @@ func TestAHubWithoutCRDsHasNothingToLeave(t *testing.T) {
 
 func TestAnErrorOfTheAPIIsTriedAgainAndThenReturned(t *testing.T) {
 	for _, call := range []string{
-		"patch Workflow", "get Workflow", "live list Workflow", "delete ManifestWork", "list ManifestWork", "delete RemoteWorkflow", "patch RemoteWorkflow",
+		"patch Workflow", "get Workflow", "live list Workflow", "delete ManifestWork", "list ManifestWork",
+		"delete RemoteWorkflow", "patch RemoteWorkflow",
 	} {
 		t.Run(call, func(t *testing.T) {
 			wf, rw := attempt("hello", nil, claimed())

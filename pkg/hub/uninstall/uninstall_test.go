@@ -65,7 +65,9 @@ func TestTheManagerIsStoppedUntilItsLastPodIsGone(t *testing.T) {
 	lease := &coordinationv1.Lease{ObjectMeta: inProduct("leader")}
 	var scaled, listed atomic.Int32
 	u, c, out := onHub(t, interceptor.Funcs{
-		SubResourcePatch: func(_ context.Context, _ client.Client, subresource string, obj client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(
+			_ context.Context, _ client.Client, subresource string, obj client.Object, patch client.Patch, _ ...client.SubResourcePatchOption,
+		) error {
 			body, err := patch.Data(obj)
 			require.NoError(t, err)
 			assert.Equal(t, "scale", subresource)

@@ -42,9 +42,11 @@ func TestTheStatusOfAWorkflowWhoseAttemptMayHaveStarted(t *testing.T) {
 			map[string]any{"phase": "Running", "message": goesOn}},
 		"it has no status yet": {assigned(), nil, false, map[string]any{"phase": "Running", "message": goesOn}},
 		"it is gone from its cluster": {assigned(running), []gen.Mod{remoteDeleted(v1alpha1.ReasonVanishedUnfinished)}, false,
-			map[string]any{"phase": "Error", "progress": "1/2", "message": start + "the run is gone from cluster cluster1, and its end was not reported"}},
+			map[string]any{"phase": "Error", "progress": "1/2",
+				"message": start + "the run is gone from cluster cluster1, and its end was not reported"}},
 		"it is terminated": {assigned(running), []gen.Mod{removal(v1alpha1.RemovalTerminate), remoteDeleted(v1alpha1.ReasonRemoved)}, true,
-			map[string]any{"phase": "Running", "progress": "1/2", "message": start + "the run is terminated on cluster cluster1, and its end is not reported"}},
+			map[string]any{"phase": "Running", "progress": "1/2",
+				"message": start + "the run is terminated on cluster cluster1, and its end is not reported"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := test.wf.DeepCopy()
@@ -57,6 +59,7 @@ func TestTheStatusOfAWorkflowWhoseAttemptMayHaveStarted(t *testing.T) {
 
 func TestHowAWorkflowIsLeftWithoutAnAttempt(t *testing.T) {
 	withoutFinalizer := func(obj client.Object) { obj.SetFinalizers(nil) }
+	withdrawn := gen.WithLabels(map[string]string{contract.LabelEnable: "false"})
 	withoutStatus := func(obj client.Object) { delete(obj.(*unstructured.Unstructured).Object, "status") }
 	for name, test := range map[string]struct {
 		wf              *unstructured.Unstructured
@@ -71,7 +74,7 @@ func TestHowAWorkflowIsLeftWithoutAnAttempt(t *testing.T) {
 		"it has run, and somebody has erased its status": {assigned(gen.WithHubStatus("Running"), withoutStatus), false, true},
 		"it has finished":                                {assigned(gen.WithHubStatus("Succeeded")), false, true},
 		"somebody else has written a status":             {assigned(gen.WithStatus("Pending")), false, false},
-		"it was taken from the project":                  {assigned(gen.WithLabels(map[string]string{contract.LabelEnable: "false"})), false, false},
+		"it was taken from the project":                  {assigned(withdrawn), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u, hub, _ := newUninstaller(t, test.wf)
