@@ -114,8 +114,8 @@ func leaveToScheduler(s *snapshot) *decision {
 	switch {
 	case s.wf == nil:
 		return &decision{action: wait}
-	case s.own != nil || contract.AssignedCluster(s.wf) != "" || s.wf.IsDeleted():
-		return nil
+	case s.own != nil || contract.AssignedCluster(s.wf) != "" || s.wf.IsDeleted() || contract.IsFinished(s.wf.Phase):
+		return nil // one that has ended, and was left by a manager before, still expires
 	case s.wf.HasFinalizer():
 		return &decision{action: release} // an assignment that somebody took away, of which nothing has come
 	}
