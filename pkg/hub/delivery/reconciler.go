@@ -57,8 +57,9 @@ type expectation struct {
 	until time.Time
 }
 
-// Reconcile brings the deliveries of one cluster up to what waits for it. While a delivery is being created, what arrives waits for the next:
-// so deliveries are the larger the busier the hub is, and a single Workflow goes at once. A delivery that cannot be changed holds up no other.
+// Reconcile brings the deliveries of one cluster up to what waits for it. While a delivery is being created, what arrives waits for the
+// next: so deliveries are the larger the busier the hub is, and a single Workflow goes at once. A delivery that cannot be changed holds up
+// no other.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	s, err := r.snapshot(ctx, req.Name)
 	if err != nil {
@@ -282,8 +283,8 @@ func (r *Reconciler) change(ctx context.Context, c change) error {
 	return nil
 }
 
-// isUngatedAndWanted reports whether the delivery, which the cache shows no RemoteWorkflow for, carries a Workflow to a cluster without agent,
-// and the API server has its RemoteWorkflow: such a delivery takes the remote Workflow with it, and a cache may lag behind another.
+// isUngatedAndWanted reports whether the delivery, which the cache shows no RemoteWorkflow for, carries a Workflow to a cluster without
+// agent, and the API server has its RemoteWorkflow: such a delivery takes the remote Workflow with it, and a cache may lag behind another.
 func (r *Reconciler) isUngatedAndWanted(ctx context.Context, work *workv1.ManifestWork) (bool, error) {
 	if !manifestwork.IsUngated(work) {
 		return false, nil

@@ -250,48 +250,54 @@ func (r *Reconciler) show(ctx context.Context, s *snapshot, out shown) error {
 // isNeverTaken reports whether the API server will not take a status however often it is tried.
 func isNeverTaken(err error) bool { return hubworkflow.IsRefused(err) || report.IsTooLarge(err) }
 
-// compose returns what is written, and the Event that goes with it. free ends the use of its status.
+// compose returns what is written, and the Event that goes with it. It is nothing, without a status, if the Workflow or what is reported of it
+// has changed. free ends the use of the status.
 func (r *Reconciler) compose(
 	ctx context.Context, s *snapshot, out *shown,
 ) (update hubworkflow.Update, why *hubworkflow.Refusal, free func(), err error) {
 	free = func() {}
 	if out.isReported && (s.own.Status.Report.Data == nil && s.own.Status.Report.Digest != "" || reopens(s, out)) {
 		if err := r.reread(ctx, s); err != nil {
-			return hubworkflow.Update{}, nil, free, err
+			return update, nil, free, err
 		}
 		again := showReported(s)
 		if again == nil {
-			return hubworkflow.Update{}, nil, free, nil
+			return update, nil, free, nil
 		}
 		*out = again.shown
 	}
-	why = out.why
 	update = hubworkflow.Update{Status: out.status, Source: out.source}
 	if out.isReported {
-		taken, refusal := report.Take(s.own.RemoteWorkflow, s.own.Status.Labels, runOf(s))
-		free = taken.Release
-		update.Status, update.Labels = taken.Status, taken.Labels
-		if taken.Incomplete != "" && why == nil {
-			why = &hubworkflow.Refusal{Reason: reasonIncomplete, Message: taken.Incomplete}
-		}
-		if refusal != nil {
-			reportsRefused.WithLabelValues(refusal.Reason).Inc()
-			why = &hubworkflow.Refusal{Reason: refusal.Reason, Message: refusal.Message}
-			if out.end == nil {
-				out.end = goneOf(s) // whatever its cluster says, what is gone has ended
-			}
-		}
+		free = takeReport(s, out, &update)
 	}
 	if update.Status == nil {
-		if update.Status, err = r.current(ctx, s, why); err != nil {
-			return hubworkflow.Update{}, nil, free, err
+		if update.Status, err = r.current(ctx, s, out.why); err != nil || update.Status == nil {
+			return update, nil, free, err
 		}
 		if out.isReported {
-			report.AddCondition(update.Status, report.ConditionRefused, why.Message)
+			report.AddCondition(update.Status, report.ConditionRefused, out.why.Message)
 		}
 	}
 	out.apply(update.Status)
-	return update, why, free, nil
+	return update, out.why, free, nil
+}
+
+// takeReport makes the update what the hub shows of the report; without a status if it is refused. What is gone ends even then, whatever
+// its cluster says. free ends the use of the status.
+func takeReport(s *snapshot, out *shown, update *hubworkflow.Update) (free func()) {
+	taken, refusal := report.Take(s.own.RemoteWorkflow, s.own.Status.Labels, runOf(s))
+	update.Status, update.Labels = taken.Status, taken.Labels
+	switch {
+	case refusal != nil:
+		reportsRefused.WithLabelValues(refusal.Reason).Inc()
+		out.why = &hubworkflow.Refusal{Reason: refusal.Reason, Message: refusal.Message}
+		if out.end == nil {
+			out.end = goneOf(s)
+		}
+	case taken.Incomplete != "" && out.why == nil:
+		out.why = &hubworkflow.Refusal{Reason: reasonIncomplete, Message: taken.Incomplete}
+	}
+	return taken.Release
 }
 
 // reopens reports whether a Workflow that shows its end would go on. A cache may lag behind, or disagree with another after a restoration
@@ -313,7 +319,8 @@ func (r *Reconciler) reread(ctx context.Context, s *snapshot) error {
 	return nil
 }
 
-// current returns the status that the Workflow has, to be changed, or, if it has none, that it waits because of why.
+// current returns the status that the Workflow has, to be changed, or, if it has none of the hub's, that it waits because of why; nil if
+// it is another Workflow by now.
 func (r *Reconciler) current(ctx context.Context, s *snapshot, why *hubworkflow.Refusal) (map[string]any, error) {
 	live, err := hubworkflow.Get(ctx, r.Live, s.key)
 	if err != nil {

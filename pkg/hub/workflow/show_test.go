@@ -464,6 +464,17 @@ func TestWhatIsGoneEndsEvenIfItsReportIsRefused(t *testing.T) {
 	}
 }
 
+func TestWhatIsShownOfARefusedReportIsNotShownOnAnotherWorkflow(t *testing.T) {
+	wf := assigned(gen.WithHubStatus("Running"))
+	rw := attemptOf(wf, gen.WithReport(running()), gone(v1alpha1.ReasonDeletedUnfinished))
+	rw.Status.Report.WorkflowUID = "another"
+	r, hub, _ := newReconciler(t, append(surroundings(), wf, rw)...)
+	r.Live = fakehub.New(t, nil, assigned(gen.WithUID("later"))).Live
+	run(t, r)
+	assert.Empty(t, hub.Writes(), "the watch brings it")
+	assert.Empty(t, hub.Events())
+}
+
 func TestAWorkflowEndsWithItsCluster(t *testing.T) {
 	const message = "cluster cluster1: the cluster was detached from the hub, which hears no more of the remote Workflow default/hello"
 	for name, test := range map[string]struct {
