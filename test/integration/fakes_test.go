@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
 // fakeWorkAgent plays OCM's work agent on a managed cluster. It does nothing by itself.
@@ -27,7 +28,7 @@ type fakeWorkAgent struct{ cluster *cluster }
 const workAgentFinalizer = "cluster.open-cluster-management.io/manifest-work-cleanup"
 
 // apply waits for a delivery of the Workflow, creates the copy, as the work agent does when it sees the delivery or, at a resync, finds the
-// copy missing, and says so. The copy has no owner. It returns the copy.
+// copy missing, and says so. It returns the copy.
 func (a fakeWorkAgent) apply(r *run) *unstructured.Unstructured {
 	r.t.Helper()
 	work := r.waitForManifestWork()
@@ -70,8 +71,38 @@ func (a fakeWorkAgent) takes(r *run) {
 func (a fakeWorkAgent) create(r *run) *unstructured.Unstructured {
 	r.t.Helper()
 	wf := r.sent.DeepCopy()
+	if !isGated(wf) {
+		wf.SetOwnerReferences([]metav1.OwnerReference{appliedBy(r)})
+	}
 	require.NoError(r.t, a.cluster.client.Create(r.t.Context(), wf))
 	return wf
+}
+
+// appliedBy is the reference by which the work agent marks what it owns: what a delivery does not tell it to orphan.
+func appliedBy(r *run) metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion: workv1.GroupVersion.String(), Kind: "AppliedManifestWork", Name: "hash-" + r.name().Name, UID: r.uid,
+	}
+}
+
+// feedBack says on the delivery what has become of the copy.
+func (a fakeWorkAgent) feedBack(r *run) {
+	r.t.Helper()
+	wf := r.must(a.cluster)
+	values := map[string]string{
+		contract.FeedbackUID: string(wf.GetUID()), contract.FeedbackHubUID: wf.GetAnnotations()[contract.AnnotationHubUID],
+	}
+	for _, field := range contract.FeedbackStatusFields {
+		values[field] = contract.StatusString(contract.Status(wf), field)
+	}
+	require.NoError(r.t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		work, err := r.manifestWork()
+		if err != nil {
+			return err
+		}
+		gen.WithFeedback(values)(work)
+		return theHub.client.Status().Update(r.t.Context(), work)
+	}))
 }
 
 // collectGarbage plays the garbage collector with the copy as it was read: it finds no pods, for which a deletion in the foreground waits.
