@@ -119,7 +119,8 @@ func TestUninstallLeavesUsersTheirWorkflowsAndNothingElse(t *testing.T) {
 	late.runsOn()
 	stopAgent(t, agent2)
 	gated := s.create("gated", cluster2)
-	gated.workAgent.apply(gated)
+	gated.workAgent.takes(gated)
+	leftover := gated.workAgent.apply(gated)
 	waiting.waitFor("Pending", "waiting for Placement")
 	before := running.must(cluster1)
 
@@ -167,6 +168,7 @@ func TestUninstallLeavesUsersTheirWorkflowsAndNothingElse(t *testing.T) {
 		return
 	}
 	require.NoError(t, agent2.start())
+	eventually(t, func() error { return gated.copyIsGone(leftover.GetUID()) })
 	gated.runs()
 	waiting.waitFor("Pending", "waiting for Placement")
 	running.waitFor("Error", "")
