@@ -158,7 +158,7 @@ func (r *Reconciler) finalize(ctx context.Context, s *snapshot, a *attempt) erro
 	if a != s.own || !s.wf.IsDeleted() {
 		return nil
 	}
-	if a.isClaimed() && !a.isGone() && a.isAbandoned() {
+	if a.isClaimed() && !a.isRemoved() && a.isAbandoned() {
 		why := leftBehind(a)
 		return r.release(ctx, s, decision{why: why, metric: byAbandonment})
 	}

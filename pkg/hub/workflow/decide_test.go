@@ -147,8 +147,8 @@ func TestADeletedWorkflow(t *testing.T) {
 		"its agent has removed it": {
 			scene(wf, own(claimed(), removing(terminate), gone(v1alpha1.ReasonRemoved), gen.Deleting())), wanted{action: finalize, attempt: "own"},
 		},
-		"it was gone from its cluster before": {
-			scene(wf, own(claimed(), removing(terminate), gone(v1alpha1.ReasonDeletedFinished), gen.Deleting())), wanted{action: finalize, attempt: "own"},
+		"its agent says that it left it": {
+			scene(wf, own(claimed(), removing(terminate), gone(v1alpha1.ReasonLeft), gen.Deleting())), wanted{action: finalize, attempt: "own"},
 		},
 		"its cluster is detached": {
 			scene(wf, own(claimed(), removing(terminate), gen.Deleting()), detached), wanted{action: finalize, attempt: "own"},

@@ -23,7 +23,7 @@ func removal(a *attempt, how v1alpha1.Removal) *decision {
 		return nil
 	case a.delivery != nil:
 		return nil
-	case !a.isClaimed(), a.Spec.Reporting == v1alpha1.ReportingFeedback, a.isGone(), a.isAbandoned():
+	case !a.isClaimed(), a.Spec.Reporting == v1alpha1.ReportingFeedback, a.isRemoved(), a.isAbandoned():
 		return &decision{action: finalize, attempt: a}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -83,9 +84,12 @@ func (a *attempt) hasFinalizer() bool {
 	return slices.Contains(a.Finalizers, contract.FinalizerDispatch)
 }
 
-// isGone reports whether the agent says that there is no remote Workflow of the attempt, or none any more that it sees to.
-func (a *attempt) isGone() bool {
-	return meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+// isRemoved reports whether the agent has answered the removal that was asked for. That it has told of an end before is no answer: the
+// remote Workflow may still be there, with its pods.
+func (a *attempt) isRemoved() bool {
+	gone := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	return gone != nil && gone.Status == metav1.ConditionTrue &&
+		(gone.Reason == v1alpha1.ReasonRemoved || gone.Reason == v1alpha1.ReasonLeft)
 }
 
 // snapshot reads.
