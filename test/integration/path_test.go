@@ -126,7 +126,8 @@ func assertDispatched(t *testing.T, r *run, work *workv1.ManifestWork) {
 		ResourceIdentifier: workv1.ResourceIdentifier{
 			Group: contract.WorkflowGVR.Group, Resource: contract.WorkflowGVR.Resource, Namespace: r.key.Namespace, Name: "hello",
 		},
-		UpdateStrategy: &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly},
+		UpdateStrategy:     &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly},
+		FeedbackScrapeType: workv1.FeedbackPollType, // the default, and nothing to scrape
 	})
 
 	payload := r.carried(work)
