@@ -54,7 +54,7 @@ func TestWorkflowWhoseClusterIsDetachedBeforeItStartsRunsWhereItsPlacementChoose
 		return nil
 	})
 	r.waitForEvent("ClusterTakenBack", `nothing has started on managed cluster "leaving"`)
-	r.waitFor("Pending", "leaving")
+	r.waitFor("Pending", "cannot run Workflows: no such ManagedCluster")
 	decision.Status.Decisions[0].ClusterName = cluster2.name
 	require.NoError(t, theHub.client.Status().Update(t.Context(), decision))
 
