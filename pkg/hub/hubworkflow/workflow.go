@@ -54,6 +54,9 @@ func Trim(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
+	if _, trimmed := wf.Object[knownKey]; trimmed {
+		return obj, nil // client-go may hand over again what it was given
+	}
 	from, _ := wf.Object["metadata"].(map[string]any)
 	metadata := map[string]any{}
 	for _, field := range keptMetadata {
