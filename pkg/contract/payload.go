@@ -35,7 +35,7 @@ func Payload(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (*unstr
 
 	marked := isMarkedByArgoCD(wf)
 	travels := func(key string) bool {
-		return !isOfTheHub(key) && !IsOwnershipMark(key) && !(marked && slices.Contains(sharedMarks, key))
+		return !isOfTheHub(key) && !IsOwnershipMark(key) && (!marked || !slices.Contains(sharedMarks, key))
 	}
 	labels := filter(wf.GetLabels(), travels)
 	for key, value := range podLabels {
