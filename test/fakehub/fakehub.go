@@ -69,7 +69,7 @@ type Hub struct {
 	Live client.Reader
 	// Recorder takes Events.
 	Recorder *events.FakeRecorder
-	// Now is when things are created; the zero time unless a test says otherwise.
+	// Now is when things are created, if a test says so.
 	Now func() time.Time
 
 	t      *testing.T
@@ -107,7 +107,7 @@ func New(t *testing.T, indexes AddIndexes, objects ...client.Object) *Hub {
 		require.NoError(t, indexes(t.Context(), indexer{builder}))
 	}
 	hub := &Hub{
-		Recorder: events.NewFakeRecorder(100), Now: func() time.Time { return time.Time{} },
+		Recorder: events.NewFakeRecorder(100),
 		t:        t, server: builder.Build(), hooks: map[string]func() error{}, lags: map[string]bool{},
 	}
 	hub.WithWatch = interceptor.NewClient(hub.server, hub.cached())
@@ -270,7 +270,9 @@ func (h *Hub) cached() interceptor.Funcs {
 			}
 			// As an API server does.
 			obj.SetUID(types.UID("uid of " + obj.GetName()))
-			obj.SetCreationTimestamp(metav1.NewTime(h.Now().Truncate(time.Second)))
+			if h.Now != nil {
+				obj.SetCreationTimestamp(metav1.NewTime(h.Now().Truncate(time.Second)))
+			}
 			return c.Create(ctx, obj, opts...)
 		},
 		Update: func(context.Context, client.WithWatch, client.Object, ...client.UpdateOption) error {

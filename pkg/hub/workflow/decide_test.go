@@ -28,9 +28,9 @@ func check(t *testing.T, s *snapshot, want wanted) {
 	t.Helper()
 	got := decide(s)
 	seen := wanted{action: got.action, removal: got.removal, metric: got.metric, within: got.within}
-	switch {
-	case got.attempt == nil:
-	case got.attempt == s.own:
+	switch got.attempt {
+	case nil:
+	case s.own:
 		seen.attempt = "own"
 	default:
 		require.Contains(t, s.others, got.attempt)

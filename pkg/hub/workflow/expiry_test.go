@@ -253,7 +253,7 @@ func TestAWorkflowThatHasChangedMeanwhileDoesNotExpire(t *testing.T) {
 	r, hub, now := newReconciler(t, append(surroundings(), wf)...)
 	now.SetTime(now.Now().Add(time.Hour))
 	hub.On("delete Workflow", func() error {
-		return hub.WithWatch.Patch(t.Context(), wf.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"ttlStrategy":null}}`)))
+		return hub.Patch(t.Context(), wf.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"ttlStrategy":null}}`)))
 	})
 	run(t, r) // the watch brings the change
 	assert.Nil(t, shows(t, hub).GetDeletionTimestamp())

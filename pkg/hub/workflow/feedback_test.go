@@ -162,7 +162,7 @@ func TestAWorkflowWithoutAgentEndsWhenItsRemoteWorkflowIsDeleted(t *testing.T) {
 	r, hub, _ := newReconciler(t, append(agentless(), wf, rw, work)...)
 	run(t, r)
 	assert.Empty(t, hub.Writes(), "it runs until its ManifestWork is gone")
-	require.NoError(t, hub.WithWatch.Delete(t.Context(), work))
+	require.NoError(t, hub.Delete(t.Context(), work))
 	for range 2 {
 		run(t, r)
 	}

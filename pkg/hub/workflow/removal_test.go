@@ -122,7 +122,7 @@ func TestADeletedWorkflowThatRunsIsRemovedStepByStep(t *testing.T) {
 	require.True(t, hub.Show(rw))
 	before := rw.DeepCopy()
 	gone(v1alpha1.ReasonRemoved)(rw)
-	require.NoError(t, hub.WithWatch.Status().Patch(t.Context(), rw, client.MergeFrom(before)))
+	require.NoError(t, hub.Status().Patch(t.Context(), rw, client.MergeFrom(before)))
 	run(t, r)
 	assert.Equal(t, []string{"patch RemoteWorkflow " + name, "patch Workflow default/hello"}, hub.Writes()[2:])
 	assert.False(t, hub.Show(rw))
@@ -148,7 +148,7 @@ func TestADeletedWorkflowThatNothingHasClaimedIsTakenBackInTheVersionInWhichNoth
 	run(t, r)
 	assert.Len(t, hub.Writes(), 1, "while a delivery lists it, it may be created and claimed")
 
-	require.NoError(t, hub.WithWatch.Delete(t.Context(), work))
+	require.NoError(t, hub.Delete(t.Context(), work))
 	require.True(t, hub.Show(rw))
 	version = rw.ResourceVersion
 	run(t, r)
@@ -167,7 +167,7 @@ func TestWhatIsClaimedWhileItIsTakenBackHasStarted(t *testing.T) {
 			if live.Status.RemoteUID == "" {
 				before := live.DeepCopy()
 				live.Status.RemoteUID = remoteUID
-				require.NoError(t, hub.WithWatch.Status().Patch(t.Context(), live, client.MergeFrom(before)))
+				require.NoError(t, hub.Status().Patch(t.Context(), live, client.MergeFrom(before)))
 			}
 			return nil
 		}
@@ -350,7 +350,7 @@ func TestADeletedWorkflowIsReleasedWhenItsClusterStaysAwayAndTheClusterRemovesTh
 	require.True(t, hub.Show(rw))
 	old := rw.DeepCopy()
 	gone(v1alpha1.ReasonRemoved)(rw)
-	require.NoError(t, hub.WithWatch.Status().Patch(t.Context(), rw, client.MergeFrom(old)))
+	require.NoError(t, hub.Status().Patch(t.Context(), rw, client.MergeFrom(old)))
 	run(t, r)
 	assert.False(t, hub.Show(rw), "it goes as that of any Workflow that is not there any more")
 }
@@ -405,7 +405,7 @@ func TestAWaitThatBeginsAgainIsSaidAgain(t *testing.T) {
 		require.True(t, hub.Show(managed))
 		before := managed.DeepCopy()
 		clusterAvailable(status)(managed)
-		require.NoError(t, hub.WithWatch.Patch(t.Context(), managed, client.MergeFrom(before)))
+		require.NoError(t, hub.Patch(t.Context(), managed, client.MergeFrom(before)))
 		run(t, r)
 	}
 	set(metav1.ConditionTrue)

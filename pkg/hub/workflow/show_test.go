@@ -545,7 +545,7 @@ func TestAWorkflowWhoseAgentIsDisabledSaysSoUntilTheAgentIsBack(t *testing.T) {
 			assert.Len(t, hub.Writes(), 1, "it is said once")
 
 			if test.addon == nil && rw.Status.Report != nil {
-				require.NoError(t, hub.WithWatch.Create(t.Context(), gen.ManagedClusterAddOn(cluster1)))
+				require.NoError(t, hub.Create(t.Context(), gen.ManagedClusterAddOn(cluster1)))
 				run(t, r)
 				assert.Nil(t, contract.Status(shows(t, hub))["message"], "the status is the cluster's own again")
 				assert.Empty(t, hub.Events())
@@ -731,7 +731,7 @@ func TestARemoteWorkflowThatSomebodyElseDeletesGoesAtTheEndOfItsRun(t *testing.T
 		for _, mod := range mods {
 			mod(rw)
 		}
-		require.NoError(t, hub.WithWatch.Status().Patch(t.Context(), rw, client.MergeFrom(before)))
+		require.NoError(t, hub.Status().Patch(t.Context(), rw, client.MergeFrom(before)))
 		run(t, r)
 	}
 	report(gen.WithReport(map[string]any{"phase": "Succeeded"}))
