@@ -343,8 +343,11 @@ func (h *Hub) live() interceptor.Funcs {
 // selectorOf returns the selector of labels, which may be in the raw options that the fake client passes over.
 func selectorOf(opts []client.ListOption) (client.MatchingLabelsSelector, error) {
 	options := (&client.ListOptions{}).ApplyOptions(opts)
-	if options.LabelSelector != nil || options.Raw == nil {
+	switch {
+	case options.LabelSelector != nil:
 		return client.MatchingLabelsSelector{Selector: options.LabelSelector}, nil
+	case options.Raw == nil:
+		return client.MatchingLabelsSelector{Selector: labels.Everything()}, nil
 	}
 	selector, err := labels.Parse(options.Raw.LabelSelector)
 	return client.MatchingLabelsSelector{Selector: selector}, err
