@@ -116,7 +116,8 @@ func (r *releaser) run(ctx context.Context) error {
 	group.SetLimit(releasedAtATime)
 	for _, wf := range selected {
 		group.Go(func() error {
-			r.tell(wf, r.release(ctx, wf))
+			neverStarted := isLeftover(wf)
+			r.tell(wf, neverStarted, r.release(ctx, wf))
 			return nil
 		})
 	}
@@ -205,9 +206,9 @@ func (r *releaser) removeOrPatch(ctx context.Context, wf *metav1.PartialObjectMe
 }
 
 // tell writes the line of one Workflow.
-func (r *releaser) tell(wf *metav1.PartialObjectMetadata, err error) {
+func (r *releaser) tell(wf *metav1.PartialObjectMetadata, neverStarted bool, err error) {
 	what := "released"
-	if !controllerutil.ContainsFinalizer(wf, contract.FinalizerReport) {
+	if neverStarted {
 		what = "removed: it has never started"
 	}
 	switch {

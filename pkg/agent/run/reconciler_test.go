@@ -228,6 +228,19 @@ func TestAReportIsSentAgainToAHubThatABackupHasSetBack(t *testing.T) {
 	assert.Len(t, e.hubWrites, 2)
 }
 
+func TestAReportIsSentAgainIfTheHubThatABackupHasSetBackCountsToTheSameVersion(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running")))
+	before := e.remote()
+	e.reconcile()
+	held, restored := e.remote(), e.remote()
+	restored.Status = before.Status
+	require.NoError(t, e.hub.Status().Update(t.Context(), restored))
+	held.ResourceVersion = e.remote().ResourceVersion
+	e.hints.recall(held).reported = versionsOf(held, e.workflow())
+	e.reconcile()
+	e.requireReported()
+}
+
 func TestAReportSpeaksOfTheRunWhateverBecameOfTheCopysAnnotations(t *testing.T) {
 	for name, edit := range referenceEdits() {
 		t.Run(name, func(t *testing.T) {

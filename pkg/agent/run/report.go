@@ -130,9 +130,14 @@ func conditionsWith(next decision, wf *unstructured.Unstructured, refused *refus
 	return append([]metav1.Condition{reported(refused)}, next.conditions...)
 }
 
-// versionsOf identifies what the two sides hold. With a hub that was restored from a backup, the RemoteWorkflow's goes back.
+// versionsOf identifies what the two sides hold. A hub that was restored from a backup counts its versions anew, so that alone the
+// RemoteWorkflow's does not say what it holds.
 func versionsOf(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) string {
-	return rw.ResourceVersion + "/" + wf.GetResourceVersion()
+	digest := ""
+	if rw.Status.Report != nil {
+		digest = rw.Status.Report.Digest
+	}
+	return fmt.Sprintf("%s/%s/%s/%s", rw.ResourceVersion, rw.Status.Phase, digest, wf.GetResourceVersion())
 }
 
 // isEnd reports whether the hub does not know yet that the attempt has ended. Whatever else it does not know can wait.

@@ -71,6 +71,6 @@ func gen2(mod gen.Mod) func(*v1alpha1.RemoteWorkflow) {
 
 // If this fails, see to it that what was added is in SourceDigest, if Take goes by it.
 func TestASourceHasWhatARemoteWorkflowHas(t *testing.T) {
-	assert.Equal(t, 9, reflect.TypeFor[v1alpha1.RemoteWorkflowStatus]().NumField())
-	assert.Equal(t, 4, reflect.TypeFor[v1alpha1.Report]().NumField())
+	assert.Equal(t, 11, reflect.TypeFor[v1alpha1.RemoteWorkflowStatus]().NumField())
+	assert.Equal(t, 5, reflect.TypeFor[v1alpha1.Report]().NumField())
 }

@@ -198,7 +198,7 @@ func (r *Reconciler) recordWait(ctx context.Context, s *snapshot, why hubworkflo
 			return err
 		}
 		hubworkflow.Warn(r.Recorder, s.wf, reasonLabelRestored, "Delete", fmt.Sprintf(
-			"label %s restored: the Workflow waits for its cluster, and is watched by the label until then", contract.LabelEnable))
+			"label %s restored: the Workflow waits for cluster %s, and is watched by the label until then", contract.LabelEnable, s.own.Namespace))
 	}
 	r.recordOnce(s, "Delete", why)
 	return nil

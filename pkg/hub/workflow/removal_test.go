@@ -384,7 +384,7 @@ func TestADeletedWorkflowWithoutLabelIsWatchedAgainWhileItWaits(t *testing.T) {
 	assert.True(t, contract.IsOurs(shows(t, hub)))
 	events := hub.Events()
 	require.Len(t, events, 2)
-	assert.Contains(t, events[0], "Warning LabelRestored label "+contract.LabelEnable+" restored: the Workflow waits for its cluster")
+	assert.Contains(t, events[0], "Warning LabelRestored label "+contract.LabelEnable+" restored: the Workflow waits for cluster "+cluster1)
 	assert.Contains(t, events[1], "Warning DeletionWaits")
 
 	assert.Equal(t, timeout, run(t, r))
