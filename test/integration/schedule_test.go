@@ -75,7 +75,7 @@ func TestWorkflowOnAClusterThatIsUsedWithoutAgentIsSummarized(t *testing.T) {
 	require.NoError(t, theHub.client.Create(t.Context(), gen.Placement("anywhere", gen.InNamespace(s.name))))
 	require.NoError(t, createWithStatus(t.Context(), gen.PlacementDecision("anywhere", 1, []string{bare.name}, gen.InNamespace(s.name))))
 	placed := s.createOnHub(bare, gen.Workflow("placed", gen.InNamespace(s.name), gen.WithPlacement("anywhere")))
-	placed.waitFor("Pending", `the one cluster that Placement "anywhere" selects cannot run Workflows`)
+	placed.waitFor("Pending", `the only one that Placement "anywhere" selects, cannot run Workflows`)
 
 	r := s.create("named", bare)
 	created := r.workAgent.apply(r)

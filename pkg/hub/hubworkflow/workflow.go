@@ -1,6 +1,6 @@
 // Package hubworkflow is the hub Workflow as the manager knows it: what the cache keeps of one, the questions that are asked of it,
 // and the patches that change it. Each of the manager's rooms writes it through this package; which room may, and when, is settled
-// by AssignedCluster (see docs/decisions/0007-one-room.md).
+// by AssignedCluster (see docs/decisions/0008-one-room.md).
 package hubworkflow
 
 import (

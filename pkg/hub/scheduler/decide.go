@@ -123,7 +123,7 @@ func (c *cache) decideByPlacement(to target, problemOf func(*node) *cluster.Prob
 	}
 	none := fmt.Sprintf("none of the %d clusters that Placement %q selects can run Workflows", len(candidates), to.placement)
 	if len(candidates) == 1 {
-		none = fmt.Sprintf("the one cluster that Placement %q selects cannot run Workflows", to.placement)
+		none = fmt.Sprintf("cluster %s, the only one that Placement %q selects, cannot run Workflows", candidates[0].Name, to.placement)
 	}
 	return decision{waitsFor: to, why: refusal(ReasonNoUsableCluster, "%s: %s", none, strings.Join(problems, "; "))}
 }

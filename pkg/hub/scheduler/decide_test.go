@@ -221,7 +221,7 @@ func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
 		},
 		"the one that it selects is no use": {
 			placed, append(selects("a"), gen.ManagedCluster("a", isTheHub), gen.ManagedClusterAddOn("a")), "NoUsableCluster",
-			[]string{`the one cluster that Placement "p" selects cannot run Workflows: the hub itself`},
+			[]string{`cluster a, the only one that Placement "p" selects, cannot run Workflows: the hub itself`},
 		},
 		"none that it selects is of use": {
 			placed, append(selects("a", "b", cluster1), gen.ManagedCluster("a"), detached, gen.ManagedCluster("b")), "NoUsableCluster",
