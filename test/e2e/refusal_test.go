@@ -10,8 +10,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -265,15 +267,34 @@ func wantPhase(wf *unstructured.Unstructured, phase string) error {
 	return nil
 }
 
+func TestWorkflowWhoseNamespaceItsClusterLacksSaysSoAndRunsOnceItIsThere(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+	require.NoError(t, cluster2.client.Delete(t.Context(), namespace))
+	labtest.Eventually(t, patience, func() error {
+		err := cluster2.client.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace)
+		if err == nil {
+			err = errors.New("the namespace is still there")
+		}
+		return client.IgnoreNotFound(err)
+	})
+	r := s.create(s.hello("homeless", on(cluster2)))
+	r.waitForMessage("Pending", "cluster cluster2: cannot create the Workflow: ")
+	r.waitForEvent("ApplyFailed", fmt.Sprintf("namespaces %q not found", s.name))
+
+	s.createNamespace(cluster2)
+	r.waitFor("Succeeded")
+}
+
 func TestClusterWithoutArgosCRDSaysSoAndRunsTheWorkflowOnceItIsThere(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
 	r := s.create(s.hello("no-argo", on(cluster4)))
-	r.waitForMessage("Pending", "cluster cluster4: cannot create the Workflow: ")
-	r.waitForEvent("ApplyFailed", "cluster cluster4: cannot create the Workflow: ")
+	r.waitForMessage("Pending", `waiting for managed cluster "cluster4": the addon argo-workflow-multicluster is not available`)
+	r.waitForEvent("AgentUnavailable", `waiting for managed cluster "cluster4"`)
 
 	installCRD(t, cluster4)
-	r.waitForMessage("Pending", "cluster4")
 	labtest.Eventually(t, patience, func() error {
 		wf, err := r.get(cluster4)
 		if err == nil && wf.GetLabels()[contract.LabelInstanceID] != "" {
