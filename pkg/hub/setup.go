@@ -43,6 +43,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/delivery"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/scheduler"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/workflow"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/relist"
@@ -207,6 +208,7 @@ func cacheOptions() cache.Options {
 			contract.NewWorkflow(): {
 				Label: exists(contract.LabelEnable), UnsafeDisableDeepCopy: ptr.To(true), Transform: hubworkflow.Trim,
 			},
+			&v1alpha1.RemoteWorkflow{}:          {Transform: report.Trim},
 			&workv1.ManifestWork{}:              {Label: exists(contract.LabelDelivery), Transform: manifestwork.Trim},
 			&addonv1beta1.ManagedClusterAddOn{}: {Field: fields.OneTermEqualSelector("metadata.name", contract.AddonName)},
 		},
