@@ -60,6 +60,10 @@ var (
 	withoutTTL = lab.Edit{File: "pkg/hub/workflow/expiry.go", Old: "if seconds == nil {", New: "if true {"}
 
 	withoutRemoval = lab.Edit{File: "pkg/agent/run/decide.go", Old: "return decision{action: remove}", New: "return decision{action: wait}"}
+	withoutRemovalOfLeftovers = lab.Edit{
+		File: "pkg/agent/run/leftover.go", Old: "do := func() error { return r.delete(ctx, wf, metav1.DeletePropagationBackground) }",
+		New: "do := func() error { return nil }",
+	}
 )
 
 // variants are what the product is without some of its parts.
@@ -88,6 +92,7 @@ var variants = []struct {
 	{"without removal", []lab.Edit{withoutRemoval}, map[verdict.Kind]string{
 		verdict.Unrest: "is being deleted", verdict.Leftover: "WorkflowList",
 	}},
+	{"without removal of leftovers", []lab.Edit{withoutRemovalOfLeftovers}, map[verdict.Kind]string{verdict.Leftover: "WorkflowList"}},
 }
 
 // naive dispatches as one would without knowing better.
