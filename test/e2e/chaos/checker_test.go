@@ -92,7 +92,9 @@ var variants = []struct {
 	{"without removal", []lab.Edit{withoutRemoval}, map[verdict.Kind]string{
 		verdict.Unrest: "is being deleted", verdict.Leftover: "WorkflowList",
 	}},
-	{"without removal of leftovers", []lab.Edit{withoutRemovalOfLeftovers}, map[verdict.Kind]string{verdict.Leftover: "WorkflowList"}},
+	{"without removal of leftovers", []lab.Edit{withoutRemovalOfLeftovers}, map[verdict.Kind]string{
+		verdict.Leftover: "*unstructured.UnstructuredList", // not the RemoteWorkflow
+	}},
 }
 
 // naive dispatches as one would without knowing better.
