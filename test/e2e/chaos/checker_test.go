@@ -59,7 +59,7 @@ var (
 	}
 	withoutTTL = lab.Edit{File: "pkg/hub/workflow/expiry.go", Old: "if seconds == nil {", New: "if true {"}
 
-	withoutRemoval = lab.Edit{File: "pkg/agent/run/decide.go", Old: "return decision{action: remove}", New: "return decision{action: wait}"}
+	withoutRemoval            = lab.Edit{File: "pkg/agent/run/decide.go", Old: "return decision{action: remove}", New: "return decision{action: wait}"}
 	withoutRemovalOfLeftovers = lab.Edit{
 		File: "pkg/agent/run/leftover.go", Old: "do := func() error { return r.delete(ctx, wf, metav1.DeletePropagationBackground) }",
 		New: "do := func() error { return nil }",
