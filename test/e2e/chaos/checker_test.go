@@ -62,7 +62,7 @@ var (
 	withoutRemoval            = lab.Edit{File: "pkg/agent/run/decide.go", Old: "return decision{action: remove}", New: "return decision{action: wait}"}
 	withoutRemovalOfLeftovers = lab.Edit{
 		File: "pkg/agent/run/leftover.go", Old: "do := func() error { return r.delete(ctx, wf, metav1.DeletePropagationBackground) }",
-		New: "do := func() error { return nil }",
+		New: "do := func() error { _ = metav1.DeletePropagationBackground; return nil }",
 	}
 )
 
