@@ -223,7 +223,7 @@ func disabledWhileRunning(t *testing.T) {
 		return nil
 	})
 	theHub.run(t, "kubectl", "delete", "workflow", "hub-first-1", "--timeout=60s")
-	labtest.Eventually(t, patience, func() error { return gone(t, cluster1, "hub-first-1") })
+	require.NoError(t, workflow(t.Context(), cluster1, "hub-first-1", "Succeeded", ""), "nobody is there who would delete it")
 	enable(t, contract.AddonName, cluster1.Name)
 	waitWorkflow(t, theHub, "outlives-the-agent", "Succeeded", "")
 	waitAvailable(t, cluster1)
