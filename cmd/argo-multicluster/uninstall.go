@@ -35,8 +35,8 @@ The chart's pre-delete hook runs it, so that "helm uninstall" leaves nothing tha
 No Workflow is deleted on the hub, nor any CRD.
 
 Clusters that do not answer are waited for until a share of the timeout has passed. Then the hub is tidied without them, and the command
-fails with what is left and what to do about it. It may be run again at any time, and takes up where it has stopped. "helm uninstall --no-hooks"
-leaves it at that.`,
+fails with what is left and what to do about it. It may be run again at any time, and takes up where it has stopped.
+"helm uninstall --no-hooks" leaves it at that.`,
 		Example: `  # what would be done
   argo-multicluster hub uninstall --deployment=argo-workflow-multicluster/argo-workflow-multicluster-hub --dry-run
 

@@ -275,9 +275,7 @@ func (h *Hub) cached() interceptor.Funcs {
 			}
 			return c.Create(ctx, obj, opts...)
 		},
-		Update: func(context.Context, client.WithWatch, client.Object, ...client.UpdateOption) error {
-			return fmt.Errorf("nothing is ever written as a whole")
-		},
+		Update: refuseUpdate,
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
 			body, err := patch.Data(obj)
 			if err != nil {
@@ -301,6 +299,10 @@ func (h *Hub) cached() interceptor.Funcs {
 			return c.Delete(ctx, obj, opts...)
 		},
 	}
+}
+
+func refuseUpdate(context.Context, client.WithWatch, client.Object, ...client.UpdateOption) error {
+	return errors.New("nothing is ever written as a whole")
 }
 
 func (h *Hub) live() interceptor.Funcs {

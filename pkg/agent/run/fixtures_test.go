@@ -181,13 +181,6 @@ func inPhase(phase string) workflowMod {
 	return withStatus(map[string]any{"phase": phase, "startedAt": "2030-05-01T11:59:00Z"})
 }
 
-// withRoot adds to a status the node that stands for the whole.
-func withRoot(phase string) workflowMod {
-	return func(wf *unstructured.Unstructured) {
-		contract.Status(wf)["nodes"] = map[string]any{wf.GetName(): map[string]any{"phase": phase}}
-	}
-}
-
 func finishedAt(phase string, at time.Time) workflowMod {
 	return withStatus(map[string]any{"phase": phase, "finishedAt": at.UTC().Format(time.RFC3339)})
 }

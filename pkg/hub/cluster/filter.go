@@ -90,13 +90,14 @@ func notBound(wf *hubworkflow.Workflow, t Target) *Problem {
 	if slices.ContainsFunc(t.Bound, func(set labels.Selector) bool { return set.Matches(labels.Set(t.Managed.Labels)) }) {
 		return nil
 	}
-	return problem("not bound to the namespace", "ClusterNotBound", "managed cluster %q is not open to namespace %s: bind a ManagedClusterSet "+
-		"that holds it with a ManagedClusterSetBinding there", t.Name, wf.GetNamespace())
+	return problem("not bound to the namespace", "ClusterNotBound", "managed cluster %q is not open to namespace %s: bind a "+
+		"ManagedClusterSet that holds it with a ManagedClusterSetBinding there", t.Name, wf.GetNamespace())
 }
 
 func otherNamespace(wf *hubworkflow.Workflow, _ Target) *Problem {
 	if contract.RemoteNamespace(wf) != wf.GetNamespace() {
-		return problem("namespace not allowed", "NamespaceNotAllowed", "annotation %s: a Workflow runs in the namespace of the same name, %s, not in %s",
+		return problem("namespace not allowed", "NamespaceNotAllowed",
+			"annotation %s: a Workflow runs in the namespace of the same name, %s, not in %s",
 			contract.AnnotationClusterNamespace, wf.GetNamespace(), contract.RemoteNamespace(wf))
 	}
 	return nil
@@ -117,12 +118,15 @@ func withoutAgent(wf *hubworkflow.Workflow, t Target) *Problem {
 	case t.HasAgent():
 		return nil
 	case t.Addon != nil:
-		return problem("addon being disabled", "AgentUnavailable", "waiting for managed cluster %q: its addon %s is being disabled", t.Name, contract.AddonName)
+		return problem("addon being disabled", "AgentUnavailable", "waiting for managed cluster %q: its addon %s is being disabled",
+			t.Name, contract.AddonName)
 	case !t.isUsedWithoutAgent():
-		return problem("addon not enabled", "AgentUnavailable", "waiting for managed cluster %q: enable its addon %s, or label the ManagedCluster %s=true "+
-			"to send Workflows there without the agent: at least once, and with a summary for a status", t.Name, contract.AddonName, contract.LabelWithoutAgent)
+		return problem("addon not enabled", "AgentUnavailable", "waiting for managed cluster %q: enable its addon %s, or label the "+
+			"ManagedCluster %s=true to send Workflows there without the agent: at least once, and with a summary for a status",
+			t.Name, contract.AddonName, contract.LabelWithoutAgent)
 	case wf.GetAnnotations()[contract.AnnotationPlacement] != "":
-		return problem("addon not enabled", "AgentUnavailable", "waiting for managed cluster %q: a Placement chooses only clusters whose addon %s is enabled",
+		return problem("addon not enabled", "AgentUnavailable",
+			"waiting for managed cluster %q: a Placement chooses only clusters whose addon %s is enabled",
 			t.Name, contract.AddonName)
 	}
 	return nil
@@ -137,7 +141,8 @@ func agentUnavailable(_ *hubworkflow.Workflow, t Target) *Problem {
 
 func nameTaken(wf *hubworkflow.Workflow, t Target) *Problem {
 	if t.NameTakenBy != "" {
-		return problem("name taken", "NameTaken", "waiting for the name %s/%s on cluster %s: the earlier Workflow that has it (UID %s) is still being removed",
+		return problem("name taken", "NameTaken",
+			"waiting for the name %s/%s on cluster %s: the earlier Workflow that has it (UID %s) is still being removed",
 			contract.RemoteNamespace(wf), wf.GetName(), t.Name, t.NameTakenBy)
 	}
 	return nil

@@ -17,8 +17,8 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
 )
 
-// retries are the ages at which a delivery that is not claimed is touched, so that OCM's work agent looks at it again: left alone, it does so
-// after 4 to 6 minutes, and doubles its delay with each failure. After the last, it is as long again each time.
+// retries are the ages at which a delivery that is not claimed is touched, so that OCM's work agent looks at it again: left alone, it
+// does so after 4 to 6 minutes, and doubles its delay with each failure. After the last, it is as long again each time.
 var retries = []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute}
 
 // snapshot is all that the deliveries of a cluster depend on.
@@ -87,8 +87,8 @@ func isWaiting(rw *v1alpha1.RemoteWorkflow) bool {
 	return rw.DeletionTimestamp.IsZero() && rw.Status.RemoteUID == ""
 }
 
-// planWork returns what to do about one delivery. One without anything that is wanted is deleted. One that lists what was taken back before it
-// was claimed lists it no more, or the work agent would create that again and again. What is not claimed in time is tried again.
+// planWork returns what to do about one delivery. One without anything that is wanted is deleted. One that lists what was taken back
+// before it was claimed lists it no more, or the work agent would create that again and again. What is not claimed in time is tried again.
 func planWork(s *snapshot, work *workv1.ManifestWork, items []manifestwork.Item) (next *change, within time.Duration) {
 	if manifestwork.IsUngated(work) {
 		return removeIf(work, !slices.ContainsFunc(items, func(item manifestwork.Item) bool {
@@ -156,7 +156,10 @@ func (c change) patch(now time.Time) ([]byte, error) {
 	}
 	ops = append(ops,
 		// Of a changed label the work agent takes notice, of an annotation it does not.
-		operation{Op: "add", Path: "/metadata/labels/" + strings.ReplaceAll(contract.LabelApplyRetried, "/", "~1"), Value: strconv.FormatInt(now.Unix(), 10)},
+		operation{
+			Op: "add", Path: "/metadata/labels/" + strings.ReplaceAll(contract.LabelApplyRetried, "/", "~1"),
+			Value: strconv.FormatInt(now.Unix(), 10),
+		},
 		operation{Op: "replace", Path: "/metadata/resourceVersion", Value: c.work.ResourceVersion})
 	return json.Marshal(ops)
 }

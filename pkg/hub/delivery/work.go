@@ -50,8 +50,8 @@ func newPayload(live *hubworkflow.Workflow, rw *v1alpha1.RemoteWorkflow) (payloa
 	return payload{rw: rw, raw: raw, priority: live.Priority}, nil
 }
 
-// batches divides what travels into deliveries, by priority and then in the order given. A larger Workflow goes alone, and so does each to a
-// cluster without agent. Two of one name do not go together: OCM would refuse both.
+// batches divides what travels into deliveries, by priority and then in the order given. A larger Workflow goes alone, and so does each
+// to a cluster without agent. Two of one name do not go together: OCM would refuse both.
 func batches(payloads []payload) [][]payload {
 	slices.SortStableFunc(payloads, func(a, b payload) int { return cmp.Compare(b.priority, a.priority) })
 	var out [][]payload

@@ -246,8 +246,8 @@ func (wf *Workflow) Refused(restoredAt time.Time) *Refusal {
 	label, name := wf.GetLabels()[contract.LabelEnable], wf.GetName()
 	switch {
 	case label != contract.LabelEnableValue:
-		return &Refusal{ReasonInvalidLabel, fmt.Sprintf("label %s: the value must be %q, not %q: set it to run the Workflow on a managed cluster, "+
-			"or remove the label to run it here", contract.LabelEnable, contract.LabelEnableValue, label)}
+		return &Refusal{ReasonInvalidLabel, fmt.Sprintf("label %s: the value must be %q, not %q: set it to run the Workflow on a managed "+
+			"cluster, or remove the label to run it here", contract.LabelEnable, contract.LabelEnableValue, label)}
 	case wf.HasLostStatus():
 		return &Refusal{ReasonStatusLost, fmt.Sprintf("not dispatched: by its labels %s and %s the Workflow has run, and it has no status that "+
 			"says how: it was restored from a backup, or its status was erased. To run it again, create it anew without these labels, "+
@@ -264,8 +264,9 @@ func (wf *Workflow) Refused(restoredAt time.Time) *Refusal {
 		return &Refusal{ReasonCannotTravel, fmt.Sprintf("not dispatched: the Workflow has %d bytes, and a ManifestWork holds at most %d: "+
 			"use WorkflowTemplates on the cluster, or artifacts", wf.PayloadBytes, MaxPayloadBytes)}
 	case contract.IsPending(wf.Phase) && wf.GetCreationTimestamp().Time.Before(restoredAt):
-		return &Refusal{ReasonRestoredHub, fmt.Sprintf("not dispatched: the Workflow was created before the hub was restored from a backup, at %s, and may "+
-			"have run since the backup was made. If it has not, argo resubmit it, or delete it and create it anew", restoredAt.UTC().Format(time.RFC3339))}
+		return &Refusal{ReasonRestoredHub, fmt.Sprintf("not dispatched: the Workflow was created before the hub was restored from a backup, "+
+			"at %s, and may have run since the backup was made. If it has not, argo resubmit it, or delete it and create it anew",
+			restoredAt.UTC().Format(time.RFC3339))}
 	}
 	return nil
 }

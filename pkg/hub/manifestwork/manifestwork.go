@@ -78,7 +78,9 @@ func Items(work *workv1.ManifestWork) []Item {
 		items = append(items, Item{
 			Namespace: m.Namespace, Name: m.Name,
 			RemoteWorkflowUID: types.UID(m.Annotations[contract.AnnotationRemoteWorkflowUID]),
-			Workflow:          types.NamespacedName{Namespace: m.Annotations[contract.AnnotationHubNamespace], Name: m.Annotations[contract.AnnotationHubName]},
+			Workflow: types.NamespacedName{
+				Namespace: m.Annotations[contract.AnnotationHubNamespace], Name: m.Annotations[contract.AnnotationHubName],
+			},
 		})
 	}
 	return items

@@ -80,7 +80,7 @@ func (q *queue) set(wf *hubworkflow.Workflow, asked request) {
 	case it == nil:
 		it = &item{request: asked, wf: wf, key: key, created: wf.GetCreationTimestamp().Time}
 		q.items[key] = it
-	case it.request == asked && !(it.wasRefused && it.wf.StatusHash == wf.StatusHash):
+	case it.request == asked && (!it.wasRefused || it.wf.StatusHash != wf.StatusHash):
 		it.wf = wf
 		return
 	default:

@@ -194,7 +194,7 @@ func TestTheLoopAssignsAllInTheEndAndEndsWithItsContext(t *testing.T) {
 	wfs := workflows(100, gen.WithPlacement("anywhere"))
 	h := newHarness(t, surroundings()...)
 	h.Clock, h.Concurrency = clock.RealClock{}, 4
-	h.Scheduler.Recorder = discard{}
+	h.Recorder = discard{}
 	tellWorkflow := handlerOf(&h.mu, h.workflowChanged)
 	var failedOnce sync.Once
 	h.hub.On("patch Workflow", func() (err error) {

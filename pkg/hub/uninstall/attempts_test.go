@@ -90,7 +90,7 @@ func (c *clusters) finish(t *testing.T, hub *fakehub.Hub) error {
 	for i := range works.Items {
 		if done := works.Items[i].DeepCopy(); !c.mute && done.DeletionTimestamp != nil {
 			done.Finalizers = nil
-			require.NoError(t, hub.WithWatch.Patch(t.Context(), done, client.MergeFrom(&works.Items[i])))
+			require.NoError(t, hub.Patch(t.Context(), done, client.MergeFrom(&works.Items[i])))
 		}
 	}
 	return nil

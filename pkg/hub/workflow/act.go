@@ -250,8 +250,8 @@ func (r *Reconciler) show(ctx context.Context, s *snapshot, out shown) error {
 // isNeverTaken reports whether the API server will not take a status however often it is tried.
 func isNeverTaken(err error) bool { return hubworkflow.IsRefused(err) || report.IsTooLarge(err) }
 
-// compose returns what is written, and the Event that goes with it. It is nothing, without a status, if the Workflow or what is reported of it
-// has changed. free ends the use of the status.
+// compose returns what is written, and the Event that goes with it. It is nothing, without a status, if the Workflow or what is reported
+// of it has changed. free ends the use of the status.
 func (r *Reconciler) compose(
 	ctx context.Context, s *snapshot, out *shown,
 ) (update hubworkflow.Update, why *hubworkflow.Refusal, free func(), err error) {

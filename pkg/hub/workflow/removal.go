@@ -67,21 +67,21 @@ func linger(s *snapshot, since time.Time) *decision {
 	if tooLong := since.Add(cmp.Or(s.deletionTimeout, DefaultDeletionTimeout)); s.now.Before(tooLong) {
 		return &decision{action: wait, within: tooLong.Sub(s.now)}
 	}
-	return &decision{action: wait, why: waitsFor(s.own, fmt.Sprintf("the cluster is available, and has not done so since %s. Look there whether the agent "+
-		"runs, and for finalizers and pods of the Workflow", format(since)), "")}
+	return &decision{action: wait, why: waitsFor(s.own, fmt.Sprintf("the cluster is available, and has not done so since %s. Look there "+
+		"whether the agent runs, and for finalizers and pods of the Workflow", format(since)), "")}
 }
 
 // waitsFor says why a deleted Workflow waits, when it goes, and how its user can end the wait.
 func waitsFor(a *attempt, why, atTheLatest string) *hubworkflow.Refusal {
-	return &hubworkflow.Refusal{Reason: reasonDeletionWaits, Message: fmt.Sprintf("waiting for cluster %s to remove the remote Workflow %s/%s: %s. "+
-		"This Workflow goes when that is done%s; the annotation %s: %q removes it at once", a.Namespace, a.Spec.Remote.Namespace,
+	return &hubworkflow.Refusal{Reason: reasonDeletionWaits, Message: fmt.Sprintf("waiting for cluster %s to remove the remote Workflow %s/%s: "+
+		"%s. This Workflow goes when that is done%s; the annotation %s: %q removes it at once", a.Namespace, a.Spec.Remote.Namespace,
 		a.Spec.Remote.Name, why, atTheLatest, contract.AnnotationRelease, contract.AnnotationReleaseValue)}
 }
 
 func unconfirmed(a *attempt, why, metric string) *decision {
 	return &decision{action: release, metric: metric, why: &hubworkflow.Refusal{Reason: reasonReleased, Message: fmt.Sprintf(
-		"finalizer removed before cluster %s has removed the remote Workflow: %s. It may still exist there as %s/%s; it is removed when the cluster "+
-			"is back", a.Namespace, why, a.Spec.Remote.Namespace, a.Spec.Remote.Name)}}
+		"finalizer removed before cluster %s has removed the remote Workflow: %s. It may still exist there as %s/%s; it is removed when the "+
+			"cluster is back", a.Namespace, why, a.Spec.Remote.Namespace, a.Spec.Remote.Name)}}
 }
 
 // leftBehind says that a remote Workflow may stay on its cluster for good.

@@ -40,8 +40,8 @@ const (
 	open, unclaimed = "open", "unclaimed"
 )
 
-// SetupWithManager adds the reconciler to the manager. All that can end a wait is watched; refused brings the RemoteWorkflows whose delivery
-// the hub's API server has refused, or takes now.
+// SetupWithManager adds the reconciler to the manager. All that can end a wait is watched; refused brings the RemoteWorkflows whose
+// delivery the hub's API server has refused, or takes now.
 func (r *Reconciler) SetupWithManager(
 	ctx context.Context, mgr ctrl.Manager, refused <-chan event.TypedGenericEvent[*v1alpha1.RemoteWorkflow], options controller.Options,
 ) error {
@@ -151,8 +151,8 @@ func (r *Reconciler) list(ctx context.Context, opts ...client.ListOption) []reco
 	return requests
 }
 
-// ofDelivery maps a ManifestWork to the Workflows that what has changed in it concerns: those that the work agent cannot create, or can again;
-// those that it lists no more; and where there is no agent, any change.
+// ofDelivery maps a ManifestWork to the Workflows that what has changed in it concerns: those that the work agent cannot create, or can
+// again; those that it lists no more; and where there is no agent, any change.
 var ofDelivery = handler.Funcs{
 	UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		before, ok := e.ObjectOld.(*workv1.ManifestWork)
@@ -202,7 +202,8 @@ func (r *Reconciler) unlabelled(ctx context.Context, queue workqueue.TypedRateLi
 		list.SetGroupVersionKind(contract.WorkflowGVK.GroupVersion().WithKind("WorkflowList"))
 		return list, r.Live.List(ctx, list, &client.ListOptions{Raw: &options})
 	}))
-	return pages.EachListItem(ctx, metav1.ListOptions{LabelSelector: labels.NewSelector().Add(*without).String()}, func(obj runtime.Object) error {
+	options := metav1.ListOptions{LabelSelector: labels.NewSelector().Add(*without).String()}
+	return pages.EachListItem(ctx, options, func(obj runtime.Object) error {
 		if wf, ok := obj.(*metav1.PartialObjectMetadata); ok && slices.Contains(wf.Finalizers, contract.FinalizerDispatch) {
 			queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(wf)})
 		}
