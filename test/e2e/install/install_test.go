@@ -84,11 +84,11 @@ func expired(t *testing.T) {
 	}
 }
 
-// leaderKilled deletes the leading manager pod, without grace, while Workflows are created and run. One in five has a pod, which tells of
+// leaderKilled deletes the leading manager pod, without grace, while Workflows are created and run. One in ten has a pod, which tells of
 // each run; a hundred pods take two cores several minutes. The others only wait a while, in Argo's controller.
 func leaderKilled(t *testing.T) {
 	t.Helper()
-	const workflows, onePodIn = 100, 5
+	const workflows, onePodIn = 100, 10
 	name := func(i int) string { return fmt.Sprintf("many-%03d", i) }
 	for i := range workflows {
 		var mods []gen.Mod
