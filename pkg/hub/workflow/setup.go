@@ -124,13 +124,18 @@ func ofRemoteWorkflow(_ context.Context, obj client.Object) []reconcile.Request 
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: rw.Spec.WorkflowRef.Namespace, Name: rw.Spec.WorkflowRef.Name}}}
 }
 
-// ofCluster maps a managed cluster, or the addon there, to the Workflows that a change of it may concern.
+// ofCluster maps a managed cluster, or the addon there, to the Workflows that a change of it may concern: those that have not finished, and all
+// when it is detached.
 func (r *Reconciler) ofCluster(ctx context.Context, obj client.Object) []reconcile.Request {
 	name := obj.GetNamespace()
 	if name == "" {
 		name = obj.GetName()
 	}
-	return r.list(ctx, client.InNamespace(name), client.MatchingFields{indexOpen: open})
+	opts := []client.ListOption{client.InNamespace(name)}
+	if c, err := cluster.Read(ctx, r.Client, name); err != nil || !c.IsDetached() {
+		opts = append(opts, client.MatchingFields{indexOpen: open})
+	}
+	return r.list(ctx, opts...)
 }
 
 // ofUnclaimed maps what decides who may use which cluster to the Workflows that have not started.

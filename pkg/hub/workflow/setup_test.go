@@ -57,13 +57,23 @@ func attemptsOf() []client.Object {
 }
 
 func TestAClusterWakesWhatHasNotFinishedThere(t *testing.T) {
-	r, hub, _ := newReconciler(t, attemptsOf()...)
+	r, hub, _ := newReconciler(t, append(attemptsOf(), gen.ManagedCluster(cluster1))...)
 	want := named("waiting", "started", "running", "leaving", "fed")
 	assert.ElementsMatch(t, want, r.ofCluster(t.Context(), gen.ManagedCluster(cluster1)))
 	assert.ElementsMatch(t, want, r.ofCluster(t.Context(), gen.ManagedClusterAddOn(cluster1)))
 	assert.Empty(t, r.ofCluster(t.Context(), gen.ManagedCluster("cluster3")))
 	hub.Fail("list RemoteWorkflow", errors.New("down"))
 	assert.Empty(t, r.ofCluster(t.Context(), gen.ManagedCluster(cluster1)))
+}
+
+func TestAClusterThatIsDetachedWakesAllThatWasSentThere(t *testing.T) {
+	for name, around := range map[string][]client.Object{"being detached": {detaching()}, "detached": nil} {
+		t.Run(name, func(t *testing.T) {
+			r, _, _ := newReconciler(t, append(attemptsOf(), around...)...)
+			want := named("waiting", "started", "running", "finished", "leaving", "fed")
+			assert.ElementsMatch(t, want, r.ofCluster(t.Context(), gen.ManagedCluster(cluster1)))
+		})
+	}
 }
 
 func TestWhoMayUseWhichClusterConcernsWhatNothingHasClaimed(t *testing.T) {

@@ -81,15 +81,16 @@ func isIntact(wf *hubworkflow.Workflow) bool {
 // goneOf returns why nothing more will be reported of the attempt, nil if something may be.
 func goneOf(s *snapshot) *end {
 	gone := meta.FindStatusCondition(s.own.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	isGone := gone != nil && gone.Status == metav1.ConditionTrue
 	switch {
-	case gone != nil && gone.Status == metav1.ConditionTrue:
+	case s.own.cluster.IsDetached() && s.hasStarted() && (!isGone || gone.Reason == v1alpha1.ReasonLeft):
+		return &end{message: fmt.Sprintf("cluster %s: the cluster was detached from the hub, which hears no more of the remote Workflow %s/%s",
+			s.own.Namespace, s.own.Spec.Remote.Namespace, s.own.Spec.Remote.Name), at: s.now}
+	case isGone:
 		return &end{
 			message: fmt.Sprintf("cluster %s: %s", s.own.Namespace, gone.Message), at: gone.LastTransitionTime.Time,
 			isCutShort: gone.Reason == v1alpha1.ReasonDeletedUnfinished,
 		}
-	case s.own.cluster.IsDetached() && s.hasStarted():
-		return &end{message: fmt.Sprintf("cluster %s: the cluster was detached from the hub, which hears no more of the remote Workflow %s/%s",
-			s.own.Namespace, s.own.Spec.Remote.Namespace, s.own.Spec.Remote.Name), at: s.now}
 	case s.own.Spec.Reporting == v1alpha1.ReportingFeedback && s.own.isDeleted() && s.own.delivery == nil && s.hasStarted():
 		return &end{message: fmt.Sprintf("cluster %s: RemoteWorkflow %s was deleted on the hub, and the remote Workflow %s/%s with it",
 			s.own.Namespace, s.own.Name, s.own.Spec.Remote.Namespace, s.own.Spec.Remote.Name), at: s.now}

@@ -485,6 +485,10 @@ func TestAWorkflowEndsWithItsCluster(t *testing.T) {
 		"it runs, and the cluster is gone":           {nil, []gen.Mod{gen.WithHubStatus("Running")}, []gen.Mod{gen.WithReport(running())}, "Error"},
 		"it runs, and the cluster is being detached": {[]client.Object{detaching()}, []gen.Mod{gen.WithHubStatus("Running")}, []gen.Mod{gen.WithReport(running())}, "Error"},
 		"it was claimed, and nothing is known of it": {nil, nil, []gen.Mod{claimed()}, "Error"},
+		"it was left, and the agent has said so before the hub has shown why": {
+			[]client.Object{detaching()}, []gen.Mod{gen.WithHubStatus("Running")},
+			[]gen.Mod{gen.WithReport(running()), removing(leave), gone(v1alpha1.ReasonLeft), gen.Deleting()}, "Error",
+		},
 		"it has finished, but for the hub":           {nil, []gen.Mod{gen.WithHubStatus("Running")}, []gen.Mod{gen.WithReport(map[string]any{"phase": "Failed"})}, "Failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -504,7 +508,11 @@ func TestAWorkflowEndsWithItsCluster(t *testing.T) {
 			}
 			assert.False(t, hub.Show(rw), "nothing stands in the way of the cluster's namespace")
 			assert.Equal(t, test.phase, contract.Phase(shows(t, hub)), "a user's Workflow stays")
-			assert.Len(t, hub.Writes(), 4)
+			writes := 4
+			if !rw.DeletionTimestamp.IsZero() {
+				writes -= 2
+			}
+			assert.Len(t, hub.Writes(), writes)
 		})
 	}
 }
