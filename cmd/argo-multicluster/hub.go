@@ -14,7 +14,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/addon"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/dispatch"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/workflow"
 )
 
 func newHubCommand() *cobra.Command {
@@ -55,7 +55,7 @@ The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no A
 	flags.Float32Var(&options.QPS, "kube-api-qps", 300, "requests per second to the hub's API server, at most")
 	flags.IntVar(&options.Burst, "kube-api-burst", 600, "requests to the hub's API server that may come at once")
 	flags.IntVar(&options.Concurrency, "concurrency", 16, "Workflows that each reconciler works on at a time")
-	flags.DurationVar(&options.DeletionTimeout, "deletion-timeout", dispatch.DefaultDeletionTimeout,
+	flags.DurationVar(&options.DeletionTimeout, "deletion-timeout", workflow.DefaultDeletionTimeout,
 		"how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever")
 	flags.TimeVar(&options.RestoredAt, "restored-at", time.Time{}, []string{time.RFC3339}, "when the hub was restored from a backup, such as "+
 		"2026-01-02T15:04:05Z: what waits since before, and may have run since the backup was made, is held")

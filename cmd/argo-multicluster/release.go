@@ -17,8 +17,9 @@ func newReleaseCommand() *cobra.Command {
 		Long: `Release the Workflows of a hub on a managed cluster, when the agent is gone for good.
 
 The agent keeps each Workflow that it has started from vanishing, by a finalizer, until the hub has its final status. This command
-removes that finalizer from the Workflows of one hub, and the agent's Leases. It changes nothing else: Workflows that run go on
-running, those that have not started do not start, and an agent that is installed later goes on where the last one has stopped.
+removes that finalizer from the Workflows of one hub, and the agent's Leases, and deletes Workflows that have not started, which only
+the agent would start. It changes nothing else: Workflows that run go on running, and an agent that is installed later goes on where
+the last one has stopped.
 
 The addon's pre-delete hook runs it. Run it by hand where that could not: after a hub or its access was lost, with the kubeconfig
 of the managed cluster. It needs no hub. It waits for the agent to stop, which would put the finalizers back; where the addon

@@ -26,16 +26,17 @@ func newUninstallCommand() *cobra.Command {
 
 The chart's pre-delete hook runs it, so that "helm uninstall" leaves nothing that is stuck. In this order it
   1. scales the manager's Deployment to 0, and waits for its last pod;
-  2. parts the Workflows from their runs: what has started, finished or not, stays on its managed cluster and runs on there, and the
-     hub's Workflow keeps its last status and says where the run is. What has not started is taken back from its cluster, and waits
-     on the hub for another manager. RemoteWorkflows and ManifestWorks are deleted;
+  2. leaves the Workflows: what has started, finished or not, stays on its managed cluster and goes on there, and the hub's Workflow
+     keeps its last status and says where the run is. What has not started is taken back from its cluster, and waits on the hub for
+     another manager. A run whose Workflow is being deleted is terminated. RemoteWorkflows are deleted, and ManifestWorks, but for
+     those of clusters without agent: a Workflow there would end with its ManifestWork. The output names the command that deletes both;
   3. disables the addons argo-workflow-multicluster and argo-workflows on all clusters, with the agent's pre-delete hook. A Placement no
      longer installs them.
 No Workflow is deleted on the hub, nor any CRD.
 
-A cluster that does not answer is waited for until the timeout draws near. Then the hub is tidied without it, and the command fails with
-what is left and what to do about it. It may be run again at any time, and takes up where it has stopped. "helm uninstall --no-hooks"
-leaves it at that.`,
+Clusters that do not answer are waited for until a share of the timeout has passed. Then the hub is tidied without them, and the command
+fails with what is left and what to do about it. It may be run again at any time, and takes up where it has stopped.
+"helm uninstall --no-hooks" leaves it at that.`,
 		Example: `  # what would be done
   argo-multicluster hub uninstall --deployment=argo-workflow-multicluster/argo-workflow-multicluster-hub --dry-run
 

@@ -2,14 +2,12 @@ package addon
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -142,8 +140,6 @@ func TestWhatIsDeployedByDefault(t *testing.T) {
 		"RoleBinding argo-workflow-multicluster-agent in " + agentNamespace,
 		"Deployment argo-workflow-multicluster-agent in " + agentNamespace,
 		"Job " + hook.Name + " in " + agentNamespace,
-		"ValidatingAdmissionPolicy argo-workflow-multicluster-deny-adoption-" + agentNamespace,
-		"ValidatingAdmissionPolicyBinding argo-workflow-multicluster-deny-adoption-" + agentNamespace,
 	}, objects.names())
 
 	deployment := deploymentOf(t, objects)
@@ -211,56 +207,12 @@ func TestTheAgentMayDoOnTheClusterWhatItNeeds(t *testing.T) {
 	assert.Equal(t, only[*rbacv1.Role](t, objects, "").Name, binding.RoleRef.Name)
 }
 
-func TestTheWorkAgentMayDoWhatItNeeds(t *testing.T) {
-	all := []string{"get", "list", "watch", "create", "update", "patch", "delete"}
-	policies := []string{"validatingadmissionpolicies", "validatingadmissionpolicybindings"}
+func TestTheWorkAgentMayCreateWorkflowsAndNothingElse(t *testing.T) {
 	role := only[*rbacv1.ClusterRole](t, render(t, nil), ":work")
 	assert.Equal(t, map[string]string{"open-cluster-management.io/aggregate-to-work": "true"}, role.Labels)
 	assert.Equal(t, []rbacv1.PolicyRule{
-		{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: all},
-		{APIGroups: []string{"admissionregistration.k8s.io"}, Resources: policies, Verbs: []string{"create"}},
-		{
-			APIGroups: []string{"admissionregistration.k8s.io"}, Resources: policies,
-			ResourceNames: []string{"argo-workflow-multicluster-deny-adoption-" + agentNamespace},
-			Verbs:         []string{"get", "update", "patch", "delete"},
-		},
+		{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"get", "create"}},
 	}, role.Rules)
-}
-
-func TestAdoptionIsDenied(t *testing.T) {
-	objects := render(t, nil)
-	policy := only[*admissionregistrationv1.ValidatingAdmissionPolicy](t, objects, "")
-	binding := only[*admissionregistrationv1.ValidatingAdmissionPolicyBinding](t, objects, "")
-	assert.Equal(t, admissionregistrationv1.Fail, *policy.Spec.FailurePolicy)
-	require.Len(t, policy.Spec.MatchConstraints.ResourceRules, 1)
-	rule := policy.Spec.MatchConstraints.ResourceRules[0]
-	assert.Equal(t, []admissionregistrationv1.OperationType{admissionregistrationv1.Update}, rule.Operations)
-	assert.Equal(t, []string{"argoproj.io"}, rule.APIGroups)
-	assert.Equal(t, []string{"workflows"}, rule.Resources)
-	assert.Equal(t, policy.Name, binding.Spec.PolicyName)
-	assert.Equal(t, []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}, binding.Spec.ValidationActions)
-}
-
-func TestThePolicyIsThereWhereTheClusterServesIt(t *testing.T) {
-	tests := map[string]bool{
-		"v1.35.4": true, "v1.30.0": true, "v1.30.5+k3s1": true, "v1.31.0-gke.1000": true, "v1.30.0-rc.1": true, "1.33": true,
-		"v1.29.14": false, "v1.29.4-gke.1043002": false, "": false,
-	}
-	for version, want := range tests {
-		t.Run(version, func(t *testing.T) {
-			objects, err := newTestAddon(t, nil).Manifests(t.Context(), testManagedCluster(version), testAddOn(nil))
-			require.NoError(t, err)
-			names := strings.Join(rendered(objects).names(), "\n")
-			assert.Equal(t, want, strings.Contains(names, "ValidatingAdmissionPolicy "))
-			assert.Equal(t, want, strings.Contains(names, "ValidatingAdmissionPolicyBinding "))
-			rules, err := json.Marshal(only[*rbacv1.ClusterRole](t, objects, ":work").Rules)
-			require.NoError(t, err)
-			assert.Equal(t, want, strings.Contains(string(rules), "validatingadmissionpolicies"))
-		})
-	}
-	changed := newTestAddon(t, nil).GetAgentAddonOptions().AgentDeployTriggerClusterFilter
-	assert.True(t, changed(testManagedCluster(""), testManagedCluster("v1.30.0")))
-	assert.False(t, changed(testManagedCluster("v1.30.0"), testManagedCluster("v1.30.0")))
 }
 
 func TestTwoHubsCanHaveTheirAgentsOnOneCluster(t *testing.T) {

@@ -135,9 +135,9 @@ func watchDeployment(name string) workv1.ManifestConfigOption {
 	}
 }
 
-// rendersDifferently reports whether something of the managed cluster has changed that the charts depend on: its version of
-// Kubernetes, or the mirrors that its annotation names.
+// rendersDifferently reports whether something of the managed cluster has changed that the charts depend on: the mirrors that its
+// annotation names.
 func rendersDifferently(before, after *clusterv1.ManagedCluster) bool {
 	const mirrors = clusterv1.ClusterImageRegistriesAnnotationKey
-	return before.Status.Version.Kubernetes != after.Status.Version.Kubernetes || before.Annotations[mirrors] != after.Annotations[mirrors]
+	return before.Annotations[mirrors] != after.Annotations[mirrors]
 }

@@ -65,9 +65,9 @@ func (o ReleaseOptions) Validate() error {
 	return nil
 }
 
-// Release removes the agent's finalizer from the Workflows of a hub on the managed cluster, and the agent's Leases. It
-// needs no hub, and changes nothing else: what runs goes on running, and what has not started does not start. An agent that
-// comes later goes on where the last one has stopped.
+// Release removes the agent's finalizer from the Workflows of a hub on the managed cluster, and the agent's Leases; what has never
+// started it deletes, for only the agent would start it. It needs no hub, and changes nothing else: what runs goes on running. An
+// agent that comes later goes on where the last one has stopped.
 //
 // The agent must not run meanwhile, or it would put the finalizers back: Release waits until it holds the Lease of the
 // agent's leader. It writes a line for each Workflow, and a summary, to out, and returns an error if any is left.
@@ -116,7 +116,8 @@ func (r *releaser) run(ctx context.Context) error {
 	group.SetLimit(releasedAtATime)
 	for _, wf := range selected {
 		group.Go(func() error {
-			r.tell(wf, r.release(ctx, wf))
+			neverStarted := isLeftover(wf)
+			r.tell(wf, neverStarted, r.release(ctx, wf))
 			return nil
 		})
 	}
@@ -162,7 +163,7 @@ func (r *releaser) find(ctx context.Context) (selected []*metav1.PartialObjectMe
 // selects reports whether a Workflow is to be released. One that was robbed of its label is still its hub's.
 func (r *releaser) selects(wf *metav1.PartialObjectMetadata) bool {
 	cluster := wf.Labels[contract.LabelCluster]
-	return controllerutil.ContainsFinalizer(wf, contract.FinalizerReport) &&
+	return (controllerutil.ContainsFinalizer(wf, contract.FinalizerReport) || isLeftover(wf)) &&
 		(r.options.AllHubs || wf.Annotations[contract.AnnotationHubID] == r.options.HubID) &&
 		(r.options.ClusterName == "" || cluster == "" || cluster == r.options.ClusterName)
 }
@@ -177,9 +178,7 @@ func (r *releaser) release(ctx context.Context, wf *metav1.PartialObjectMetadata
 		if wf.UID != uid || !r.selects(wf) {
 			return nil
 		}
-		before := wf.DeepCopy()
-		controllerutil.RemoveFinalizer(wf, contract.FinalizerReport)
-		err := r.client.Patch(ctx, wf, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		err := r.removeOrPatch(ctx, wf)
 		if apierrors.IsConflict(err) {
 			if err := r.client.Get(ctx, client.ObjectKeyFromObject(wf), wf); err != nil {
 				return err
@@ -190,14 +189,33 @@ func (r *releaser) release(ctx context.Context, wf *metav1.PartialObjectMetadata
 	return client.IgnoreNotFound(err)
 }
 
+// removeOrPatch removes the finalizer from a Workflow, or deletes one that has never started.
+func (r *releaser) removeOrPatch(ctx context.Context, wf *metav1.PartialObjectMetadata) error {
+	before := wf.DeepCopy()
+	if controllerutil.RemoveFinalizer(wf, contract.FinalizerReport) {
+		return r.client.Patch(ctx, wf, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	}
+	whole := contract.NewWorkflow()
+	if err := r.client.Get(ctx, client.ObjectKeyFromObject(wf), whole); err != nil {
+		return err
+	}
+	if len(contract.Status(whole)) > 0 {
+		return errors.New("it has a status, though neither a finalizer nor a label with its phase")
+	}
+	return r.client.Delete(ctx, wf, client.Preconditions{UID: &wf.UID, ResourceVersion: &wf.ResourceVersion})
+}
+
 // tell writes the line of one Workflow.
-func (r *releaser) tell(wf *metav1.PartialObjectMetadata, err error) {
+func (r *releaser) tell(wf *metav1.PartialObjectMetadata, neverStarted bool, err error) {
 	what := "released"
+	if neverStarted {
+		what = "removed: it has never started"
+	}
 	switch {
 	case err != nil:
 		what = "not released: " + err.Error()
 	case r.options.DryRun:
-		what = "would be released"
+		what = "would be " + what
 	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -205,4 +223,11 @@ func (r *releaser) tell(wf *metav1.PartialObjectMetadata, err error) {
 		r.left++
 	}
 	fmt.Fprintf(r.out, "%s/%s: %s\n", wf.Namespace, wf.Name, what)
+}
+
+// isLeftover reports whether a Workflow is as a hub has sent it, so far as its metadata show: Argo labels with the phase what has run.
+func isLeftover(wf *metav1.PartialObjectMetadata) bool {
+	return wf.Labels[contract.LabelInstanceID] == contract.InstanceIDGate && wf.Labels[contract.LabelPhase] == "" &&
+		wf.Annotations[contract.AnnotationHubID] != "" && wf.DeletionTimestamp == nil &&
+		!controllerutil.ContainsFinalizer(wf, contract.FinalizerReport)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -65,9 +66,19 @@ func withoutReference(wf *unstructured.Unstructured) {
 
 func unlabeled(wf *unstructured.Unstructured) { wf.SetLabels(nil) }
 
-func gated(wf *unstructured.Unstructured) {
+// gatedAgain makes a Workflow that has run one with the gate, and without our finalizer.
+func gatedAgain(wf *unstructured.Unstructured) {
+	wf.SetLabels(map[string]string{
+		contract.LabelCluster: "cluster1", contract.LabelInstanceID: contract.InstanceIDGate, contract.LabelPhase: "Running",
+	})
+	wf.SetFinalizers(nil)
+}
+
+// neverStarted makes it as the hub has sent it.
+func neverStarted(wf *unstructured.Unstructured) {
 	wf.SetLabels(map[string]string{contract.LabelCluster: "cluster1", contract.LabelInstanceID: contract.InstanceIDGate})
 	wf.SetFinalizers(nil)
+	delete(wf.Object, "status")
 }
 
 func going(wf *unstructured.Unstructured) { wf.SetDeletionTimestamp(&metav1.Time{Time: time.Now()}) }
@@ -165,7 +176,7 @@ func TestOnlyTheHubsOwnWorkflowsAreReleased(t *testing.T) {
 }
 
 func TestNothingButTheFinalizerChanges(t *testing.T) {
-	e := newReleaseEnv(t, ReleaseOptions{HubID: "hub-1"}, newCopy("ours"), newCopy("gated", gated))
+	e := newReleaseEnv(t, ReleaseOptions{HubID: "hub-1"}, newCopy("ours"), newCopy("gated", gatedAgain))
 	want, gatedBefore := e.get("ours"), e.get("gated")
 	require.NoError(t, e.run(t.Context()))
 	want.SetFinalizers([]string{otherFinalizer})
@@ -173,6 +184,47 @@ func TestNothingButTheFinalizerChanges(t *testing.T) {
 	want.SetResourceVersion(released.GetResourceVersion())
 	assert.Equal(t, want, released)
 	assert.Equal(t, gatedBefore, e.get("gated"))
+}
+
+func TestWhatHasNeverStartedIsRemoved(t *testing.T) {
+	copies := func() []client.Object {
+		withoutLabel := func(wf *unstructured.Unstructured) {
+			wf.SetLabels(map[string]string{contract.LabelInstanceID: contract.InstanceIDGate})
+		}
+		running := func(wf *unstructured.Unstructured) { wf.Object["status"] = map[string]any{"phase": "Running"} }
+		return []client.Object{
+			newCopy("ours", neverStarted), newCopy("without-label", neverStarted, withoutLabel), newCopy("other-hub", neverStarted, ofHub("hub-2")),
+			newCopy("gated-again", gatedAgain), newCopy("opened", neverStarted, unlabeled), newCopy("not-of-a-hub", neverStarted, ofHub("")),
+			newCopy("with-status", neverStarted, running),
+		}
+	}
+	for name, test := range map[string]struct {
+		options ReleaseOptions
+		removed []string
+	}{
+		"of a hub":    {ReleaseOptions{HubID: "hub-1"}, []string{"ours", "without-label"}},
+		"of all hubs": {ReleaseOptions{AllHubs: true}, []string{"other-hub", "ours", "without-label"}},
+		"by a dry run, which only says so": {
+			ReleaseOptions{HubID: "hub-1", DryRun: true}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newReleaseEnv(t, test.options, copies()...)
+			err := e.run(t.Context())
+			if test.options.DryRun {
+				require.NoError(t, err)
+				assert.Contains(t, e.lines(), "default/ours: would be removed: it has never started")
+			} else {
+				require.EqualError(t, err, fmt.Sprintf("1 of %d Workflows could not be released: see the lines above, and run this again", len(test.removed)+1))
+				assert.Contains(t, e.lines(), "default/ours: removed: it has never started")
+				assert.Contains(t, e.lines(), "default/with-status: not released: it has a status, though neither a finalizer nor a label with its phase")
+			}
+			for _, wf := range copies() {
+				err := e.server.Get(t.Context(), client.ObjectKeyFromObject(wf), contract.NewWorkflow())
+				assert.Equal(t, slices.Contains(test.removed, wf.GetName()), apierrors.IsNotFound(err), wf.GetName())
+			}
+			assert.Zero(t, e.patches.Load())
+		})
+	}
 }
 
 func TestAWorkflowThatIsBeingDeletedGoes(t *testing.T) {

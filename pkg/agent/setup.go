@@ -112,7 +112,7 @@ func newHub(config *rest.Config, options Options) (cluster.Cluster, error) {
 		o.MapperProvider = knows(v1alpha1.GroupVersion.WithKind("RemoteWorkflow"))
 		o.Cache = cache.Options{
 			DefaultNamespaces:           map[string]cache.Config{options.ClusterName: {}},
-			DefaultTransform:            cache.TransformStripManagedFields(),
+			DefaultTransform:            run.Trim,
 			ReaderFailOnMissingInformer: true,
 		}
 	})

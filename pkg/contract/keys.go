@@ -3,7 +3,11 @@
 // the API types.
 package contract
 
-import "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow"
+import (
+	"strings"
+
+	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow"
+)
 
 const (
 	argoPrefix     = workflow.WorkflowFullName + "/"
@@ -28,6 +32,8 @@ const (
 	AnnotationCluster = argoPrefix + "ocm-managed-cluster"
 	// AnnotationClusterNamespace names the namespace on the managed cluster; by default the hub's.
 	AnnotationClusterNamespace = argoPrefix + "ocm-managed-cluster-namespace"
+	// LabelWithoutAgent, with the value "true" on a ManagedCluster, lets Workflows be sent there although it has no agent of ours.
+	LabelWithoutAgent = argoPrefix + "without-agent"
 	// AnnotationRelease, with the value "true", lets a deleted Workflow go although its run may not be gone from its cluster.
 	AnnotationRelease = argoPrefix + "ocm-release"
 	// AnnotationReleaseValue is the only value of AnnotationRelease that has an effect.
@@ -50,6 +56,8 @@ const (
 	AnnotationAttempt = internalPrefix + "attempt"
 	// AnnotationRemoteWorkflow is the name of the run's RemoteWorkflow.
 	AnnotationRemoteWorkflow = internalPrefix + "remote-workflow"
+	// AnnotationRemoteWorkflowUID is its UID. A copy that was made for an earlier one of the same name is not claimed.
+	AnnotationRemoteWorkflowUID = internalPrefix + "remote-workflow-uid"
 	// AnnotationTerminated is when the agent terminated the run because it is being deleted, in RFC 3339.
 	AnnotationTerminated = internalPrefix + "terminated"
 	// LabelInstalledBy, on what Argo Workflows consists of, is the id of the hub whose addon has installed it.
@@ -66,9 +74,16 @@ const (
 	AnnotationAssigned = internalPrefix + "assigned"
 	// AnnotationStatusHash is the hash of the status that the hub wrote last, together with the Workflow's UID.
 	AnnotationStatusHash = internalPrefix + "status-hash"
-	// LabelWorkflowUID, on RemoteWorkflows and ManifestWorks, is the UID of the Workflow on the hub.
+	// AnnotationReportHash is the hash of what that status was made from: an equal report need not be read again.
+	AnnotationReportHash = internalPrefix + "report-hash"
+	// LabelDelivery is on the ManifestWorks that carry Workflows to a cluster: DeliveryGated or DeliveryUngated.
+	LabelDelivery = internalPrefix + "delivery"
+	// DeliveryGated carries copies until they are claimed. DeliveryUngated carries one Workflow to a cluster without agent, and stays.
+	DeliveryGated   = "gated"
+	DeliveryUngated = "ungated"
+	// LabelWorkflowUID, on RemoteWorkflows and ungated deliveries, is the UID of the Workflow on the hub.
 	LabelWorkflowUID = internalPrefix + "workflow-uid"
-	// LabelApplyRetried, on a ManifestWork, is when the hub last asked the work agent to try again, in seconds since 1970.
+	// LabelApplyRetried, on a delivery, is when the hub last asked the work agent to try again, in seconds since 1970.
 	// Any change of the ManifestWork makes it try at once.
 	LabelApplyRetried = internalPrefix + "apply-retried"
 	// FinalizerDispatch, on Workflows and RemoteWorkflows, keeps them until the run is gone from its cluster.
@@ -96,3 +111,8 @@ const (
 	FinalizerArtifactGC       = argoPrefix + "artifact-gc"
 	annotationLastSeenVersion = argoPrefix + "last-seen-version"
 )
+
+// IsOurKey reports whether a label or annotation may be one of those above.
+func IsOurKey(key string) bool {
+	return strings.HasPrefix(key, argoPrefix) || strings.HasPrefix(key, internalPrefix)
+}

@@ -30,6 +30,7 @@ func TestPublishedKeysNeverChange(t *testing.T) {
 		"workflows.argoproj.io/ocm-managed-cluster":           contract.AnnotationCluster,
 		"workflows.argoproj.io/ocm-managed-cluster-namespace": contract.AnnotationClusterNamespace,
 		"workflows.argoproj.io/ocm-release":                   contract.AnnotationRelease,
+		"workflows.argoproj.io/without-agent":                 contract.LabelWithoutAgent,
 		"workflows.argoproj.io/ocm-hub-workflow-namespace":    contract.AnnotationHubNamespace,
 		"workflows.argoproj.io/ocm-hub-workflow-name":         contract.AnnotationHubName,
 		"workflows.argoproj.io/ocm-hub-workflow-uid":          contract.AnnotationHubUID,
@@ -45,8 +46,9 @@ func TestEveryKeyIsAQualifiedName(t *testing.T) {
 		contract.LabelEnable, contract.AnnotationPlacement, contract.AnnotationCluster, contract.AnnotationClusterNamespace,
 		contract.LabelCluster, contract.LabelWorkflowNamespace, contract.AnnotationHubNamespace, contract.AnnotationHubName,
 		contract.AnnotationHubUID, contract.AnnotationHubID, contract.AnnotationAttempt, contract.AnnotationRemoteWorkflow,
-		contract.FinalizerReport, contract.LabelInstalledBy, contract.AnnotationAssigned, contract.AnnotationStatusHash,
-		contract.LabelWorkflowUID,
+		contract.AnnotationRemoteWorkflowUID, contract.AnnotationTerminated, contract.AnnotationReportHash, contract.LabelDelivery, contract.LabelWithoutAgent,
+		contract.LabelApplyRetried,
+		contract.FinalizerReport, contract.LabelInstalledBy, contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.LabelWorkflowUID,
 		contract.FinalizerDispatch, contract.AnnotationRelease, contract.LabelInstanceID, contract.LabelPhase, contract.LabelCompleted,
 	}
 	seen := map[string]bool{}
@@ -63,4 +65,20 @@ func TestOurInstanceIDsAreLabelValuesThatDiffer(t *testing.T) {
 		assert.True(t, strings.HasPrefix(id, "ocm-multicluster"), id)
 	}
 	assert.NotEqual(t, contract.InstanceIDHub, contract.InstanceIDGate)
+}
+
+func TestADeliveryIsOfOneKindOrTheOther(t *testing.T) {
+	for _, kind := range []string{contract.DeliveryGated, contract.DeliveryUngated} {
+		assert.Empty(t, validation.IsValidLabelValue(kind), kind)
+	}
+	assert.NotEqual(t, contract.DeliveryGated, contract.DeliveryUngated)
+}
+
+func TestOurKeysAreThoseOfBothPrefixes(t *testing.T) {
+	for key, want := range map[string]bool{
+		contract.LabelEnable: true, contract.AnnotationAssigned: true, contract.LabelPhase: true,
+		"team": false, "argocd.argoproj.io/instance": false, "example.com/workflows.argoproj.io/phase": false,
+	} {
+		assert.Equal(t, want, contract.IsOurKey(key), key)
+	}
 }

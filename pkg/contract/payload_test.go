@@ -41,12 +41,13 @@ func TestPayloadIsExactlyThis(t *testing.T) {
 			},
 			"annotations": map[string]any{
 				"note": "mine",
-				"workflows.argoproj.io/ocm-hub-workflow-namespace":    "team-a",
-				"workflows.argoproj.io/ocm-hub-workflow-name":         "hello",
-				"workflows.argoproj.io/ocm-hub-workflow-uid":          string(wf.GetUID()),
-				"workflow.open-cluster-management.io/hub-id":          gen.HubID,
-				"workflow.open-cluster-management.io/attempt":         "1",
-				"workflow.open-cluster-management.io/remote-workflow": rw.Name,
+				"workflows.argoproj.io/ocm-hub-workflow-namespace":        "team-a",
+				"workflows.argoproj.io/ocm-hub-workflow-name":             "hello",
+				"workflows.argoproj.io/ocm-hub-workflow-uid":              string(wf.GetUID()),
+				"workflow.open-cluster-management.io/hub-id":              gen.HubID,
+				"workflow.open-cluster-management.io/attempt":             "1",
+				"workflow.open-cluster-management.io/remote-workflow":     rw.Name,
+				"workflow.open-cluster-management.io/remote-workflow-uid": string(rw.UID),
 			},
 		},
 		"spec": map[string]any{
@@ -70,7 +71,7 @@ func TestPayloadLeavesBehindWhatIsTheHubCopys(t *testing.T) {
 	}
 	annotations := []string{
 		contract.AnnotationPlacement, contract.AnnotationCluster, contract.AnnotationClusterNamespace, contract.AnnotationRelease,
-		contract.AnnotationAssigned, contract.AnnotationStatusHash, "workflows.argoproj.io/last-seen-version",
+		contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.AnnotationReportHash, "workflows.argoproj.io/last-seen-version",
 		"kubectl.kubernetes.io/last-applied-configuration", "workflow.open-cluster-management.io/of-the-future",
 	}
 	wf := gen.Workflow("hello")
@@ -191,6 +192,7 @@ func TestPayloadOverridesAReferenceThatTheUserForged(t *testing.T) {
 	forged := map[string]string{
 		contract.AnnotationHubNamespace: "kube-system", contract.AnnotationHubName: "other", contract.AnnotationHubUID: "other",
 		contract.AnnotationHubID: "other", contract.AnnotationAttempt: "7", contract.AnnotationRemoteWorkflow: "other",
+		contract.AnnotationRemoteWorkflowUID: "other",
 	}
 	labels := map[string]string{contract.LabelCluster: "other", contract.LabelWorkflowNamespace: "kube-system"}
 	wf := gen.Workflow("hello", gen.WithAnnotations(forged), gen.WithLabels(labels),

@@ -14,8 +14,9 @@ import (
 type Reference struct {
 	// Cluster is the name of the managed cluster: the namespace of the RemoteWorkflow.
 	Cluster string
-	// RemoteWorkflow is the name of the RemoteWorkflow.
-	RemoteWorkflow string
+	// RemoteWorkflow is the name of the RemoteWorkflow, and RemoteWorkflowUID its UID.
+	RemoteWorkflow    string
+	RemoteWorkflowUID types.UID
 	// HubID is the UID of the hub's kube-system namespace.
 	HubID string
 	// Namespace, Name and UID are those of the Workflow on the hub.
@@ -29,12 +30,12 @@ type Reference struct {
 func ReferenceTo(rw *v1alpha1.RemoteWorkflow) Reference {
 	return Reference{
 		Cluster:        rw.Namespace,
-		RemoteWorkflow: rw.Name,
-		HubID:          rw.Spec.HubID,
-		Namespace:      rw.Spec.WorkflowRef.Namespace,
-		Name:           rw.Spec.WorkflowRef.Name,
-		UID:            rw.Spec.WorkflowRef.UID,
-		Attempt:        rw.Spec.Attempt,
+		RemoteWorkflow: rw.Name, RemoteWorkflowUID: rw.UID,
+		HubID:     rw.Spec.HubID,
+		Namespace: rw.Spec.WorkflowRef.Namespace,
+		Name:      rw.Spec.WorkflowRef.Name,
+		UID:       rw.Spec.WorkflowRef.UID,
+		Attempt:   rw.Spec.Attempt,
 	}
 }
 
@@ -52,22 +53,30 @@ func ReferenceOf(wf *unstructured.Unstructured) Reference {
 	}
 	return Reference{
 		Cluster:        wf.GetLabels()[LabelCluster],
-		RemoteWorkflow: annotations[AnnotationRemoteWorkflow],
-		HubID:          annotations[AnnotationHubID],
-		Namespace:      annotations[AnnotationHubNamespace],
-		Name:           annotations[AnnotationHubName],
-		UID:            types.UID(annotations[AnnotationHubUID]),
-		Attempt:        int32(attempt),
+		RemoteWorkflow: annotations[AnnotationRemoteWorkflow], RemoteWorkflowUID: types.UID(annotations[AnnotationRemoteWorkflowUID]),
+		HubID:     annotations[AnnotationHubID],
+		Namespace: annotations[AnnotationHubNamespace],
+		Name:      annotations[AnnotationHubName],
+		UID:       types.UID(annotations[AnnotationHubUID]),
+		Attempt:   int32(attempt),
 	}
+}
+
+// SameAttempt reports whether both name the same attempt to run the same Workflow on the same cluster, be it by another incarnation
+// of its RemoteWorkflow: one that was lost by force, and was made again.
+func (r Reference) SameAttempt(other Reference) bool {
+	r.RemoteWorkflowUID = other.RemoteWorkflowUID
+	return r == other
 }
 
 func (r Reference) annotations() map[string]string {
 	return map[string]string{
-		AnnotationRemoteWorkflow: r.RemoteWorkflow,
-		AnnotationHubID:          r.HubID,
-		AnnotationHubNamespace:   r.Namespace,
-		AnnotationHubName:        r.Name,
-		AnnotationHubUID:         string(r.UID),
-		AnnotationAttempt:        strconv.FormatInt(int64(r.Attempt), 10),
+		AnnotationRemoteWorkflow:    r.RemoteWorkflow,
+		AnnotationRemoteWorkflowUID: string(r.RemoteWorkflowUID),
+		AnnotationHubID:             r.HubID,
+		AnnotationHubNamespace:      r.Namespace,
+		AnnotationHubName:           r.Name,
+		AnnotationHubUID:            string(r.UID),
+		AnnotationAttempt:           strconv.FormatInt(int64(r.Attempt), 10),
 	}
 }

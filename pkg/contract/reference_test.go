@@ -15,13 +15,14 @@ func TestACopyCarriesTheReferenceToItsRemoteWorkflow(t *testing.T) {
 	rw := gen.RemoteWorkflow(wf, "cluster1", gen.WithAttempt(3))
 
 	want := contract.Reference{
-		Cluster:        "cluster1",
-		RemoteWorkflow: rw.Name,
-		HubID:          gen.HubID,
-		Namespace:      "team-a",
-		Name:           "hello",
-		UID:            wf.GetUID(),
-		Attempt:        3,
+		Cluster:           "cluster1",
+		RemoteWorkflow:    rw.Name,
+		RemoteWorkflowUID: rw.UID,
+		HubID:             gen.HubID,
+		Namespace:         "team-a",
+		Name:              "hello",
+		UID:               wf.GetUID(),
+		Attempt:           3,
 	}
 	assert.Equal(t, want, contract.ReferenceTo(rw))
 	copied := gen.Copy(wf, rw)
@@ -44,5 +45,23 @@ func TestAnAttemptThatDoesNotParseIsZero(t *testing.T) {
 	} {
 		wf := gen.Workflow("hello", gen.WithAnnotations(map[string]string{contract.AnnotationAttempt: value}))
 		assert.Equal(t, want, contract.ReferenceOf(wf).Attempt, "attempt %q", value)
+	}
+}
+
+func TestTheSameAttemptMayHaveAnotherRemoteWorkflow(t *testing.T) {
+	wf := gen.Workflow("hello")
+	reference := contract.ReferenceTo(gen.RemoteWorkflow(wf, "cluster1"))
+	madeAgain := contract.ReferenceTo(gen.RemoteWorkflow(wf, "cluster1", gen.WithUID("another")))
+	assert.NotEqual(t, reference, madeAgain)
+	assert.True(t, reference.SameAttempt(madeAgain))
+	assert.True(t, reference.SameAttempt(reference))
+	for name, other := range map[string]contract.Reference{
+		"another attempt":    contract.ReferenceTo(gen.RemoteWorkflow(wf, "cluster1", gen.WithAttempt(2))),
+		"another cluster":    contract.ReferenceTo(gen.RemoteWorkflow(wf, "cluster2")),
+		"another Workflow":   contract.ReferenceTo(gen.RemoteWorkflow(gen.Workflow("hello", gen.WithUID("later")), "cluster1")),
+		"no reference":       {},
+		"one of another hub": func() contract.Reference { r := reference; r.HubID = "another"; return r }(),
+	} {
+		assert.False(t, reference.SameAttempt(other), name)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -79,28 +80,28 @@ func IsPending(phase string) bool {
 }
 
 // IsOurs reports whether the Workflow has been handed to this project by its label.
-func IsOurs(wf *unstructured.Unstructured) bool {
+func IsOurs(wf metav1.Object) bool {
 	return wf.GetLabels()[LabelEnable] == LabelEnableValue
 }
 
 // Assignment returns the value of AnnotationAssigned that gives one attempt to run this Workflow to the cluster.
-func Assignment(wf *unstructured.Unstructured, attempt int32, cluster string) string {
+func Assignment(wf metav1.Object, attempt int32, cluster string) string {
 	return fmt.Sprintf("%s/%d/%s", wf.GetUID(), attempt, cluster)
 }
 
 // AssignedCluster returns the managed cluster that has been recorded for this very Workflow, or "".
-func AssignedCluster(wf *unstructured.Unstructured) string {
+func AssignedCluster(wf metav1.Object) string {
 	_, cluster := assignment(wf)
 	return cluster
 }
 
 // Attempt returns the attempt that AssignedCluster is to make, or has made; the first one for an unassigned Workflow.
-func Attempt(wf *unstructured.Unstructured) int32 {
+func Attempt(wf metav1.Object) int32 {
 	attempt, _ := assignment(wf)
 	return attempt
 }
 
-func assignment(wf *unstructured.Unstructured) (attempt int32, cluster string) {
+func assignment(wf metav1.Object) (attempt int32, cluster string) {
 	parts := strings.SplitN(wf.GetAnnotations()[AnnotationAssigned], "/", 3)
 	if len(parts) != 3 || parts[0] != string(wf.GetUID()) {
 		return 1, ""
@@ -114,7 +115,7 @@ func assignment(wf *unstructured.Unstructured) (attempt int32, cluster string) {
 
 // ChosenCluster returns the managed cluster that the user chose directly, or "". A Placement's answer that was
 // copied from another Workflow is no choice: the other's assignment comes with it, and names the same cluster.
-func ChosenCluster(wf *unstructured.Unstructured) string {
+func ChosenCluster(wf metav1.Object) string {
 	annotations := wf.GetAnnotations()
 	chosen := annotations[AnnotationCluster]
 	copied := AssignedCluster(wf) == "" && strings.HasSuffix(annotations[AnnotationAssigned], "/"+chosen)
@@ -125,7 +126,7 @@ func ChosenCluster(wf *unstructured.Unstructured) string {
 }
 
 // RemoteNamespace returns the namespace on the managed cluster that the Workflow is to run in.
-func RemoteNamespace(wf *unstructured.Unstructured) string {
+func RemoteNamespace(wf metav1.Object) string {
 	if namespace := wf.GetAnnotations()[AnnotationClusterNamespace]; namespace != "" {
 		return namespace
 	}

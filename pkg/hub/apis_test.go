@@ -30,12 +30,12 @@ func TestTheManagerWantsARemoteWorkflowCRDThatIsNotOlder(t *testing.T) {
 		annotations map[string]string
 		want        string
 	}{
-		"of before there were revisions": {nil, `has revision "", and this manager needs 1 or later`},
-		"older":                          {map[string]string{"workflow.open-cluster-management.io/contract-revision": "0"}, `has revision "0"`},
+		"of before there were revisions": {nil, `has revision "", and this manager needs 2 or later`},
+		"older":                          {map[string]string{"workflow.open-cluster-management.io/contract-revision": "1"}, `has revision "1"`},
 		"unreadable": {
 			map[string]string{"workflow.open-cluster-management.io/contract-revision": "new"}, `has revision "new"`,
 		},
-		"of this version": {map[string]string{"workflow.open-cluster-management.io/contract-revision": "1"}, ""},
+		"of this version": {map[string]string{"workflow.open-cluster-management.io/contract-revision": "2"}, ""},
 		"newer":           {map[string]string{"workflow.open-cluster-management.io/contract-revision": "12"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,5 +1,4 @@
-// Package hub is the manager on the hub: it places, dispatches and mirrors Workflows, deletes those whose time is over, and
-// registers the agents.
+// Package hub is the manager on the hub: it schedules Workflows, delivers them to their clusters and shows what becomes of them there.
 package hub
 
 import (
@@ -41,10 +40,12 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/dispatch"
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/placement"
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/status"
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/ttl"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/delivery"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/scheduler"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/workflow"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/relist"
 )
 
@@ -164,23 +165,26 @@ func newMapper(config *rest.Config) (meta.RESTMapper, error) {
 	return mapper, requireAPIs(mapper)
 }
 
+// addReconcilers adds the three rooms of a Workflow: the scheduler has it until it is assigned, the workflow reconciler from then on, and
+// the delivery brings it to its cluster.
 func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) error {
 	hubID, err := ID(ctx, mgr.GetAPIReader())
 	if err != nil {
 		return err
 	}
-	recorder := mgr.GetEventRecorder(ComponentName)
+	recorder, refusals := mgr.GetEventRecorder(ComponentName), newRefusals()
 	return errors.Join(
-		(&placement.Reconciler{Client: mgr.GetClient(), Recorder: recorder, HubID: hubID, RestoredAt: options.RestoredAt}).
-			SetupWithManager(ctx, mgr, controllerOptions(options)),
-		(&dispatch.Reconciler{
+		(&scheduler.Scheduler{
+			Client: mgr.GetClient(), Recorder: recorder, HubID: hubID, RestoredAt: options.RestoredAt, Clock: clock.RealClock{},
+			Concurrency: options.Concurrency,
+		}).SetupWithManager(ctx, mgr),
+		(&workflow.Reconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID,
-			DeletionTimeout: options.DeletionTimeout, RestoredAt: options.RestoredAt,
+			DeletionTimeout: options.DeletionTimeout, RestoredAt: options.RestoredAt, DeliveryRefused: refusals.of,
+		}).SetupWithManager(ctx, mgr, refusals.changes, controllerOptions(options)),
+		(&delivery.Reconciler{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}, Refused: refusals.set,
 		}).SetupWithManager(ctx, mgr, controllerOptions(options)),
-		(&status.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder}).
-			SetupWithManager(mgr, controllerOptions(options)),
-		(&ttl.Reconciler{Client: mgr.GetClient(), Recorder: recorder, Clock: clock.RealClock{}}).
-			SetupWithManager(mgr, controllerOptions(options)),
 	)
 }
 
@@ -201,8 +205,11 @@ func cacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			// Whatever the value of the label: a wrong one must be told. The objects are large and are only read.
-			contract.NewWorkflow():              {Label: exists(contract.LabelEnable), UnsafeDisableDeepCopy: ptr.To(true)},
-			&workv1.ManifestWork{}:              {Label: exists(contract.LabelWorkflowUID)},
+			contract.NewWorkflow(): {
+				Label: exists(contract.LabelEnable), UnsafeDisableDeepCopy: ptr.To(true), Transform: hubworkflow.Trim,
+			},
+			&v1alpha1.RemoteWorkflow{}:          {Transform: report.Trim},
+			&workv1.ManifestWork{}:              {Label: exists(contract.LabelDelivery), Transform: manifestwork.Trim},
 			&addonv1beta1.ManagedClusterAddOn{}: {Field: fields.OneTermEqualSelector("metadata.name", contract.AddonName)},
 		},
 	}

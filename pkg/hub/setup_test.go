@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
@@ -125,6 +126,8 @@ func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
 	byKind := map[string]cache.ByObject{}
 	for obj, by := range options.ByObject {
 		switch obj.(type) {
+		case *v1alpha1.RemoteWorkflow:
+			byKind["RemoteWorkflow"] = by
 		case *workv1.ManifestWork:
 			byKind["ManifestWork"] = by
 		case *addonv1beta1.ManagedClusterAddOn:
@@ -133,13 +136,16 @@ func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
 			byKind[obj.GetObjectKind().GroupVersionKind().Kind] = by
 		}
 	}
-	require.Len(t, byKind, 3)
+	require.Len(t, byKind, 4)
+	for _, kind := range []string{"Workflow", "RemoteWorkflow", "ManifestWork"} {
+		assert.NotNil(t, byKind[kind].Transform, "%s is trimmed", kind)
+	}
 	for _, value := range []string{"true", "yes", ""} {
 		assert.True(t, byKind["Workflow"].Label.Matches(labels.Set{contract.LabelEnable: value}), "a wrong value must be told: %q", value)
 	}
 	assert.False(t, byKind["Workflow"].Label.Matches(labels.Set{"app": "somebody's"}))
 	assert.True(t, *byKind["Workflow"].UnsafeDisableDeepCopy)
-	assert.True(t, byKind["ManifestWork"].Label.Matches(labels.Set{contract.LabelWorkflowUID: "any"}))
+	assert.True(t, byKind["ManifestWork"].Label.Matches(labels.Set{contract.LabelDelivery: "any"}))
 	assert.False(t, byKind["ManifestWork"].Label.Matches(labels.Set{"app": "somebody's"}))
 	assert.True(t, byKind["ManagedClusterAddOn"].Field.Matches(fields.Set{"metadata.name": "argo-workflow-multicluster"}))
 	assert.False(t, byKind["ManagedClusterAddOn"].Field.Matches(fields.Set{"metadata.name": "other"}))

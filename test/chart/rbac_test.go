@@ -66,7 +66,7 @@ func TestRightsOfTheUninstallHook(t *testing.T) {
 	const addons = " [argo-workflow-multicluster argo-workflows]"
 	managers := find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole)
 	assert.ElementsMatch(t, append(rights(managers.Rules),
-		"addon.open-cluster-management.io/clustermanagementaddons"+addons+": get patch",
+		"addon.open-cluster-management.io/clustermanagementaddons"+addons+": patch",
 		"addon.open-cluster-management.io/managedclusteraddons"+addons+": patch delete",
 	), rights(role.Rules))
 	assert.ElementsMatch(t, []string{

@@ -109,7 +109,8 @@ func (e auditEntry) write(r *run) (write, bool) {
 		w.writer = "user"
 	}
 	name := e.ObjectRef.Name
-	return w, e.ObjectRef.Namespace == r.key.Namespace && name == r.key.Name || name == r.on(cluster1).Name
+	return w, e.ObjectRef.Namespace == r.key.Namespace && name == r.key.Name || name == r.on(cluster1).Name ||
+		w.resource == "manifestworks" && e.ObjectRef.Namespace == "cluster1"
 }
 
 // table shows writes by writer, verb and resource.

@@ -87,20 +87,18 @@ func TestManifestsOfTheEarlierExperimentWorkUnchanged(t *testing.T) {
 }
 
 // Not parallel: time is measured.
-func TestStatusComesPromptlyAndNotByThePollOfTheWorkAgent(t *testing.T) {
+func TestStatusComesPromptlyAndNothingIsLeftToPoll(t *testing.T) {
 	s := newSpace(t)
 	r := s.create(s.hello("prompt", on(cluster1), lasting(5*time.Second)))
 	labtest.Eventually(t, patience, func() error { return r.wants(cluster1, "Succeeded", "") })
 	labtest.Eventually(t, promptly, func() error { return r.wants(theHub, "Succeeded", "") })
-	work, err := r.manifestWork(cluster1)
-	require.NoError(t, err)
-	for _, manifest := range work.Status.ResourceStatus.Manifests {
-		for _, value := range manifest.StatusFeedbacks.Values {
-			if value.Name == "phase" && value.Value.String != nil {
-				assert.NotEqual(t, "Succeeded", *value.Value.String, "the work agent has polled")
-			}
+	labtest.Eventually(t, patience, func() error {
+		work, err := r.delivery()
+		if err == nil && work != nil {
+			err = fmt.Errorf("ManifestWork %s still carries it", work.Name)
 		}
-	}
+		return err
+	})
 }
 
 // Not parallel: what other tests run counts, too.

@@ -58,9 +58,12 @@ func openLab(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for _, c := range []*cluster{cluster1, cluster2, cluster3, cluster4} {
-		label := gen.ManagedCluster(c.Name, gen.WithLabels(map[string]string{labelName: c.Name}))
-		patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, labelName, c.Name)
-		if err := theHub.client.Patch(ctx, label, client.RawPatch(mergePatch, patch)); err != nil {
+		labels := fmt.Sprintf("%q:%q", labelName, c.Name)
+		if c == cluster3 {
+			labels += fmt.Sprintf(",%q:%q", contract.LabelWithoutAgent, "true")
+		}
+		patch := client.RawPatch(mergePatch, fmt.Appendf(nil, `{"metadata":{"labels":{%s}}}`, labels))
+		if err := theHub.client.Patch(ctx, gen.ManagedCluster(c.Name), patch); err != nil {
 			return err
 		}
 	}

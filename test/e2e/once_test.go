@@ -9,10 +9,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	workv1 "open-cluster-management.io/api/work/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
@@ -127,14 +126,15 @@ func TestWorkflowThatATTLDeletesOnTheClusterStaysFinishedOnTheHubAndDoesNotRunAg
 	}
 }
 
-// waitUntilNothingIsSent waits until no ManifestWork makes the work agent re-create the copy, and none is left.
+// waitUntilNothingIsSent waits until no ManifestWork makes the work agent create the Workflow again, and none is left.
 func (r *run) waitUntilNothingIsSent() {
 	r.t.Helper()
 	labtest.Eventually(r.t, patience, func() error {
-		if _, err := r.manifestWork(cluster1); err == nil {
-			return errors.New("the ManifestWork is there")
+		work, err := r.delivery()
+		if err == nil && work != nil {
+			err = errors.New("the ManifestWork is there")
 		}
-		return r.gone(cluster1)
+		return errors.Join(err, r.gone(cluster1))
 	})
 }
 
@@ -177,44 +177,54 @@ func TestWorkflowDeletedOnTheClusterWhileItRunsEndsInErrorAndDoesNotRunAgain(t *
 	}
 }
 
-// Not parallel: whoever would keep the work agent from it in time is paused.
-func TestCopyThatTheWorkAgentCreatesAgainNeverStarts(t *testing.T) {
-	for _, away := range []struct {
-		name, process string
-		from          *cluster
-		remove        func(*run)
-	}{
-		{"while the agent is away", lab.AgentProcess, cluster2, func(r *run) { r.forceDelete(cluster2) }},
-		{"while the manager is away", lab.ManagerProcess, theHub, func(r *run) { r.delete(cluster2) }},
-	} {
-		t.Run(away.name, func(t *testing.T) {
-			s := newSpace(t)
-			h := s.record(cluster2)
-			finished := s.create(s.hello("finished", on(cluster2)))
-			running := s.create(s.hello("running", on(cluster2), lasting(10*time.Minute)))
-			finished.waitFor("Succeeded")
-			running.waitForNodes(1)
-			labtest.Eventually(t, patience, func() error { return finished.mirrored(cluster2) })
-
-			resume := pause(t, away.from, away.process)
-			for _, r := range []*run{finished, running} {
-				before := r.must(cluster2)
-				away.remove(r)
-				r.waitUntilCreatedAgain(before.GetUID())
-			}
-			require.GreaterOrEqual(t, h.incarnations(), 3, "nothing was created again")
-			labtest.Holds(t, resync, func() error { return h.ran(2, 2) })
-			resume()
-
-			running.waitForMessage("Error", "cluster cluster2: ")
-			labtest.Holds(t, quiet, func() error {
-				return errors.Join(h.ran(2, 2), finished.wants(theHub, "Succeeded", ""), running.wants(theHub, "Error", ""))
-			})
-			for _, r := range []*run{finished, running} {
-				r.delete(theHub)
-				r.waitUntilGone(cluster2)
-			}
+// Not parallel: the manager, which ends a delivery once it is claimed, is paused, and so is the agent until then.
+func TestWorkflowThatTheWorkAgentCreatesAgainNeverStartsAndIsRemoved(t *testing.T) {
+	s := newSpace(t)
+	h := s.record(cluster2)
+	resumeAgent := pause(t, cluster2, lab.AgentProcess)
+	finished := s.create(s.hello("finished", on(cluster2)))
+	running := s.create(s.hello("running", on(cluster2), lasting(10*time.Minute)))
+	for _, r := range []*run{finished, running} {
+		labtest.Eventually(t, patience, func() error {
+			_, err := r.get(cluster2)
+			return err
 		})
+	}
+	resumeManager := pause(t, theHub, lab.ManagerProcess)
+	resumeAgent()
+	labtest.Eventually(t, patience, func() error {
+		return errors.Join(finished.wants(cluster2, "Succeeded", ""), running.wants(cluster2, "Running", ""))
+	})
+	first := map[*run]types.UID{finished: finished.must(cluster2).GetUID(), running: running.must(cluster2).GetUID()}
+	finished.delete(cluster2)
+	running.forceDelete(cluster2)
+	labtest.Eventually(t, patience, func() error {
+		if h.incarnations() < 4 {
+			return errors.New("not both were created again")
+		}
+		return nil
+	})
+	labtest.Holds(t, resync, func() error { return h.ran(2, 2) })
+	for r, uid := range first {
+		labtest.Eventually(t, patience, func() error {
+			wf, err := r.get(cluster2)
+			if err == nil && wf.GetUID() == uid {
+				err = errors.New("the first incarnation is still there")
+			}
+			return client.IgnoreNotFound(err)
+		})
+	}
+	resumeManager()
+
+	running.waitForMessage("Error", "cluster cluster2: ")
+	finished.waitFor("Succeeded")
+	labtest.Eventually(t, patience, func() error { return errors.Join(finished.gone(cluster2), running.gone(cluster2)) })
+	labtest.Holds(t, quiet, func() error {
+		return errors.Join(h.ran(2, 2), finished.wants(theHub, "Succeeded", ""), running.wants(theHub, "Error", ""))
+	})
+	for _, r := range []*run{finished, running} {
+		r.delete(theHub)
+		r.waitUntilGone(cluster2)
 	}
 }
 
@@ -225,23 +235,6 @@ func pause(t *testing.T, c *cluster, process string) (resume func()) {
 	resume = func() { assert.NoError(t, c.Signal(process, syscall.SIGCONT)) }
 	t.Cleanup(resume)
 	return resume
-}
-
-// waitUntilCreatedAgain waits for another incarnation of the copy, unless the work agent has happened to see its end: then
-// it creates nothing any more.
-func (r *run) waitUntilCreatedAgain(before types.UID) {
-	r.t.Helper()
-	labtest.Eventually(r.t, patience, func() error {
-		work, err := r.manifestWork(cluster2)
-		if err != nil || meta.IsStatusConditionTrue(work.Status.Conditions, workv1.WorkComplete) {
-			return err
-		}
-		wf, err := r.get(cluster2)
-		if err == nil && wf.GetUID() == before {
-			err = errors.New("the first incarnation is still there")
-		}
-		return err
-	})
 }
 
 func TestDeletingTheHubsCopyWhileItRunsEndsTheRunAndLeavesNothing(t *testing.T) {

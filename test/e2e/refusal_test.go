@@ -10,8 +10,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -66,7 +68,7 @@ var refusedWorkflows = []refused{
 		name:    "its Placement selects only a cluster without the addon",
 		mods:    []gen.Mod{annotate(contract.AnnotationCluster, ""), gen.WithPlacement("bare")},
 		prepare: func(s *space) { s.placement("bare", "cluster3") },
-		message: "cluster3: addon not enabled", reason: "NoUsableCluster",
+		message: "addon not enabled", reason: "NoUsableCluster",
 		cure: func(s *space, _ *run) { s.placement("bare", "cluster1", "cluster3") },
 	},
 	{
@@ -114,7 +116,7 @@ var refusedWorkflows = []refused{
 		mods: []gen.Mod{gen.WithSpecField([]any{
 			map[string]any{"name": "large", "value": large},
 		}, "arguments", "parameters")},
-		message: "not dispatched: the Workflow does not fit a ManifestWork", reason: "CannotTravel",
+		message: "and a ManifestWork holds at most", reason: "CannotTravel",
 		cure: edited(`{"spec":{"arguments":null}}`),
 	},
 	{
@@ -174,7 +176,7 @@ func TestWorkflowForAClusterThatJoinsLaterIsSentThere(t *testing.T) {
 	s := newSpace(t)
 	r := s.create(s.hello("early", gen.WithCluster("e2e-later")))
 	r.waitForEvent("ClusterNotFound", "e2e-later")
-	later := gen.ManagedCluster("e2e-later")
+	later := gen.ManagedCluster("e2e-later", gen.WithLabels(map[string]string{contract.LabelWithoutAgent: "true"}))
 	require.NoError(t, theHub.client.Create(t.Context(), later))
 	r.waitForMessage("Pending", "summary only: cluster e2e-later runs no agent")
 	r.delete(theHub)
@@ -265,15 +267,34 @@ func wantPhase(wf *unstructured.Unstructured, phase string) error {
 	return nil
 }
 
+func TestWorkflowWhoseNamespaceItsClusterLacksSaysSoAndRunsOnceItIsThere(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+	require.NoError(t, cluster2.client.Delete(t.Context(), namespace))
+	labtest.Eventually(t, patience, func() error {
+		err := cluster2.client.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace)
+		if err == nil {
+			err = errors.New("the namespace is still there")
+		}
+		return client.IgnoreNotFound(err)
+	})
+	r := s.create(s.hello("homeless", on(cluster2)))
+	r.waitForMessage("Pending", "cluster cluster2: cannot create the Workflow: ")
+	r.waitForEvent("ApplyFailed", fmt.Sprintf("namespaces %q not found", s.name))
+
+	s.createNamespace(cluster2)
+	r.waitFor("Succeeded")
+}
+
 func TestClusterWithoutArgosCRDSaysSoAndRunsTheWorkflowOnceItIsThere(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
 	r := s.create(s.hello("no-argo", on(cluster4)))
-	r.waitForMessage("Pending", "cluster cluster4: cannot create the Workflow: ")
-	r.waitForEvent("ApplyFailed", "cluster cluster4: cannot create the Workflow: ")
+	r.waitForMessage("Pending", `waiting for managed cluster "cluster4": the addon argo-workflow-multicluster is not available`)
+	r.waitForEvent("AgentUnavailable", `waiting for managed cluster "cluster4"`)
 
 	installCRD(t, cluster4)
-	r.waitForMessage("Pending", "sent to cluster cluster4")
 	labtest.Eventually(t, patience, func() error {
 		wf, err := r.get(cluster4)
 		if err == nil && wf.GetLabels()[contract.LabelInstanceID] != "" {

@@ -144,26 +144,38 @@ func (r *run) remoteWorkflow(c *cluster) (*v1alpha1.RemoteWorkflow, error) {
 	return rw, theHub.client.Get(r.t.Context(), r.on(c), rw)
 }
 
-// manifestWork returns the ManifestWork of the run on a cluster.
-func (r *run) manifestWork(c *cluster) (*workv1.ManifestWork, error) {
-	work := &workv1.ManifestWork{}
-	return work, theHub.client.Get(r.t.Context(), r.on(c), work)
+// delivery returns the ManifestWork that carries the Workflow to a cluster, nil if there is none.
+func (r *run) delivery() (*workv1.ManifestWork, error) {
+	var works workv1.ManifestWorkList
+	if err := theHub.client.List(r.t.Context(), &works, client.HasLabels{contract.LabelDelivery}); err != nil {
+		return nil, err
+	}
+	for i := range works.Items {
+		for _, manifest := range works.Items[i].Spec.Workload.Manifests {
+			if strings.Contains(string(manifest.Raw), string(r.uid)) {
+				return &works.Items[i], nil
+			}
+		}
+	}
+	return nil, nil
 }
 
-// traces returns an error that lists what is left of the run on the hub, but for the Workflow itself.
+// traces returns an error that lists what is left of the Workflow on the hub, but for itself.
 func (r *run) traces() error {
-	ours := client.MatchingLabels{contract.LabelWorkflowUID: string(r.uid)}
 	var rws v1alpha1.RemoteWorkflowList
-	var works workv1.ManifestWorkList
-	if err := errors.Join(theHub.client.List(r.t.Context(), &rws, ours), theHub.client.List(r.t.Context(), &works, ours)); err != nil {
+	if err := theHub.client.List(r.t.Context(), &rws, client.MatchingLabels{contract.LabelWorkflowUID: string(r.uid)}); err != nil {
 		return err
 	}
 	var left []string
 	for _, rw := range rws.Items {
 		left = append(left, "RemoteWorkflow "+client.ObjectKeyFromObject(&rw).String())
 	}
-	for _, work := range works.Items {
-		left = append(left, "ManifestWork "+client.ObjectKeyFromObject(&work).String())
+	work, err := r.delivery()
+	if err != nil {
+		return err
+	}
+	if work != nil {
+		left = append(left, "ManifestWork "+client.ObjectKeyFromObject(work).String())
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("left on the hub: %s", strings.Join(left, ", "))
@@ -254,7 +266,9 @@ func (r *run) dump() {
 			continue
 		}
 		show("RemoteWorkflow", rw, r.on(c), theHub)
-		show("ManifestWork", &workv1.ManifestWork{}, r.on(c), theHub)
+		if work, err := r.delivery(); err == nil && work != nil {
+			show("ManifestWork", &workv1.ManifestWork{}, client.ObjectKeyFromObject(work), theHub)
+		}
 		show("on "+c.Name, contract.NewWorkflow(), r.key, c)
 	}
 }

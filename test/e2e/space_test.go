@@ -49,12 +49,7 @@ func newUnboundSpace(t *testing.T) *space {
 	name := regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(t.Name()), "-")
 	s := &space{t: t, name: fmt.Sprintf("%.40s-%s", strings.TrimPrefix(name, "test"), rand.String(4))}
 	for _, c := range []*cluster{theHub, cluster1, cluster2, cluster3, cluster4} {
-		require.NoError(t, c.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}}))
-		if c != theHub {
-			for _, right := range gen.ExecutorRights(s.name) {
-				require.NoError(t, c.client.Create(t.Context(), right))
-			}
-		}
+		s.createNamespace(c)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -62,6 +57,17 @@ func newUnboundSpace(t *testing.T) *space {
 		}
 	})
 	return s
+}
+
+// createNamespace creates the namespace on a cluster, and on a managed one what pods need there.
+func (s *space) createNamespace(c *cluster) {
+	s.t.Helper()
+	require.NoError(s.t, c.client.Create(s.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}}))
+	if c != theHub {
+		for _, right := range gen.ExecutorRights(s.name) {
+			require.NoError(s.t, c.client.Create(s.t.Context(), right))
+		}
+	}
 }
 
 // bind opens all clusters to the namespace.

@@ -14,15 +14,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -66,6 +69,8 @@ type Hub struct {
 	Live client.Reader
 	// Recorder takes Events.
 	Recorder *events.FakeRecorder
+	// Now is when things are created, if a test says so.
+	Now func() time.Time
 
 	t      *testing.T
 	server client.WithWatch
@@ -74,6 +79,8 @@ type Hub struct {
 	calls  []string
 	hooks  map[string]func() error
 	lags   map[string]bool
+	// generated counts the names that were generated.
+	generated int
 }
 
 // AddIndexes adds the indexes that a reconciler needs; nil for none.
@@ -254,16 +261,21 @@ func (h *Hub) cached() interceptor.Funcs {
 			return c.List(ctx, list, opts...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			if obj.GetName() == "" {
+				h.generated++
+				obj.SetName(obj.GetGenerateName() + strconv.Itoa(h.generated))
+			}
 			if err := h.write(c, "create", obj, func(*Write) {}); err != nil {
 				return err
 			}
 			// As an API server does.
 			obj.SetUID(types.UID("uid of " + obj.GetName()))
+			if h.Now != nil {
+				obj.SetCreationTimestamp(metav1.NewTime(h.Now().Truncate(time.Second)))
+			}
 			return c.Create(ctx, obj, opts...)
 		},
-		Update: func(context.Context, client.WithWatch, client.Object, ...client.UpdateOption) error {
-			return fmt.Errorf("nothing is ever written as a whole")
-		},
+		Update: refuseUpdate,
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
 			body, err := patch.Data(obj)
 			if err != nil {
@@ -289,6 +301,10 @@ func (h *Hub) cached() interceptor.Funcs {
 	}
 }
 
+func refuseUpdate(context.Context, client.WithWatch, client.Object, ...client.UpdateOption) error {
+	return errors.New("nothing is ever written as a whole")
+}
+
 func (h *Hub) live() interceptor.Funcs {
 	return interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
@@ -308,7 +324,11 @@ func (h *Hub) live() interceptor.Funcs {
 			// The fake client does not reduce what it holds untyped.
 			full := &unstructured.UnstructuredList{}
 			full.SetGroupVersionKind(metadata.GroupVersionKind())
-			if err := c.List(ctx, full, opts...); err != nil {
+			selector, err := selectorOf(opts)
+			if err != nil {
+				return err
+			}
+			if err := c.List(ctx, full, append(opts, selector)...); err != nil {
 				return err
 			}
 			for i := range full.Items {
@@ -320,6 +340,19 @@ func (h *Hub) live() interceptor.Funcs {
 			return nil
 		},
 	}
+}
+
+// selectorOf returns the selector of labels, which may be in the raw options that the fake client passes over.
+func selectorOf(opts []client.ListOption) (client.MatchingLabelsSelector, error) {
+	options := (&client.ListOptions{}).ApplyOptions(opts)
+	switch {
+	case options.LabelSelector != nil:
+		return client.MatchingLabelsSelector{Selector: options.LabelSelector}, nil
+	case options.Raw == nil:
+		return client.MatchingLabelsSelector{Selector: labels.Everything()}, nil
+	}
+	selector, err := labels.Parse(options.Raw.LabelSelector)
+	return client.MatchingLabelsSelector{Selector: selector}, err
 }
 
 func kindOf(c client.Client, obj runtime.Object) string {

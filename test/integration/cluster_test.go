@@ -24,7 +24,9 @@ import (
 
 // cluster is the hub or a managed cluster, with an administrator's access to it.
 type cluster struct {
-	name   string
+	name string
+	// id is the UID of its kube-system namespace.
+	id     string
 	server *env.Server
 	client client.WithWatch
 }
@@ -52,7 +54,10 @@ func (c *cluster) start(ctx context.Context, dir string, crds []*apiextensionsv1
 	if err != nil {
 		return err
 	}
-	c.client, err = client.NewWithWatch(c.server.Config, client.Options{Scheme: scheme})
+	if c.client, err = client.NewWithWatch(c.server.Config, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	c.id, err = hub.ID(ctx, c.client)
 	return err
 }
 

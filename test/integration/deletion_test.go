@@ -48,8 +48,10 @@ func TestDeletedWorkflowOfALostClusterIsLetGoAndItsRunRemovedWhenTheClusterIsBac
 	assert.Equal(t, []string{contract.FinalizerDispatch}, lost.mustRemoteWorkflow().Finalizers)
 
 	back()
-	lost.workAgent.remove(lost)
 	eventually(t, func() error {
+		if err := lost.goesOn(); err != nil {
+			return err
+		}
 		if _, err := lost.remoteWorkflow(); !apierrors.IsNotFound(err) {
 			return errors.Join(err, errors.New("the RemoteWorkflow is kept"))
 		}
@@ -62,10 +64,12 @@ func TestDeletedWorkflowOfALostClusterIsLetGoAndItsRunRemovedWhenTheClusterIsBac
 
 func TestDeletedWorkflowOfALostClusterWaitsUntilItsUserOrTheClusterEndsThat(t *testing.T) {
 	s := newSpace(t)
-	stopAgent(t, agent1)
 	released, waiting := s.create("released", cluster1), s.create("waiting", cluster1)
-	released.workAgent.apply(released)
-	waiting.workAgent.apply(waiting)
+	for _, r := range []*run{released, waiting} {
+		r.starts()
+		r.runsOn()
+	}
+	stopAgent(t, agent1)
 	waiting.delete(theHub)
 	waiting.waitUntilWithdrawn()
 	back := lose(t, cluster1)
@@ -80,17 +84,31 @@ func TestDeletedWorkflowOfALostClusterWaitsUntilItsUserOrTheClusterEndsThat(t *t
 
 	back()
 	for _, r := range []*run{released, waiting} {
-		r.workAgent.remove(r)
-		eventually(t, func() error { return r.traces(t.Context()) })
-		assert.Empty(t, s.seen[cluster1].open(r.key.Name))
+		r.vanishes()
+		assert.Len(t, s.seen[cluster1].open(r.key.Name), 1)
 	}
+}
+
+func TestDeletedWorkflowOfALostClusterThatNothingHasClaimedDoesNotWait(t *testing.T) {
+	s := newSpace(t)
+	stopAgent(t, agent1)
+	r := s.create("unclaimed", cluster1)
+	r.workAgent.apply(r)
+	lost := r.must(cluster1)
+	back := lose(t, cluster1)
+	r.delete(theHub)
+	r.waitUntilGoneFromTheHub()
+	assert.Equal(t, lost.GetResourceVersion(), r.must(cluster1).GetResourceVersion())
+	back()
+	r.vanishes() // the agent removes what the hub does not know
+	assert.Empty(t, s.seen[cluster1].open("unclaimed"))
 }
 
 func TestDeletedWorkflowThatLosesItsLabelIsStillLetGoByItsUser(t *testing.T) {
 	s := newSpace(t)
-	stopAgent(t, agent1)
 	r := s.create("unlabelled", cluster1)
-	r.workAgent.apply(r)
+	r.starts()
+	r.runsOn()
 	back := lose(t, cluster1)
 	r.delete(theHub)
 	r.waitUntilWithdrawn()
@@ -99,8 +117,7 @@ func TestDeletedWorkflowThatLosesItsLabelIsStillLetGoByItsUser(t *testing.T) {
 	r.edit(theHub, `{"metadata":{"annotations":{"workflows.argoproj.io/ocm-release":"true"}}}`)
 	r.waitUntilGoneFromTheHub()
 	back()
-	r.workAgent.remove(r)
-	eventually(t, func() error { return r.traces(t.Context()) })
+	r.vanishes()
 }
 
 // lose stops the agent on a cluster and makes the cluster unavailable on the hub, until the test ends or calls back.

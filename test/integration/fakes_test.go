@@ -1,7 +1,7 @@
 package integration
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -18,115 +18,102 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
 // fakeWorkAgent plays OCM's work agent on a managed cluster. It does nothing by itself.
 type fakeWorkAgent struct{ cluster *cluster }
 
-// workAgentFinalizer keeps a ManifestWork until the work agent has removed what it brought.
+// workAgentFinalizer keeps a ManifestWork until the work agent has seen its deletion.
 const workAgentFinalizer = "cluster.open-cluster-management.io/manifest-work-cleanup"
 
-// apply waits for the ManifestWork and creates the copy of its manifest, as the work agent does when it sees the
-// ManifestWork or, at a resync, finds the copy missing. It returns the copy.
+// apply waits for a delivery of the Workflow, creates the copy, as the work agent does when it sees the delivery or, at a resync, finds the
+// copy missing, and says so. It returns the copy.
 func (a fakeWorkAgent) apply(r *run) *unstructured.Unstructured {
 	r.t.Helper()
-	work := a.takes(r)
-	wf := a.create(r, work)
-	meta.SetStatusCondition(&work.Status.Conditions, metav1.Condition{
-		Type: workv1.WorkApplied, Status: metav1.ConditionTrue, Reason: "AppliedManifestWorkComplete", ObservedGeneration: work.Generation,
-	})
-	require.NoError(r.t, theHub.client.Status().Update(r.t.Context(), work))
+	work := r.waitForManifestWork()
+	wf := a.create(r)
+	applied := metav1.Condition{
+		Type: workv1.WorkApplied, Status: metav1.ConditionTrue, Reason: "AppliedManifestComplete", LastTransitionTime: metav1.Now(),
+	}
+	require.NoError(r.t, retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if err := theHub.client.Get(r.t.Context(), client.ObjectKeyFromObject(work), work); err != nil {
+			return client.IgnoreNotFound(err) // it was claimed at once
+		}
+		applied.ObservedGeneration = work.Generation
+		meta.SetStatusCondition(&work.Status.Conditions, applied)
+		work.Status.ResourceStatus.Manifests = append(work.Status.ResourceStatus.Manifests, workv1.ManifestCondition{
+			ResourceMeta: workv1.ManifestResourceMeta{
+				Ordinal: int32(len(work.Status.ResourceStatus.Manifests)), Group: contract.WorkflowGVR.Group, Version: contract.WorkflowGVR.Version,
+				Kind: contract.WorkflowGVK.Kind, Resource: contract.WorkflowGVR.Resource, Namespace: wf.GetNamespace(), Name: wf.GetName(),
+			},
+			Conditions: []metav1.Condition{applied},
+		})
+		return client.IgnoreNotFound(theHub.client.Status().Update(r.t.Context(), work))
+	}))
 	return wf
 }
 
-// takes waits for the ManifestWork and marks it as one that the work agent is to clean up after. With a copy that is there
-// already, as when the ManifestWork was lost and is made again, this is all that it does.
-func (a fakeWorkAgent) takes(r *run) *workv1.ManifestWork {
+// takes waits for a delivery of the Workflow and marks it as one that the work agent is to clean up after.
+func (a fakeWorkAgent) takes(r *run) {
 	r.t.Helper()
 	work := r.waitForManifestWork()
 	require.NoError(r.t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		if err := theHub.client.Get(r.t.Context(), r.name(), work); err != nil {
+		if err := theHub.client.Get(r.t.Context(), client.ObjectKeyFromObject(work), work); err != nil {
 			return err
 		}
-		if !controllerutil.AddFinalizer(work, workAgentFinalizer) {
-			return nil
-		}
+		controllerutil.AddFinalizer(work, workAgentFinalizer)
 		return theHub.client.Update(r.t.Context(), work)
 	}))
-	return work
 }
 
-// create creates the copy that the ManifestWork carries, whatever became of the ManifestWork since it was read: the work
-// agent decides from a cache.
-func (a fakeWorkAgent) create(r *run, work *workv1.ManifestWork) *unstructured.Unstructured {
+// create creates the copy that was seen last in a delivery, whatever became of that since: the work agent decides from a cache.
+func (a fakeWorkAgent) create(r *run) *unstructured.Unstructured {
 	r.t.Helper()
-	wf := a.manifest(r, work)
-	wf.SetOwnerReferences([]metav1.OwnerReference{appliedBy(work)})
+	wf := r.sent.DeepCopy()
+	if !isGated(wf) {
+		wf.SetOwnerReferences([]metav1.OwnerReference{appliedBy(r)})
+	}
 	require.NoError(r.t, a.cluster.client.Create(r.t.Context(), wf))
 	return wf
 }
 
-// manifest returns the one manifest that the ManifestWork carries.
-func (a fakeWorkAgent) manifest(r *run, work *workv1.ManifestWork) *unstructured.Unstructured {
-	r.t.Helper()
-	require.Len(r.t, work.Spec.Workload.Manifests, 1)
-	wf := &unstructured.Unstructured{}
-	require.NoError(r.t, json.Unmarshal(work.Spec.Workload.Manifests[0].Raw, wf))
-	return wf
-}
-
-// appliedBy is the reference by which the work agent marks what it owns.
-func appliedBy(work *workv1.ManifestWork) metav1.OwnerReference {
+// appliedBy is the reference by which the work agent marks what it owns: what a delivery does not tell it to orphan.
+func appliedBy(r *run) metav1.OwnerReference {
 	return metav1.OwnerReference{
-		APIVersion: workv1.GroupVersion.String(), Kind: "AppliedManifestWork", Name: "hash-" + work.Name, UID: work.UID,
+		APIVersion: workv1.GroupVersion.String(), Kind: "AppliedManifestWork", Name: "hash-" + r.name().Name, UID: r.uid,
 	}
 }
 
-// remove waits until the ManifestWork is deleted, deletes the copy, waits until it is gone, and lets the ManifestWork go.
-func (a fakeWorkAgent) remove(r *run) {
+// feedBack says on the delivery what has become of the copy.
+func (a fakeWorkAgent) feedBack(r *run) {
 	r.t.Helper()
-	var work *workv1.ManifestWork
-	eventually(r.t, func() (err error) {
-		work, err = r.manifestWork()
-		if err == nil && work.DeletionTimestamp.IsZero() {
-			return errors.New("the ManifestWork is not deleted")
-		}
-		return client.IgnoreNotFound(err)
-	})
-	if work.Name == "" {
-		return // it had not been applied yet, or is gone already
+	wf := r.must(a.cluster)
+	values := map[string]string{
+		contract.FeedbackUID: string(wf.GetUID()), contract.FeedbackHubUID: wf.GetAnnotations()[contract.AnnotationHubUID],
 	}
-	a.collect(r)
-	a.letGo(r)
-}
-
-// collect deletes the copy, and waits until it is gone. Meanwhile it plays the rest of the cluster, too: Argo ends the run, and the
-// garbage collector, which finds no pods, deletes in the background.
-func (a fakeWorkAgent) collect(r *run) {
-	r.t.Helper()
-	eventually(r.t, func() error {
-		err := a.cluster.client.Delete(r.t.Context(), r.object(), client.PropagationPolicy(metav1.DeletePropagationBackground))
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		if wf, err := r.get(a.cluster); err == nil && isTerminated(wf) && contract.Phase(wf) == "Running" {
-			fakeArgo(a).terminates(r)
-		}
-		return errors.Join(err, errors.New("the copy is not gone"))
-	})
-}
-
-// letGo lets a deleted ManifestWork go, whatever became of the copy.
-func (a fakeWorkAgent) letGo(r *run) {
-	r.t.Helper()
+	for _, field := range contract.FeedbackStatusFields {
+		values[field] = contract.StatusString(contract.Status(wf), field)
+	}
 	require.NoError(r.t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		work, err := r.manifestWork()
 		if err != nil {
-			return client.IgnoreNotFound(err)
+			return err
 		}
-		controllerutil.RemoveFinalizer(work, workAgentFinalizer)
-		return client.IgnoreNotFound(theHub.client.Update(r.t.Context(), work))
+		gen.WithFeedback(values)(work)
+		return theHub.client.Status().Update(r.t.Context(), work)
 	}))
+}
+
+// collectGarbage plays the garbage collector with the copy as it was read: it finds no pods, for which a deletion in the foreground waits.
+func (c *cluster) collectGarbage(ctx context.Context, wf *unstructured.Unstructured) error {
+	if wf.GetDeletionTimestamp().IsZero() || !controllerutil.RemoveFinalizer(wf, metav1.FinalizerDeleteDependents) {
+		return nil
+	}
+	if err := c.client.Update(ctx, wf); !apierrors.IsConflict(err) {
+		return client.IgnoreNotFound(err)
+	}
+	return nil
 }
 
 // fakeArgo plays Argo's controller on a managed cluster, one without an instance id. It does nothing by itself.

@@ -6,11 +6,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
-	"open-cluster-management.io/argo-workflow-multicluster/test/env"
 )
 
 // late is a Workflow that was deleted on the hub as soon as it was sent. It returns the copy that the work agent, whose cache
@@ -18,21 +16,20 @@ import (
 func late(s *space, name string, mods ...func(*unstructured.Unstructured)) (*run, *unstructured.Unstructured) {
 	s.t.Helper()
 	r := s.create(name, cluster1)
-	work := r.waitForManifestWork()
+	r.waitForManifestWork()
 	r.isGone()
-	wf := r.workAgent.manifest(r, work)
+	wf := r.sent.DeepCopy()
 	for _, mod := range mods {
 		mod(wf)
 	}
 	return r, wf
 }
 
-// Not parallel: it has an agent of its own.
 func TestGatedCopyThatTheHubDoesNotKnowIsRemovedAndItsNameIsFree(t *testing.T) {
+	t.Parallel()
 	s := newSpace(t)
-	knowing := startKnowing(t)
 	known := s.create("known", cluster1)
-	claim := knowing.hub.Hold(t, known.claims)
+	claim := agent1.hub.Hold(t, known.claims)
 	kept := map[*run]*unstructured.Unstructured{}
 	for name, mod := range map[string]func(*unstructured.Unstructured){
 		"of-another-hub": func(wf *unstructured.Unstructured) {
@@ -50,17 +47,14 @@ func TestGatedCopyThatTheHubDoesNotKnowIsRemovedAndItsNameIsFree(t *testing.T) {
 	claim.Await(t)
 
 	first, wf := late(s, "late")
-	removal := knowing.managed.Hold(t, func(r env.Request) bool { return r.Verb == "delete" && r.Name == "late" })
+	removal := agent1.managed.Hold(t, first.deletes)
 	require.NoError(t, cluster1.client.Create(t.Context(), wf))
 	removal.Await(t)
 	again := s.create("late", cluster1)
-	again.waitFor("Pending", "there is already a Workflow "+again.key.String()+" that is not a copy of this one")
+	again.waitFor("Pending", "there is already a Workflow "+again.key.String()+" that does not belong to this one")
 	removal.Release()
 	eventually(t, func() error {
-		if _, err := first.get(cluster1); !apierrors.IsNotFound(err) {
-			return errors.Join(err, errors.New("the copy is not gone"))
-		}
-		return first.hasEvent("Removed")
+		return errors.Join(first.copyIsGone(wf.GetUID()), first.hasEvent("Removed"))
 	})
 	again.runs()
 	again.isGone()

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	workv1 "open-cluster-management.io/api/work/v1"
@@ -76,6 +75,7 @@ func TestWorkflowRunsOnTheClusterThatItsPlacementHasChosenAndItsStatusComesBack(
 
 	claim.Release()
 	start.Await(t)
+	eventually(t, r.isNotSent)
 	assert.Equal(t, created.GetUID(), r.mustRemoteWorkflow().Status.RemoteUID, "to be opened before its UID is recorded")
 	assert.Equal(t, created.GetResourceVersion(), r.must(cluster2).GetResourceVersion())
 
@@ -103,7 +103,7 @@ func assertAssigned(t *testing.T, r *run) {
 	assert.Empty(t, contract.Status(wf))
 }
 
-// assertDispatched makes sure of the RemoteWorkflow and the ManifestWork, and of what travels in it.
+// assertDispatched makes sure of the RemoteWorkflow and the delivery, and of what travels in it.
 func assertDispatched(t *testing.T, r *run, work *workv1.ManifestWork) {
 	t.Helper()
 	system := &corev1.Namespace{}
@@ -118,14 +118,19 @@ func assertDispatched(t *testing.T, r *run, work *workv1.ManifestWork) {
 	}, rw.Spec)
 	assert.Equal(t, []string{contract.FinalizerDispatch}, rw.Finalizers)
 
-	assert.Equal(t, []metav1.OwnerReference{{
-		APIVersion: "workflow.open-cluster-management.io/v1alpha1", Kind: "RemoteWorkflow", Name: rw.Name, UID: rw.UID,
-	}}, work.OwnerReferences)
+	assert.Empty(t, work.OwnerReferences)
+	assert.Equal(t, contract.DeliveryGated, work.Labels[contract.LabelDelivery])
 	assert.NotContains(t, work.Labels, "open-cluster-management.io/addon-name", "the addon framework would delete it")
-	require.Len(t, work.Spec.ManifestConfigs, 1)
-	assert.Equal(t, workv1.UpdateStrategyTypeCreateOnly, work.Spec.ManifestConfigs[0].UpdateStrategy.Type)
+	assert.Equal(t, workv1.DeletePropagationPolicyTypeOrphan, work.Spec.DeleteOption.PropagationPolicy)
+	assert.Contains(t, work.Spec.ManifestConfigs, workv1.ManifestConfigOption{
+		ResourceIdentifier: workv1.ResourceIdentifier{
+			Group: contract.WorkflowGVR.Group, Resource: contract.WorkflowGVR.Resource, Namespace: r.key.Namespace, Name: "hello",
+		},
+		UpdateStrategy:     &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly},
+		FeedbackScrapeType: workv1.FeedbackPollType, // the default, and nothing to scrape
+	})
 
-	payload := r.workAgent.manifest(r, work)
+	payload := r.carried(work)
 	spec, _, err := unstructured.NestedMap(r.must(theHub).Object, "spec")
 	require.NoError(t, err)
 	podLabels := map[string]any{contract.LabelCluster: "cluster2", contract.LabelWorkflowNamespace: r.key.Namespace}
@@ -143,13 +148,14 @@ func assertDispatched(t *testing.T, r *run, work *workv1.ManifestWork) {
 				contract.LabelInstanceID:        contract.InstanceIDGate,
 			},
 			"annotations": map[string]any{
-				"note":                            "mine",
-				contract.AnnotationHubNamespace:   r.key.Namespace,
-				contract.AnnotationHubName:        "hello",
-				contract.AnnotationHubUID:         string(r.uid),
-				contract.AnnotationHubID:          string(system.UID),
-				contract.AnnotationAttempt:        "1",
-				contract.AnnotationRemoteWorkflow: rw.Name,
+				"note":                               "mine",
+				contract.AnnotationHubNamespace:      r.key.Namespace,
+				contract.AnnotationHubName:           "hello",
+				contract.AnnotationHubUID:            string(r.uid),
+				contract.AnnotationHubID:             string(system.UID),
+				contract.AnnotationAttempt:           "1",
+				contract.AnnotationRemoteWorkflow:    rw.Name,
+				contract.AnnotationRemoteWorkflowUID: string(rw.UID),
 			},
 		},
 		"spec": spec,

@@ -106,9 +106,7 @@ func stopManager(t *testing.T) {
 
 // agentOn is the agent on a managed cluster, and what it writes on both sides.
 type agentOn struct {
-	cluster *cluster
-	// hubID is that of the hub, if the agent is to know it.
-	hubID        string
+	cluster      *cluster
 	hub, managed env.Tap
 	running      *background
 }
@@ -144,16 +142,6 @@ func (a *agentOn) startFromFile(t *testing.T) {
 	})
 }
 
-// startKnowing starts the agent of cluster1 in place of the one that all tests share, with the hub's id, until the test ends.
-func startKnowing(t *testing.T) *agentOn {
-	t.Helper()
-	stopAgent(t, agent1)
-	knowing := &agentOn{cluster: cluster1, hubID: theHubID(t)}
-	t.Cleanup(func() { assert.NoError(t, knowing.stop()) })
-	require.NoError(t, knowing.start())
-	return knowing
-}
-
 // access returns the agent's access to the hub and to its cluster.
 func (a *agentOn) access() (hubConfig, managedConfig *rest.Config, err error) {
 	user, groups := hubIdentity(a.cluster)
@@ -167,7 +155,7 @@ func (a *agentOn) access() (hubConfig, managedConfig *rest.Config, err error) {
 // options are the agent's flags by default, but for addresses.
 func (a *agentOn) options() agent.Options {
 	return agent.Options{
-		HubKubeconfig: "unused", ClusterName: a.cluster.name, HubID: a.hubID, Namespace: agentNamespace,
+		HubKubeconfig: "unused", ClusterName: a.cluster.name, HubID: theHub.id, Namespace: agentNamespace,
 		MetricsBindAddress: "0", HealthProbeBindAddress: "0",
 		HubQPS: 200, HubBurst: 400, QPS: 300, Burst: 600, Concurrency: 16,
 		ReportInterval: time.Second, ReportBandwidth: 1 << 20,

@@ -18,7 +18,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/agent"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
 // isGuarded returns an error unless the run on its cluster has the agent's finalizer, or has it not.
@@ -46,13 +46,6 @@ func ofAnotherHub(t *testing.T, s *space, c *cluster) *unstructured.Unstructured
 	return wf
 }
 
-func theHubID(t *testing.T) string {
-	t.Helper()
-	id, err := hub.ID(t.Context(), theHub.client)
-	require.NoError(t, err)
-	return id
-}
-
 func TestWorkflowsThatThePreDeleteHookReleasesRunOnAndAreReportedByTheNextAgent(t *testing.T) {
 	s := newSpace(t)
 	r, gone := s.create("released", cluster1), s.create("deleted-meanwhile", cluster1)
@@ -66,7 +59,7 @@ func TestWorkflowsThatThePreDeleteHookReleasesRunOnAndAreReportedByTheNextAgent(
 
 	access, err := cluster1.server.User(clusterUser)
 	require.NoError(t, err)
-	options := agent.ReleaseOptions{HubID: theHubID(t), ClusterName: cluster1.name, Namespace: agentNamespace, Timeout: patience}
+	options := agent.ReleaseOptions{HubID: theHub.id, ClusterName: cluster1.name, Namespace: agentNamespace, Timeout: patience}
 	out := &bytes.Buffer{}
 	require.NoError(t, agent.Release(t.Context(), access, options, out))
 	assert.Contains(t, out.String(), s.name+"/released: released\n")
@@ -75,10 +68,8 @@ func TestWorkflowsThatThePreDeleteHookReleasesRunOnAndAreReportedByTheNextAgent(
 	require.NoError(t, cluster1.client.Get(t.Context(), client.ObjectKeyFromObject(other), other))
 	assert.Equal(t, []string{contract.FinalizerReport}, other.GetFinalizers())
 
-	// Nothing holds a copy whose Workflow is deleted.
 	gone.delete(theHub)
-	gone.workAgent.remove(gone)
-
+	gone.waitUntilWithdrawn()
 	require.NoError(t, agent1.start())
 	gone.isGone()
 	eventually(t, func() error { return r.isGuarded(true) })
@@ -101,7 +92,7 @@ func TestWorkflowsAreReleasedWhenTheAgentsNamespaceIsDeleted(t *testing.T) {
 	options := agent1.options()
 	options.HubKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
 	require.NoError(t, os.WriteFile(options.HubKubeconfig, kubeconfig, 0o600))
-	options.HubID, options.Namespace = theHubID(t), s.name+"-agent"
+	options.HubID, options.Namespace = theHub.id, s.name+"-agent"
 	access, err := cluster1.server.User("system:serviceaccount:" + options.Namespace + ":" + contract.AddonName + "-agent")
 	require.NoError(t, err)
 	going := inBackground(func(ctx context.Context) error { return agent.Run(ctx, access, options) })
@@ -117,4 +108,11 @@ func TestWorkflowsAreReleasedWhenTheAgentsNamespaceIsDeleted(t *testing.T) {
 
 	require.NoError(t, agent1.start())
 	r.succeeds()
+}
+
+// local builds a Workflow that a user of a managed cluster has created there.
+func local(s *space, name string) *unstructured.Unstructured {
+	wf := gen.Workflow(name, gen.InNamespace(s.name))
+	wf.SetLabels(nil)
+	return wf
 }

@@ -8,8 +8,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,7 +16,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/env"
 )
 
-// waitUntilWithdrawn waits until the agent can see that the run is to go.
+// waitUntilWithdrawn waits until the agent can see that the run is to go, or there is nothing left to see.
 func (r *run) waitUntilWithdrawn() {
 	r.t.Helper()
 	eventually(r.t, func() error {
@@ -26,7 +24,7 @@ func (r *run) waitUntilWithdrawn() {
 		if err == nil && rw.DeletionTimestamp.IsZero() {
 			err = errors.New("the RemoteWorkflow is not deleted")
 		}
-		return err
+		return client.IgnoreNotFound(err)
 	})
 }
 
@@ -106,20 +104,18 @@ func TestWorkflowThatIsDeletedOnTheHubStaysUntilItsRunIsGoneFromTheCluster(t *te
 	r.runsOn()
 	r.delete(theHub)
 	eventually(t, func() error {
-		work, err := r.manifestWork()
-		if err == nil && work.DeletionTimestamp.IsZero() {
-			err = errors.New("the ManifestWork is not deleted")
+		if !isTerminated(r.must(cluster2)) {
+			return errors.New("the run is not told to terminate")
 		}
-		return err
+		return nil
 	})
+	assert.Equal(t, v1alpha1.RemovalTerminate, r.mustRemoteWorkflow().Spec.Removal)
 	s.create("afterwards", cluster2).runs()
 	assert.Equal(t, []string{contract.FinalizerDispatch}, r.mustRemoteWorkflow().Finalizers)
 	assert.Equal(t, []string{contract.FinalizerDispatch}, r.must(theHub).GetFinalizers())
-	assert.Nil(t, r.must(cluster2).GetDeletionTimestamp(), "it is for the work agent to delete it")
-	assert.False(t, isTerminated(r.must(cluster2)))
+	assert.Nil(t, r.must(cluster2).GetDeletionTimestamp(), "Argo goes on with what is being deleted: it ends first")
 
-	r.delete(cluster2)
-	r.argo.obeysShutdown(r)
+	r.argo.terminates(r)
 	eventually(t, func() error {
 		if finalizers := r.must(cluster2).GetFinalizers(); !slices.Equal(finalizers, []string{metav1.FinalizerDeleteDependents}) {
 			return fmt.Errorf("the copy has the finalizers %v, and does not wait for its pods alone", finalizers)
@@ -127,29 +123,6 @@ func TestWorkflowThatIsDeletedOnTheHubStaysUntilItsRunIsGoneFromTheCluster(t *te
 		return nil
 	})
 	assert.Equal(t, []string{contract.FinalizerDispatch}, r.must(theHub).GetFinalizers())
-	r.isGone()
-}
-
-// A work agent that is killed, or loses an answer, between creating a copy and noting so does not know that there is something to delete.
-func TestWorkflowThatIsDeletedOnTheHubStaysUntilItsRunIsGoneEvenIfTheWorkAgentForgetsIt(t *testing.T) {
-	t.Parallel()
-	s := newSpace(t)
-	r := s.create("forgotten", cluster2)
-	r.starts()
-	r.runsOn()
-	r.delete(theHub)
-	eventually(t, func() error {
-		r.workAgent.letGo(r)
-		_, err := r.manifestWork()
-		if !apierrors.IsNotFound(err) {
-			err = errors.Join(err, errors.New("the ManifestWork is still there"))
-		}
-		return client.IgnoreNotFound(err)
-	})
-	s.create("afterwards", cluster2).runs()
-	assert.Equal(t, []string{contract.FinalizerDispatch}, r.must(theHub).GetFinalizers())
-	assert.False(t, isTerminated(r.must(cluster2)))
-	r.workAgent.collect(r) // the garbage collector, whose owner is gone
 	r.isGone()
 }
 
@@ -251,12 +224,12 @@ func TestWorkflowThatIsDeletedOnItsClusterIsNotRunAgain(t *testing.T) {
 			r := s.create("deleted", cluster1)
 			test.remove(t, r)
 			r.waitFor(test.phase, test.says)
-			r.workAgent.remove(r)
-			deleted := meta.FindStatusCondition(r.mustRemoteWorkflow().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
-			require.NotNil(t, deleted)
-			if test.reason != "" {
-				assert.Equal(t, test.reason, deleted.Reason)
-			}
+			eventually(t, func() error {
+				if got := r.remoteDeleted(); got == "" || test.reason != "" && got != test.reason {
+					return fmt.Errorf("the agent says of the copy that it is gone: %q", got)
+				}
+				return nil
+			})
 			if test.wholeReport {
 				assert.Equal(t, canonical(t, succeededStatus()), canonical(t, contract.Status(r.must(theHub))))
 			} else {
@@ -270,15 +243,17 @@ func TestWorkflowThatIsDeletedOnItsClusterIsNotRunAgain(t *testing.T) {
 	}
 }
 
-func TestRunWhoseRemoteWorkflowSomebodyDeletesEndsAndIsNotRunAgain(t *testing.T) {
+func TestRunWhoseRemoteWorkflowSomebodyDeletesGoesOnToItsEndAndIsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
 	r := s.create("cut-off", cluster1)
 	r.starts()
 	r.runsOn()
 	require.NoError(t, theHub.client.Delete(t.Context(), r.mustRemoteWorkflow()))
-	r.waitFor("Error", "")
-	r.workAgent.remove(r)
+	s.create("meanwhile", cluster1).runs()
+	assert.False(t, isTerminated(r.must(cluster1)), "that it is deleted does not say what is to become of the run")
+	r.argo.write(r, succeededStatus())
+	r.waitUntilMirrored()
 	eventually(t, func() error {
 		_, err := r.remoteWorkflow()
 		if err == nil {
@@ -286,10 +261,11 @@ func TestRunWhoseRemoteWorkflowSomebodyDeletesEndsAndIsNotRunAgain(t *testing.T)
 		}
 		return client.IgnoreNotFound(err)
 	})
+	r.waitUntilReleased()
 	s.create("afterwards", cluster1).runs()
-	require.NoError(t, r.wants("Error", ""))
-	_, err := r.manifestWork()
-	assert.True(t, apierrors.IsNotFound(err), "sent again: %v", err)
+	require.NoError(t, r.wants("Succeeded", ""))
+	require.NoError(t, r.isNotSent())
 	assert.Len(t, s.seen[cluster1].open("cut-off"), 1)
+	r.delete(cluster1) // it is nobody's but its users'
 	r.isGone()
 }

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	workv1 "open-cluster-management.io/api/work/v1"
@@ -79,6 +80,8 @@ type run struct {
 
 	workAgent fakeWorkAgent
 	argo      fakeArgo
+	// sent is what a delivery carries of it, as it was seen last.
+	sent *unstructured.Unstructured
 }
 
 // object returns an empty object of the Workflow's name.
@@ -103,7 +106,7 @@ func (r *run) must(c *cluster) *unstructured.Unstructured {
 	return wf
 }
 
-// name is that of the RemoteWorkflow and the ManifestWork.
+// name is that of the RemoteWorkflow.
 func (r *run) name() client.ObjectKey {
 	return client.ObjectKey{Namespace: r.cluster.name, Name: contract.RemoteWorkflowName(r.key.Name, r.uid, 1)}
 }
@@ -120,9 +123,54 @@ func (r *run) mustRemoteWorkflow() *v1alpha1.RemoteWorkflow {
 	return rw
 }
 
+// manifestWork returns the delivery of the Workflow that is not being deleted. The error is NotFound if there is none.
 func (r *run) manifestWork() (*workv1.ManifestWork, error) {
-	work := &workv1.ManifestWork{}
-	return work, theHub.client.Get(r.t.Context(), r.name(), work)
+	works, err := r.deliveries(r.t.Context())
+	if err != nil {
+		return nil, err
+	}
+	for _, work := range works {
+		if work.DeletionTimestamp.IsZero() {
+			r.sent = r.carried(work)
+			return work, nil
+		}
+	}
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "manifestworks"}, "of "+r.key.String())
+}
+
+// deliveries returns all deliveries that list the Workflow, perhaps among others.
+func (r *run) deliveries(ctx context.Context) ([]*workv1.ManifestWork, error) {
+	var list workv1.ManifestWorkList
+	if err := theHub.client.List(ctx, &list, client.InNamespace(r.cluster.name), client.HasLabels{contract.LabelDelivery}); err != nil {
+		return nil, err
+	}
+	var works []*workv1.ManifestWork
+	for i := range list.Items {
+		if r.carried(&list.Items[i]) != nil {
+			works = append(works, &list.Items[i])
+		}
+	}
+	return works, nil
+}
+
+// carried returns what a delivery carries of the Workflow, nil if nothing.
+func (r *run) carried(work *workv1.ManifestWork) *unstructured.Unstructured {
+	for _, manifest := range work.Spec.Workload.Manifests {
+		wf := &unstructured.Unstructured{}
+		if json.Unmarshal(manifest.Raw, wf) == nil && wf.GetAnnotations()[contract.AnnotationHubUID] == string(r.uid) {
+			return wf
+		}
+	}
+	return nil
+}
+
+// isNotSent returns an error if a delivery lists the Workflow: what is missing of that is created again and again.
+func (r *run) isNotSent() error {
+	_, err := r.manifestWork()
+	if err == nil {
+		return errors.New("it is still delivered")
+	}
+	return client.IgnoreNotFound(err)
 }
 
 // waitForManifestWork waits until the Workflow has been sent.
@@ -263,8 +311,41 @@ func (r *run) edit(c *cluster, patch string) {
 func (r *run) isGone() {
 	r.t.Helper()
 	require.NoError(r.t, client.IgnoreNotFound(theHub.client.Delete(r.t.Context(), r.object())))
-	r.workAgent.remove(r)
-	eventually(r.t, func() error { return r.traces(r.t.Context()) })
+	r.vanishes()
+}
+
+// vanishes plays the rest of the cluster until nothing is left of the run.
+func (r *run) vanishes() {
+	r.t.Helper()
+	eventually(r.t, func() error {
+		if err := r.goesOn(); err != nil {
+			return err
+		}
+		return r.traces(r.t.Context())
+	})
+}
+
+// goesOn plays the rest of the cluster while the agent removes the copy: Argo ends what is terminated, and the garbage collector finds no
+// pods.
+func (r *run) goesOn() error {
+	wf, err := r.get(r.cluster)
+	if err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if isTerminated(wf) && r.argo.sees(wf) && !contract.IsFinished(contract.Phase(wf)) {
+		r.argo.terminates(r)
+		return nil
+	}
+	return r.cluster.collectGarbage(r.t.Context(), wf)
+}
+
+// copyIsGone returns an error while the copy with this UID is on the cluster.
+func (r *run) copyIsGone(uid types.UID) error {
+	wf, err := r.get(r.cluster)
+	if err == nil && wf.GetUID() == uid {
+		return fmt.Errorf("the copy is there, with the finalizers %v", wf.GetFinalizers())
+	}
+	return client.IgnoreNotFound(err)
 }
 
 // traces returns an error that lists what is left of the run.
@@ -280,9 +361,15 @@ func (r *run) traces(ctx context.Context) error {
 	err := errors.Join(
 		check("the hub's copy", theHub, r.key, r.object()),
 		check("the RemoteWorkflow", theHub, r.name(), &v1alpha1.RemoteWorkflow{}),
-		check("the ManifestWork", theHub, r.name(), &workv1.ManifestWork{}),
 		check("the cluster's copy", r.cluster, r.key, r.object()),
 	)
+	works, listErr := r.deliveries(ctx)
+	for _, work := range works {
+		if len(work.Spec.Workload.Manifests) == 1 { // that of others, too, goes with them
+			left = append(left, "the ManifestWork "+work.Name)
+		}
+	}
+	err = errors.Join(err, listErr)
 	if len(left) > 0 {
 		err = errors.Join(err, fmt.Errorf("there still is %s", strings.Join(left, ", ")))
 	}
@@ -300,7 +387,6 @@ func (r *run) sweep(ctx context.Context) {
 		}{
 			{theHub, r.object()},
 			{r.cluster, r.object()},
-			{theHub, &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: r.name().Namespace, Name: r.name().Name}}},
 			{theHub, &v1alpha1.RemoteWorkflow{ObjectMeta: metav1.ObjectMeta{Namespace: r.name().Namespace, Name: r.name().Name}}},
 		} {
 			errs = append(errs, client.IgnoreNotFound(left.cluster.client.Delete(ctx, left.object)))
@@ -327,7 +413,11 @@ func (r *run) dump() {
 	}
 	show("the hub's copy", theHub, r.key, r.object())
 	show("the RemoteWorkflow", theHub, r.name(), &v1alpha1.RemoteWorkflow{})
-	show("the ManifestWork", theHub, r.name(), &workv1.ManifestWork{})
+	works, err := r.deliveries(ctx)
+	r.t.Logf("%d deliveries list it (%v)", len(works), err)
+	for _, work := range works {
+		show("a delivery", theHub, client.ObjectKeyFromObject(work), &workv1.ManifestWork{})
+	}
 	show("the cluster's copy", r.cluster, r.key, r.object())
 }
 

@@ -22,16 +22,9 @@ func (r *run) endsNow(phase string) time.Time {
 	return now
 }
 
-// deletes matches the request by which the manager deletes the hub's copy.
+// deletes matches the request that deletes the Workflow, on the hub or a managed cluster.
 func (r *run) deletes(request env.Request) bool {
 	return r.isAbout(request) && request.Verb == "delete"
-}
-
-// expires waits until the manager has deleted the hub's copy, and nothing is left of the run.
-func (r *run) expires() {
-	r.t.Helper()
-	r.workAgent.remove(r)
-	eventually(r.t, func() error { return r.traces(r.t.Context()) })
 }
 
 func TestTTLOfAWorkflowTakesItFromTheHubWithAllOfItsRun(t *testing.T) {
@@ -54,7 +47,7 @@ func TestTTLOfAWorkflowTakesItFromTheHubWithAllOfItsRun(t *testing.T) {
 			// An API server leaves out fractions of a second.
 			assert.False(t, deletedAt.Before(finishedAt.Add((seconds+1)*time.Second)), "ended at %s, deleted at %s", finishedAt, deletedAt)
 			require.NoError(t, r.wants(test.phase, ""), "the hub has shown its end")
-			r.expires()
+			r.vanishes()
 			assert.Len(t, s.seen[cluster1].open("expires"), 1)
 		})
 	}
@@ -68,7 +61,7 @@ func TestTTLTakesTheHubsCopyAfterThatOfItsCluster(t *testing.T) {
 	r.endsNow("Succeeded")
 	r.waitUntilReleased()
 	r.delete(cluster1)
-	r.expires()
+	r.vanishes()
 	assert.Len(t, s.seen[cluster1].open("expires"), 1)
 }
 
@@ -90,7 +83,7 @@ func TestTTLThatDoesNotApplyLeavesTheWorkflow(t *testing.T) {
 	last := s.create("last", cluster2, gen.WithTTL("secondsAfterCompletion", 0))
 	last.starts()
 	last.endsNow("Succeeded")
-	last.expires()
+	last.vanishes()
 	for _, r := range stay {
 		assert.Nil(t, r.must(theHub).GetDeletionTimestamp(), r.key.Name)
 		r.isGone()
@@ -110,7 +103,7 @@ func TestTTLDoesNotTakeAWorkflowThatHasChangedMeanwhile(t *testing.T) {
 	after := s.create("after", cluster1, gen.WithTTL("secondsAfterCompletion", 0))
 	after.starts()
 	after.endsNow("Succeeded")
-	after.expires()
+	after.vanishes()
 	wf := r.must(theHub)
 	assert.Nil(t, wf.GetDeletionTimestamp())
 	assert.Equal(t, "Succeeded", contract.Phase(wf))
@@ -127,5 +120,5 @@ func TestTTLThatIsOverWhileNoManagerRunsIsKeptWhenOneDoes(t *testing.T) {
 	stopManager(t)
 	r.edit(theHub, `{"spec":{"ttlStrategy":{"secondsAfterCompletion":0}}}`)
 	require.NoError(t, theManager.start())
-	r.expires()
+	r.vanishes()
 }

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,11 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/retry"
+	"k8s.io/apimachinery/pkg/util/wait"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,39 +28,38 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
-// letsGo plays the work agent with a ManifestWork that is told to leave its copy behind: it gives up owning the copy, and, when
-// the ManifestWork is deleted, what it owns, which is nothing.
-func (a fakeWorkAgent) letsGo(r *run) {
+// answersLeave plays the agent with a RemoteWorkflow whose run it is to leave.
+func answersLeave(r *run) {
 	r.t.Helper()
 	eventually(r.t, func() error {
-		work, err := r.manifestWork()
+		rw, err := r.remoteWorkflow()
 		if err != nil {
 			return err
 		}
-		if work.Spec.DeleteOption == nil || work.Spec.DeleteOption.PropagationPolicy != workv1.DeletePropagationPolicyTypeOrphan {
-			return errors.New("the ManifestWork does not leave its copy behind")
+		if rw.DeletionTimestamp.IsZero() || rw.Spec.Removal != v1alpha1.RemovalLeave {
+			return fmt.Errorf("the agent is not asked to leave the run: deleted at %v, removal %q", rw.DeletionTimestamp, rw.Spec.Removal)
 		}
-		if err := a.cluster.client.Patch(r.t.Context(), r.object(),
-			client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"ownerReferences":null}}`))); err != nil {
-			return err
-		}
-		meta.SetStatusCondition(&work.Status.Conditions, metav1.Condition{
-			Type: workv1.WorkApplied, Status: metav1.ConditionTrue, Reason: "AppliedManifestWorkComplete", ObservedGeneration: work.Generation,
+		meta.SetStatusCondition(&rw.Status.Conditions, metav1.Condition{
+			Type: v1alpha1.ConditionRemoteDeleted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonLeft,
 		})
-		return theHub.client.Status().Update(r.t.Context(), work)
+		return theHub.client.Status().Update(r.t.Context(), rw)
 	})
-	eventually(r.t, func() error {
-		work, err := r.manifestWork()
-		if err != nil {
-			return client.IgnoreNotFound(err)
+}
+
+// finishDeliveries plays the work agents with ManifestWorks that are deleted, until the context ends: what they have brought stays.
+func finishDeliveries(ctx context.Context) {
+	_ = wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		var works workv1.ManifestWorkList
+		if err := theHub.client.List(ctx, &works, client.MatchingLabels{contract.LabelDelivery: contract.DeliveryGated}); err != nil {
+			return false, nil
 		}
-		if work.DeletionTimestamp.IsZero() {
-			return errors.New("the ManifestWork is not deleted")
+		for i := range works.Items {
+			work := &works.Items[i]
+			if !work.DeletionTimestamp.IsZero() && controllerutil.RemoveFinalizer(work, workAgentFinalizer) {
+				_ = theHub.client.Update(ctx, work) // or the next time
+			}
 		}
-		return retry.RetryOnConflict(retry.DefaultRetry, func() error {
-			controllerutil.RemoveFinalizer(work, workAgentFinalizer)
-			return client.IgnoreNotFound(theHub.client.Update(r.t.Context(), work))
-		})
+		return false, nil
 	})
 }
 
@@ -115,17 +114,22 @@ func TestUninstallLeavesUsersTheirWorkflowsAndNothingElse(t *testing.T) {
 	running.runsOn()
 	finished := s.create("finished", cluster1)
 	finished.runs()
+	late := s.create("late", cluster2)
+	late.starts()
+	late.runsOn()
 	stopAgent(t, agent2)
 	gated := s.create("gated", cluster2)
-	gated.workAgent.apply(gated)
+	gated.workAgent.takes(gated)
+	leftover := gated.workAgent.apply(gated)
 	waiting.waitFor("Pending", "waiting for Placement")
 	before := running.must(cluster1)
 
 	var addons addonv1beta1.ManagedClusterAddOnList
 	require.NoError(t, theHub.client.List(t.Context(), &addons))
-	go running.workAgent.letsGo(running)
-	go finished.workAgent.letsGo(finished)
-	go gated.workAgent.remove(gated)
+	go answersLeave(late)
+	workAgents, stop := context.WithCancel(t.Context())
+	defer stop()
+	go finishDeliveries(workAgents)
 	out := &strings.Builder{}
 	require.NoError(t, uninstall.Run(t.Context(), theHub.client, uninstall.Options{
 		Deployment: deployManager(t, s.name), Lease: "none", HubID: "unused", Timeout: 2 * patience, Out: out,
@@ -138,12 +142,13 @@ func TestUninstallLeavesUsersTheirWorkflowsAndNothingElse(t *testing.T) {
 			require.NoError(t, theHub.client.List(t.Context(), list))
 			assert.Zero(t, meta.LenList(list), "%T", list)
 		}
-		for _, r := range []*run{waiting, running, finished, gated} {
+		for _, r := range []*run{waiting, running, finished, late, gated} {
 			assert.Empty(t, r.must(theHub).GetFinalizers())
 		}
 	})
 	t.Run("what has run is where it was", func(t *testing.T) {
 		require.NoError(t, running.wants("Running", "the run goes on as "+s.name+"/running on cluster cluster1"))
+		require.NoError(t, late.wants("Running", "the run goes on as "+s.name+"/late on cluster cluster2"))
 		require.NoError(t, finished.wants("Succeeded", ""))
 		running.waitUntilReleased()
 		after := running.must(cluster1)
@@ -156,17 +161,17 @@ func TestUninstallLeavesUsersTheirWorkflowsAndNothingElse(t *testing.T) {
 	t.Run("what has not waits", func(t *testing.T) {
 		require.NoError(t, waiting.wants("Pending", "has not started"))
 		require.NoError(t, gated.wants("Pending", "has not started"))
-		_, err := gated.get(cluster2)
-		assert.True(t, apierrors.IsNotFound(err), "its copy is still there: %v", err)
+		assert.True(t, isGated(gated.must(cluster2)), "its copy is the agent's to remove, and has not started")
 	})
 	reinstall(t, addons.Items)
 	if !uninstalled {
 		return
 	}
 	require.NoError(t, agent2.start())
+	eventually(t, func() error { return gated.copyIsGone(leftover.GetUID()) })
 	gated.runs()
 	waiting.waitFor("Pending", "waiting for Placement")
-	running.waitFor("Error", "if the run is still there, it is "+s.name+"/running")
+	running.waitFor("Error", "")
 	require.NoError(t, finished.wants("Succeeded", ""))
 	s.create("afterwards", cluster1).runs()
 	assert.Len(t, s.seen[cluster1].open("running"), 1, "it ran twice")

@@ -8,19 +8,9 @@ argo-workflow-multicluster-agent
 open-cluster-management:argo-workflow-multicluster:{{ .Release.Namespace }}
 {{- end }}
 
-{{- define "agent.policy" -}}
-argo-workflow-multicluster-deny-adoption-{{ .Release.Namespace }}
-{{- end }}
-
 {{- define "agent.selector" -}}
 app.kubernetes.io/name: argo-workflow-multicluster
 app.kubernetes.io/component: agent
-{{- end }}
-
-{{/* whether the cluster serves ValidatingAdmissionPolicies; not as long as the hub does not know its version */}}
-{{- define "agent.hasPolicies" -}}
-{{- $version := .Capabilities.KubeVersion.Version -}}
-{{- if and $version (semverCompare ">=1.30.0-0" $version) }}true{{ end -}}
 {{- end }}
 
 {{/* resources of a container: those of the last requirement of the AddOnDeploymentConfig that matches it. Called with a

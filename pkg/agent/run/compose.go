@@ -1,6 +1,8 @@
 package run
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -24,7 +26,7 @@ const (
 	whole extent = iota
 	// summaryOnly is the summary.
 	summaryOnly
-	// outlineOnly is no more of the summary than the end of a run takes: the phase and the times.
+	// outlineOnly is no more of the summary than the end of an attempt takes: the phase and the times.
 	outlineOnly
 	// conditionsOnly leaves the status on the hub as it is.
 	conditionsOnly
@@ -33,7 +35,7 @@ const (
 // refusal is a report that the hub did not take. It keeps the agent from sending the like again and again.
 type refusal struct {
 	reason, message string
-	// size is that of the refused report, encoded, and version the copy's it was made from.
+	// size is that of the refused report, encoded, and version the remote Workflow's it was made from.
 	size    int
 	version string
 	// left is what is reported instead.
@@ -65,7 +67,7 @@ func isTooLarge(err error) bool {
 		strings.Contains(err.Error(), "message larger than max"))
 }
 
-// of returns the refusal if a report of this size, made from this version of the copy, would meet it again, else nil.
+// of returns the refusal if a report of this size, made from this version of the remote Workflow, would meet it again, else nil.
 func (r *refusal) of(size int, version string) *refusal {
 	switch {
 	case r == nil,
@@ -84,11 +86,10 @@ func (r *refusal) extent() extent {
 	return r.left
 }
 
-// compose returns what the RemoteWorkflow's status becomes with a report of the copy. The report speaks of the run that
-// the RemoteWorkflow stands for: the copy is that run by its UID, whatever has become of its annotations. The times of
-// the conditions are still to be set.
+// compose returns what the RemoteWorkflow's status becomes with a report of the remote Workflow, which is the recorded one by its UID,
+// whatever has become of its annotations. The times of the conditions are still to be set.
 //
-// Without a status there are only the conditions.
+// Without a status there are only the conditions. A report whose data have the same digest stays as it is, for rw has lost the data.
 func compose(
 	rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, data []byte, refused *refusal,
 ) v1alpha1.RemoteWorkflowStatus {
@@ -97,17 +98,27 @@ func compose(
 	if len(status) == 0 || refused.extent() == conditionsOnly {
 		return into
 	}
+	into.Labels = labelsOf(wf)
 	if refused.extent() == outlineOnly {
 		status = map[string]any{"phase": status["phase"], "startedAt": status["startedAt"], "finishedAt": status["finishedAt"]}
+		into.Labels = nil
 	}
 	summarize(&into, status)
-	into.Report = &v1alpha1.Report{
-		WorkflowUID: rw.Spec.WorkflowRef.UID, Attempt: rw.Spec.Attempt, RemoteUID: wf.GetUID(), Data: data,
-	}
 	if refused.extent() != whole {
-		into.Report.Data = []byte{}
+		data = []byte{}
+	}
+	if digest := digestOf(data); into.Report == nil || into.Report.Digest != digest {
+		into.Report = &v1alpha1.Report{
+			WorkflowUID: rw.Spec.WorkflowRef.UID, Attempt: rw.Spec.Attempt, RemoteUID: wf.GetUID(), Data: data, Digest: digest,
+		}
 	}
 	return into
+}
+
+// digestOf returns the SHA-256 of data, in hexadecimal.
+func digestOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // reported is the condition that goes with a report.

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
@@ -46,8 +48,10 @@ type env struct {
 	liveFails    func() error
 	// deleteFails answers a deletion, instead of the fake.
 	deleteFails error
-	// hubLiveFails answers a read from the hub's API server, instead of the fake.
+	// hubLiveFails and hubLiveShows answer a read from the hub's API server, instead of the fake; hubAsked counts these.
 	hubLiveFails func() error
+	hubLiveShows *v1alpha1.RemoteWorkflow
+	hubAsked     int
 	// hubShows is what the hub's cache shows of the RemoteWorkflow, if it lags.
 	hubShows *v1alpha1.RemoteWorkflow
 	// managedShows is what the managed cluster's cache shows of the copy, if it lags.
@@ -72,7 +76,11 @@ func newEnv(t *testing.T, objects ...client.Object) *env {
 					e.hubShows.DeepCopyInto(obj.(*v1alpha1.RemoteWorkflow))
 					return nil
 				}
-				return c.Get(ctx, key, obj, opts...)
+				if err := c.Get(ctx, key, obj, opts...); err != nil {
+					return err
+				}
+				_, err := Trim(obj)
+				return err
 			},
 			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
 				data := e.record(&e.hubWrites, obj, patch)
@@ -124,8 +132,15 @@ func newEnv(t *testing.T, objects ...client.Object) *env {
 		}),
 		HubLive: interceptor.NewClient(e.hub, interceptor.Funcs{
 			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+				e.hubAsked++
 				if e.hubLiveFails != nil {
-					return e.hubLiveFails()
+					if err := e.hubLiveFails(); err != nil {
+						return err
+					}
+				}
+				if e.hubLiveShows != nil {
+					e.hubLiveShows.DeepCopyInto(obj.(*v1alpha1.RemoteWorkflow))
+					return nil
 				}
 				return c.Get(ctx, key, obj, opts...)
 			},
@@ -178,6 +193,13 @@ func (e *env) reconcile() reconcile.Result {
 	result, err := e.tryReconcile()
 	require.NoError(e.t, err)
 	return result
+}
+
+// reconcileInTime reconciles, and once more when it was asked to.
+func (e *env) reconcileInTime() {
+	e.t.Helper()
+	e.clock.SetTime(e.clock.Now().Add(e.reconcile().RequeueAfter))
+	e.reconcile()
 }
 
 func (e *env) tryReconcile() (reconcile.Result, error) {
@@ -257,6 +279,15 @@ func (e *env) requireReportOfTheRun() {
 	assert.Equal(e.t, rw.Spec.WorkflowRef.UID, rw.Status.Report.WorkflowUID)
 	assert.Equal(e.t, rw.Spec.Attempt, rw.Status.Report.Attempt)
 	assert.Equal(e.t, testUID, rw.Status.Report.RemoteUID)
+}
+
+// requireGone requires that the RemoteWorkflow says, for this reason, that its remote Workflow is gone.
+func (e *env) requireGone(reason string) {
+	e.t.Helper()
+	gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	require.NotNil(e.t, gone)
+	assert.Equal(e.t, metav1.ConditionTrue, gone.Status)
+	assert.Equal(e.t, reason, gone.Reason)
 }
 
 // count returns the value of a counter, with this label if it has one; 0 if it has not counted yet.

@@ -28,7 +28,7 @@ type workflowMod func(*unstructured.Unstructured)
 // newRemote returns a RemoteWorkflow as the hub creates it.
 func newRemote(mods ...remoteMod) *v1alpha1.RemoteWorkflow {
 	rw := &v1alpha1.RemoteWorkflow{
-		ObjectMeta: metav1.ObjectMeta{Namespace: testCluster, Name: "demo-0123", UID: "remote-uid", ResourceVersion: "1"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: testCluster, Name: "demo-0123", UID: "remote-uid", ResourceVersion: "1", Generation: 1},
 		Spec: v1alpha1.RemoteWorkflowSpec{
 			HubID:       "hub-id",
 			WorkflowRef: v1alpha1.WorkflowReference{Namespace: "default", Name: "demo", UID: "hub-uid"},
@@ -49,21 +49,34 @@ func claimedFor(uid types.UID) remoteMod {
 	return func(rw *v1alpha1.RemoteWorkflow) { rw.Status.RemoteUID = uid }
 }
 
-func remoteGoing(rw *v1alpha1.RemoteWorkflow) { remoteGoingSince(testNow)(rw) }
-
-func remoteGoingSince(since time.Time) remoteMod {
-	return func(rw *v1alpha1.RemoteWorkflow) {
-		rw.DeletionTimestamp = &metav1.Time{Time: since}
-		rw.Finalizers = []string{contract.FinalizerDispatch}
-	}
+// remoteDeletedBare makes a RemoteWorkflow one that is being deleted, by a hub whose clock is hours behind.
+func remoteDeletedBare(rw *v1alpha1.RemoteWorkflow) {
+	rw.DeletionTimestamp = &metav1.Time{Time: testNow.Add(-3 * time.Hour)}
+	rw.Finalizers = []string{contract.FinalizerDispatch}
 }
+
+// toTerminate and toLeave make it one that is deleted as the manager does it.
+func toTerminate(rw *v1alpha1.RemoteWorkflow) {
+	remoteDeletedBare(rw)
+	rw.Spec.Removal = v1alpha1.RemovalTerminate
+}
+
+func toLeave(rw *v1alpha1.RemoteWorkflow) {
+	remoteDeletedBare(rw)
+	rw.Spec.Removal = v1alpha1.RemovalLeave
+}
+
+// madeAgain is another incarnation of the RemoteWorkflow.
+func madeAgain(rw *v1alpha1.RemoteWorkflow) { rw.UID = "second-remote-uid" }
 
 func showing(phase string) remoteMod {
 	return func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Phase = phase }
 }
 
 func knownStarted(rw *v1alpha1.RemoteWorkflow) {
-	meta.SetStatusCondition(&rw.Status.Conditions, started(rw))
+	wf := contract.NewWorkflow()
+	inPhase("Running")(wf)
+	meta.SetStatusCondition(&rw.Status.Conditions, started(rw, wf))
 }
 
 func knownDeleted(rw *v1alpha1.RemoteWorkflow) { knownGone(v1alpha1.ReasonDeletedUnfinished)(rw) }
@@ -88,7 +101,6 @@ func newCopy(t *testing.T, mods ...workflowMod) *unstructured.Unstructured {
 	wf.SetUID(testUID)
 	wf.SetResourceVersion("1")
 	wf.SetCreationTimestamp(metav1.NewTime(testNow))
-	wf.SetOwnerReferences([]metav1.OwnerReference{{Kind: "AppliedManifestWork", Name: "hash-demo-0123", UID: "applied-uid"}})
 	for _, mod := range mods {
 		mod(wf)
 	}
@@ -113,10 +125,13 @@ func withFinalizer(finalizer string) workflowMod {
 	return func(wf *unstructured.Unstructured) { wf.SetFinalizers(append(wf.GetFinalizers(), finalizer)) }
 }
 
-func leftBehind(wf *unstructured.Unstructured) { wf.SetOwnerReferences(nil) }
-
 func terminated(at time.Time) workflowMod {
 	return annotated(contract.AnnotationTerminated, at.Format(time.RFC3339))
+}
+
+// ofEarlier makes a copy one for an earlier incarnation of its RemoteWorkflow.
+func ofEarlier(wf *unstructured.Unstructured) {
+	annotated(contract.AnnotationRemoteWorkflowUID, "earlier-remote-uid")(wf)
 }
 
 func unlabeled(wf *unstructured.Unstructured) {
@@ -166,15 +181,17 @@ func inPhase(phase string) workflowMod {
 	return withStatus(map[string]any{"phase": phase, "startedAt": "2030-05-01T11:59:00Z"})
 }
 
-// withRoot adds to a status the node that stands for the whole.
-func withRoot(phase string) workflowMod {
-	return func(wf *unstructured.Unstructured) {
-		contract.Status(wf)["nodes"] = map[string]any{wf.GetName(): map[string]any{"phase": phase}}
-	}
-}
-
 func finishedAt(phase string, at time.Time) workflowMod {
 	return withStatus(map[string]any{"phase": phase, "finishedAt": at.UTC().Format(time.RFC3339)})
+}
+
+// succeededWith is a status of Succeeded whose root node has this phase, none if it is "".
+func succeededWith(root string) workflowMod {
+	status := map[string]any{"phase": "Succeeded"}
+	if root != "" {
+		status["nodes"] = map[string]any{"demo": map[string]any{"id": "demo", "phase": root}}
+	}
+	return withStatus(status)
 }
 
 func archiving(wf *unstructured.Unstructured) {

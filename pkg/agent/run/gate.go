@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -22,83 +24,124 @@ import (
 // shutdownTerminate makes an Argo controller end a Workflow without its exit handlers.
 const shutdownTerminate = "Terminate"
 
-// claim makes the copy the run: its UID is recorded on the RemoteWorkflow, provided that this is as it was read, with
-// no UID on it. The hub's API server is the judge between copies.
+// claim records the UID of the remote Workflow on the RemoteWorkflow, provided that this is as it was read, with
+// no UID on it. The hub's API server is the judge of which one is the attempt.
 func (r *Reconciler) claim(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
 	status := *rw.Status.DeepCopy()
 	status.RemoteUID = wf.GetUID()
 	if err := r.writeStatus(ctx, rw, status); err != nil {
-		return fmt.Errorf("record the copy's UID: %w", err)
+		return fmt.Errorf("record the remote Workflow's UID: %w", err)
 	}
 	return nil
 }
 
-// start guards the run with the finalizer and opens its gate, in one patch that fails if the copy is not as it was read.
-func (r *Reconciler) start(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+// start adds the finalizer and opens the gate, in one patch that fails if the remote Workflow is not as it was read. Unless it follows
+// directly on the agent's own claim, the hub is asked whether it still holds: the agent may have been away for long.
+func (r *Reconciler) start(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, directly bool) error {
 	gated := isGated(wf)
-	if err := r.patchWorkflow(ctx, r.memory.recall(rw), wf, startPatch(rw, wf, r.InstanceID)); err != nil {
-		return fmt.Errorf("open the gate: %w", err)
+	if gated && !directly {
+		if err := r.confirm(ctx, client.ObjectKeyFromObject(rw), func(live *v1alpha1.RemoteWorkflow) bool {
+			return live != nil && live.UID == rw.UID && !isDeleted(live) && isRecorded(live, wf)
+		}); err != nil {
+			return err
+		}
 	}
-	if !gated {
-		return nil
+	if err := r.patchWorkflow(ctx, r.hints.recall(rw), wf, startPatch(rw, wf, r.InstanceID)); err != nil {
+		return r.explain(ctx, rw, wf, fmt.Errorf("open the gate: %w", err))
 	}
-	r.Metrics.gates.Inc()
-	log.FromContext(ctx).Info("gate opened", "workflow", client.ObjectKeyFromObject(wf), "uid", wf.GetUID())
-	r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, "Started", "Start",
-		"started for Workflow %s/%s of the hub", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
+	if gated {
+		r.Metrics.gates.Inc()
+		log.FromContext(ctx).Info("gate opened", "workflow", client.ObjectKeyFromObject(wf), "uid", wf.GetUID())
+		r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, "Started", "Start",
+			"started for Workflow %s/%s of the hub", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
+	}
 	return nil
 }
 
-// terminate ends a run that is being deleted: Argo goes on running it as long as it exists, and the finalizer keeps it.
-func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
-	if _, done := terminatedAt(wf); done {
-		return nil
-	}
-	if err := r.patchWorkflow(ctx, r.memory.recall(rw), wf, terminatePatch(wf, r.Clock.Now())); err != nil {
-		return fmt.Errorf("terminate: %w", err)
-	}
-	log.FromContext(ctx).Info("terminating: it is being deleted", "workflow", client.ObjectKeyFromObject(wf))
-	r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "Terminated", "Terminate",
-		"terminated because it is being deleted; Workflow %s/%s of the hub is not run again",
-		rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
-	return nil
-}
-
-// stop terminates a run that was deleted on the hub. One that the cluster does not let it terminate is withdrawn as it is.
-func (r *Reconciler) stop(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
-	err := r.terminate(ctx, rw, wf)
-	if isRefused(err) && r.isOverdue(wf) {
-		return r.withdraw(ctx, rw, wf)
+// explain says on the RemoteWorkflow that the cluster itself does not let the remote Workflow start: an admission policy. The error is
+// returned, so that it is tried again.
+func (r *Reconciler) explain(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, err error) error {
+	if isRefused(err) {
+		return errors.Join(err, r.inform(ctx, rw, wf, startDenied(rw, err)))
 	}
 	return err
 }
 
-// isOverdue reports whether a copy that is being deleted would have ended by now, had the cluster let the agent terminate it.
-func (r *Reconciler) isOverdue(wf *unstructured.Unstructured) bool {
-	return r.Clock.Now().After(wf.GetDeletionTimestamp().Add(terminationGrace))
+// terminate ends a remote Workflow that is to go: Argo goes on running it as long as it exists, and the finalizer keeps it.
+func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+	if _, done := terminatedAt(wf); done {
+		return nil
+	}
+	if err := r.patchWorkflow(ctx, r.hints.recall(rw), wf, terminatePatch(wf, r.Clock.Now())); err != nil {
+		return fmt.Errorf("terminate: %w", err)
+	}
+	why := "it was deleted"
+	if isDeleted(rw) {
+		why = "it was deleted on the hub"
+	}
+	log.FromContext(ctx).Info("terminating", "why", why, "workflow", client.ObjectKeyFromObject(wf))
+	r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "Terminated", "Terminate",
+		"terminated because %s; Workflow %s/%s of the hub is not run again", why, rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name)
+	return nil
 }
 
-// withdraw deletes the copy in the foreground, so that it waits for its pods, and what waits for it on the hub, too, and then lets it go.
-// Left alone, the pods would be collected later, and be in the way of a next Workflow of that name.
-func (r *Reconciler) withdraw(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
-	if !hasFinalizer(wf) || slices.Contains(wf.GetFinalizers(), metav1.FinalizerDeleteDependents) {
-		return r.release(ctx, r.memory.recall(rw), wf)
+// end terminates a remote Workflow that was deleted on this cluster, and reports it like any other. That it was deleted is reported with
+// its end, for it may still succeed. How the hub answers changes nothing for it.
+func (r *Reconciler) end(
+	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
+) (reconcile.Result, error) {
+	if err := r.terminate(ctx, rw, wf); isRefused(err) && next.overdue {
+		return r.report(ctx, rw, wf, decision{conditions: append(next.conditions, deletedUnfinished(rw)), unguard: true})
+	} else if err != nil {
+		return reconcile.Result{}, err
 	}
-	err := r.Managed.Delete(ctx, wf, client.PropagationPolicy(metav1.DeletePropagationForeground),
-		client.Preconditions{UID: ptr.To(wf.GetUID())})
+	result, err := r.report(ctx, rw, wf, next)
+	if result.RequeueAfter == 0 || next.within < result.RequeueAfter {
+		result.RequeueAfter = next.within
+	}
+	return result, err
+}
+
+// stop terminates a remote Workflow that the hub wants removed. One that the cluster does not let it terminate is removed as it is.
+func (r *Reconciler) stop(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, overdue bool) error {
+	err := r.terminate(ctx, rw, wf)
+	if isRefused(err) && overdue {
+		return r.remove(ctx, rw, wf)
+	}
+	return err
+}
+
+// remove deletes the remote Workflow in the foreground, so that it waits for its pods, as does what waits for it on the hub, and then
+// removes the finalizer. Left alone, the pods would be collected later, and be in the way of a next Workflow of that name. One whose
+// artifacts Argo is still to collect is first deleted in the background: the foreground would take the pods that collect them.
+func (r *Reconciler) remove(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+	switch finalizers := wf.GetFinalizers(); {
+	case slices.Contains(finalizers, metav1.FinalizerDeleteDependents), isDeleted(wf) && !hasFinalizer(wf):
+		return r.unguard(ctx, r.hints.recall(rw), wf)
+	case !isDeleted(wf) && slices.Contains(finalizers, contract.FinalizerArtifactGC):
+		return r.delete(ctx, wf, metav1.DeletePropagationBackground)
+	}
+	return r.delete(ctx, wf, metav1.DeletePropagationForeground) // the watch shows that it waits for its pods
+}
+
+// delete deletes a remote Workflow, provided that it is as it was read: a finalizer that is added while a request that names the UID
+// alone is under way would not hold it.
+func (r *Reconciler) delete(ctx context.Context, wf *unstructured.Unstructured, propagation metav1.DeletionPropagation) error {
+	err := r.Managed.Delete(ctx, wf, client.PropagationPolicy(propagation),
+		client.Preconditions{UID: ptr.To(wf.GetUID()), ResourceVersion: ptr.To(wf.GetResourceVersion())})
 	if err != nil {
-		return fmt.Errorf("delete the copy with its pods: %w", err)
+		return fmt.Errorf("delete the remote Workflow: %w", err)
 	}
-	return nil // the watch shows that it waits for them
+	return nil
 }
 
-// release lets the copy go.
-func (r *Reconciler) release(ctx context.Context, known *hints, wf *unstructured.Unstructured) error {
+// unguard removes the finalizer.
+func (r *Reconciler) unguard(ctx context.Context, known *hints, wf *unstructured.Unstructured) error {
 	if !hasFinalizer(wf) {
 		return nil
 	}
-	if err := r.patchWorkflow(ctx, known, wf, releasePatch(wf)); err != nil {
-		return fmt.Errorf("release the copy: %w", err)
+	if err := r.patchWorkflow(ctx, known, wf, unguardPatch(wf)); err != nil {
+		return fmt.Errorf("remove the finalizer: %w", err)
 	}
 	return nil
 }
@@ -125,7 +168,7 @@ func precondition(wf *unstructured.Unstructured) map[string]any {
 }
 
 // startPatch adds the finalizer beside those of others, removes the gate or replaces it by the instance id of the
-// cluster's own Argo controller, and restores the reference by which the agent finds the copy.
+// cluster's own Argo controller, and restores the reference by which the agent finds the remote Workflow.
 func startPatch(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, instanceID string) map[string]any {
 	metadata := precondition(wf)
 	if !hasFinalizer(wf) {
@@ -142,21 +185,21 @@ func startPatch(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, inst
 	return map[string]any{"metadata": metadata}
 }
 
-func releasePatch(wf *unstructured.Unstructured) map[string]any {
+func unguardPatch(wf *unstructured.Unstructured) map[string]any {
 	metadata := precondition(wf)
 	metadata["finalizers"] = slices.DeleteFunc(slices.Clone(wf.GetFinalizers()),
 		func(finalizer string) bool { return finalizer == contract.FinalizerReport })
 	return map[string]any{"metadata": metadata}
 }
 
-// terminatePatch tells Argo to end the run, which it does not as long as the run is suspended.
+// terminatePatch has Argo end the Workflow, which it does not do as long as that is suspended.
 func terminatePatch(wf *unstructured.Unstructured, now time.Time) map[string]any {
 	metadata := precondition(wf)
 	metadata["annotations"] = map[string]any{contract.AnnotationTerminated: now.UTC().Format(time.RFC3339)}
 	return map[string]any{"metadata": metadata, "spec": map[string]any{"shutdown": shutdownTerminate, "suspend": nil}}
 }
 
-// terminatedAt returns when the agent terminated the run, and whether it did.
+// terminatedAt returns when the agent terminated the remote Workflow, and whether it did.
 func terminatedAt(wf *unstructured.Unstructured) (time.Time, bool) {
 	at, err := time.Parse(time.RFC3339, wf.GetAnnotations()[contract.AnnotationTerminated])
 	return at, err == nil

@@ -14,11 +14,11 @@ type Metrics struct {
 	bytes    prometheus.Counter
 	gates    prometheus.Counter
 	refusals *prometheus.CounterVec
-	orphans  *prometheus.CounterVec
+	leftover *prometheus.CounterVec
 }
 
-// NewMetrics returns metrics that are registered with the registerer. Called again with the same, as when the agent
-// restarts in its process, it returns metrics that count on.
+// NewMetrics returns metrics that are registered with the registerer. Called again with the same, as where several agents
+// run in one process, it returns metrics that count on.
 func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	counter := func(name, help string) prometheus.CounterOpts {
 		return prometheus.CounterOpts{Namespace: "argo_multicluster", Subsystem: "agent", Name: name, Help: help}
@@ -28,16 +28,17 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	bytes, bytesErr := register(registerer, prometheus.NewCounter(counter("report_bytes_total",
 		"Bytes of compressed status in the reports that were written.")))
 	gates, gatesErr := register(registerer, prometheus.NewCounter(counter("gates_opened_total",
-		"Copies of Workflows that were started.")))
+		"Remote Workflows that were started.")))
 	refusals, refusalsErr := register(registerer, prometheus.NewCounterVec(counter("refusals_total",
-		"Workflows that bear the name of a copy and were not started, by the reason on the RemoteWorkflow's condition."), []string{"reason"}))
-	orphans, orphansErr := register(registerer, prometheus.NewCounterVec(counter("orphans_total",
-		"Copies that the hub does not know, by what became of them: released without a report, or removed before they started."),
-		[]string{"result"}))
-	if err := errors.Join(reportsErr, bytesErr, gatesErr, refusalsErr, orphansErr); err != nil {
+		"Workflows that have the name of a remote Workflow and were not started, by the reason on the RemoteWorkflow's condition."),
+		[]string{"reason"}))
+	leftover, leftoverErr := register(registerer, prometheus.NewCounterVec(counter("leftovers_total",
+		"Remote Workflows that the hub does not know or want, by result: never_started and finished were deleted, of unreported the "+
+			"finalizer was removed."), []string{"result"}))
+	if err := errors.Join(reportsErr, bytesErr, gatesErr, refusalsErr, leftoverErr); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	return &Metrics{reports: reports, bytes: bytes, gates: gates, refusals: refusals, orphans: orphans}, nil
+	return &Metrics{reports: reports, bytes: bytes, gates: gates, refusals: refusals, leftover: leftover}, nil
 }
 
 // register returns the collector, or the one of its kind that is registered already.

@@ -9,57 +9,80 @@ import (
 const (
 	// bytesPerSecondOfInterval makes large statuses rarer: the interval grows by one second for each 64 KiB encoded.
 	bytesPerSecondOfInterval = 64 << 10
-	// assumedSize is what a report is taken to need before the first one of a run has been encoded.
+	// assumedSize is what a report is taken to need before the first one of an attempt has been encoded.
 	assumedSize = 2 << 10
+	// spareReports is how many reports in a second of a new phase need not wait for their turn, and spareBurst how many at once: a
+	// Workflow shows at once that it runs, and of a burst of short ones nearly all are reported once, at their end. That Argo has not
+	// taken up a Workflow is said with these, too: in a burst it soon will.
+	spareReports, spareBurst = 5, 5
 )
 
-// Pacer says when the status of a run may be reported: each run at most once in its interval, and all together at
+// Pacer says when the status of an attempt may be reported: each at most once in its interval, and all together at
 // most so many bytes a second. It is not told the time but given it.
 type Pacer struct {
 	interval time.Duration
 	// bucket holds one second's worth of bytes. A report that does not wait may overdraw it, and the others wait the
 	// longer.
 	bucket *rate.Limiter
+	// spare holds the reports that need not wait.
+	spare *rate.Limiter
 }
 
-// pace is what a Pacer remembers of one run.
+// pace is what a Pacer remembers of one attempt.
 type pace struct {
-	// wrote is when the last report went out, and size how many bytes it had.
-	wrote time.Time
-	size  int
+	// last is when the last report went out or, before the first, when that was first asked for; and size is how many bytes it had.
+	last time.Time
+	size int
 	// slot is the time that has been reserved for the next report, with so many bytes paid for.
 	slot time.Time
 	paid int
 }
 
-// NewPacer returns a Pacer for at most one report of a run in each interval, and bandwidth bytes a second for all
-// runs together; 0 is no limit.
+// NewPacer returns a Pacer for at most one report of an attempt in each interval, and bandwidth bytes a second for all
+// of them together; 0 is no limit.
 func NewPacer(interval time.Duration, bandwidth int) *Pacer {
-	if bandwidth <= 0 {
-		return &Pacer{interval: interval, bucket: rate.NewLimiter(rate.Inf, 0)}
+	bucket := rate.NewLimiter(rate.Inf, 0)
+	if bandwidth > 0 {
+		bucket = rate.NewLimiter(rate.Limit(bandwidth), bandwidth)
 	}
-	return &Pacer{interval: interval, bucket: rate.NewLimiter(rate.Limit(bandwidth), bandwidth)}
+	return &Pacer{interval: interval, bucket: bucket, spare: rate.NewLimiter(spareReports, spareBurst)}
 }
 
-// wait returns how long a report that is not urgent has to wait; 0 lets it go. The interval counts from the last
-// report. Then the bucket assigns a slot, once, so that those who wait are served in turn and wake up only then.
-func (p *Pacer) wait(run *pace, now time.Time) time.Duration {
-	if due := run.wrote.Add(p.intervalFor(run.size)); !run.wrote.IsZero() && now.Before(due) {
+// wait returns how long a report has to wait that is not the last one of its attempt; 0 is not at all. One of a new phase takes one
+// of the spare reports, if there is one, instead of waiting.
+func (p *Pacer) wait(of *pace, newPhase bool, now time.Time) time.Duration {
+	turn := p.turn(of, now)
+	if turn > 0 && newPhase && p.isSpare(now) {
+		return 0
+	}
+	return turn
+}
+
+// isSpare takes one of the spare reports, if there is one.
+func (p *Pacer) isSpare(now time.Time) bool { return p.spare.AllowN(now, 1) }
+
+// turn returns how long until it is an attempt's turn. Its interval counts from the last report. Then the bucket assigns a
+// slot, once, so that those who wait are served in turn and wake up only then.
+func (p *Pacer) turn(of *pace, now time.Time) time.Duration {
+	if of.last.IsZero() {
+		of.last = now
+	}
+	if due := of.last.Add(p.intervalFor(of.size)); now.Before(due) {
 		return due.Sub(now)
 	}
-	if run.slot.IsZero() {
-		run.paid = max(run.size, assumedSize)
-		run.slot = now.Add(p.take(run.paid, now))
+	if of.slot.IsZero() {
+		of.paid = max(of.size, assumedSize)
+		of.slot = now.Add(p.take(of.paid, now))
 	}
-	return max(0, run.slot.Sub(now))
+	return max(0, of.slot.Sub(now))
 }
 
 // spend records that a report of so many bytes goes out now, whether it waited for its slot or not.
-func (p *Pacer) spend(run *pace, size int, now time.Time) {
-	if size > run.paid {
-		p.take(size-run.paid, now)
+func (p *Pacer) spend(of *pace, size int, now time.Time) {
+	if size > of.paid {
+		p.take(size-of.paid, now)
 	}
-	*run = pace{wrote: now, size: size}
+	*of = pace{last: now, size: size}
 }
 
 func (p *Pacer) intervalFor(size int) time.Duration {

@@ -1,6 +1,8 @@
 package run
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"strings"
@@ -31,14 +33,14 @@ func TestAGatedCopyIsClaimedAndThenStarted(t *testing.T) {
 
 	assert.Equal(t, []map[string]any{{
 		"metadata": map[string]any{"resourceVersion": "1"},
-		"status":   map[string]any{"remoteUID": string(testUID)},
+		"status":   map[string]any{"remoteUID": string(testUID), "observedGeneration": float64(1)},
 	}}, e.hubWrites)
 	assert.Equal(t, []map[string]any{{"metadata": map[string]any{
 		"uid": string(testUID), "resourceVersion": "1",
 		"finalizers": []any{"example.com/of-another", contract.FinalizerReport},
 		"labels":     map[string]any{contract.LabelInstanceID: nil, contract.LabelCluster: testCluster},
 		"annotations": map[string]any{
-			contract.AnnotationRemoteWorkflow: "demo-0123", contract.AnnotationHubID: "hub-id", contract.AnnotationAttempt: "1",
+			contract.AnnotationRemoteWorkflow: "demo-0123", contract.AnnotationRemoteWorkflowUID: "remote-uid", contract.AnnotationHubID: "hub-id", contract.AnnotationAttempt: "1",
 			contract.AnnotationHubNamespace: "default", contract.AnnotationHubName: "demo", contract.AnnotationHubUID: "hub-uid",
 		},
 	}}}, e.managedWrites)
@@ -47,7 +49,7 @@ func TestAGatedCopyIsClaimedAndThenStarted(t *testing.T) {
 	assert.Equal(t, []string{"Normal Started started for Workflow default/demo of the hub"}, e.said())
 	assert.Equal(t, 1, e.count("gates_opened_total"))
 
-	assert.Zero(t, e.reconcile())
+	assert.Equal(t, takeUpGrace, e.reconcile().RequeueAfter)
 	assert.Len(t, e.hubWrites, 1)
 	assert.Len(t, e.managedWrites, 1)
 }
@@ -154,6 +156,63 @@ func TestWhatIsNotUrgentIsReportedWhenItsTurnComes(t *testing.T) {
 	assert.NotContains(t, e.hubWrites[1]["status"], "conditions", "what has not changed is not sent")
 }
 
+func TestAShortRunInABurstIsReportedOnceAtItsEnd(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running")))
+	for e.Pacer.isSpare(testNow) { // the others of the burst
+	}
+	assert.Equal(t, testInterval, e.reconcile().RequeueAfter)
+	assert.Empty(t, e.hubWrites)
+	e.change(inPhase("Succeeded"))
+	assert.Zero(t, e.reconcile())
+	e.requireReported()
+	assert.Len(t, e.hubWrites, 1)
+	assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionStarted), "it rides along")
+}
+
+func TestALongRunInABurstIsReportedAfterASecond(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running")))
+	for e.Pacer.isSpare(testNow) { // the others of the burst
+	}
+	e.reconcile()
+	e.clock.SetTime(testNow.Add(testInterval))
+	assert.Zero(t, e.reconcile())
+	e.requireReported()
+}
+
+func TestConditionsAloneRideAlong(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running")))
+	assert.Equal(t, testInterval, e.reconcile().RequeueAfter)
+	assert.Empty(t, e.hubWrites)
+}
+
+func TestOfAReportOnlyWhatHasChangedIsSent(t *testing.T) {
+	labeled := func(value string) workflowMod {
+		return func(wf *unstructured.Unstructured) {
+			labels := wf.GetLabels()
+			labels["team"] = value
+			wf.SetLabels(labels)
+			wf.Object["spec"] = map[string]any{"workflowMetadata": map[string]any{"labels": map[string]any{"team": value}}}
+		}
+	}
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, labeled("a"), inPhase("Running")))
+	e.reconcile()
+	e.requireReported()
+	first := e.remote().Status
+	assert.Equal(t, map[string]string{"team": "a"}, first.Labels)
+	sum := sha256.Sum256(first.Report.Data)
+	assert.Equal(t, hex.EncodeToString(sum[:]), first.Report.Digest)
+	assert.EqualValues(t, 1, first.ObservedGeneration)
+
+	e.change(labeled("b"))
+	e.clock.SetTime(testNow.Add(time.Minute))
+	e.reconcile()
+	assert.Equal(t, map[string]any{"labels": map[string]any{"team": "b"}}, e.hubWrites[1]["status"], "the data are not sent again")
+	e.requireReported()
+	e.hints = allHints{}
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 2, "an equal one is not sent, also after a restart")
+}
+
 func TestAReportIsSentAgainToAHubThatABackupHasSetBack(t *testing.T) {
 	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running")))
 	before := e.remote()
@@ -167,6 +226,19 @@ func TestAReportIsSentAgainToAHubThatABackupHasSetBack(t *testing.T) {
 	assert.Len(t, e.hubWrites, 2)
 	assert.Zero(t, e.reconcile())
 	assert.Len(t, e.hubWrites, 2)
+}
+
+func TestAReportIsSentAgainIfTheHubThatABackupHasSetBackCountsToTheSameVersion(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running")))
+	before := e.remote()
+	e.reconcile()
+	held, restored := e.remote(), e.remote()
+	restored.Status = before.Status
+	require.NoError(t, e.hub.Status().Update(t.Context(), restored))
+	held.ResourceVersion = e.remote().ResourceVersion
+	e.hints.recall(held).reported = versionsOf(held, e.workflow())
+	e.reconcile()
+	e.requireReported()
 }
 
 func TestAReportSpeaksOfTheRunWhateverBecameOfTheCopysAnnotations(t *testing.T) {
@@ -188,17 +260,9 @@ func TestACacheThatShowsWhatTheAgentHasReplacedIsNotActedOn(t *testing.T) {
 	e.reconcile()
 	e.hubShows = stale
 	result := e.reconcile()
-	assert.Equal(t, echoTimeout, result.RequeueAfter)
+	assert.Equal(t, expectationTimeout, result.RequeueAfter)
 	assert.Len(t, e.hubWrites, 1)
 	assert.Len(t, e.managedWrites, 1)
-}
-
-func TestARemoteWorkflowThatIsNotThereIsNoReasonForAnything(t *testing.T) {
-	e := newEnv(t, newCopy(t, opened, inPhase("Running")))
-	e.managedFails = func([]byte) error { return errors.New("must not be asked") }
-	e.liveFails = func() error { return errors.New("must not be asked") }
-	e.hubLiveFails = e.liveFails
-	assert.Zero(t, e.reconcile())
 }
 
 func TestACopyWithoutAnAgentsPartIsIgnored(t *testing.T) {
@@ -260,7 +324,7 @@ func TestARunWhoseAnnotationsWereEditedIsBroughtBack(t *testing.T) {
 			assert.Zero(t, e.count("gates_opened_total"), "it ran all the time")
 			assert.Empty(t, e.said())
 
-			e.reconcile()
+			e.reconcileInTime()
 			e.requireReportOfTheRun()
 			assert.Len(t, e.managedWrites, 1)
 		})
@@ -291,13 +355,18 @@ func TestTheEndOfARunIsSeenThoughItsAnnotationsWereEdited(t *testing.T) {
 	}
 }
 
-func TestAGatedCopyWhoseAnnotationsWereEditedIsLeftAlone(t *testing.T) {
+func TestAGatedCopyWhoseAnnotationsWereEditedNeverStarts(t *testing.T) {
 	for name, edit := range referenceEdits() {
 		t.Run(name, func(t *testing.T) {
 			for _, rw := range []*v1alpha1.RemoteWorkflow{newRemote(), newRemote(claimed)} {
 				e := newEnv(t, rw, newCopy(t, edit))
 				e.reconcile()
 				assert.Empty(t, e.managedWrites)
+				if e.workflow() == nil { // it is taken for one of an earlier RemoteWorkflow: another is delivered
+					assert.Contains(t, name, contract.AnnotationRemoteWorkflowUID)
+					assert.Empty(t, rw.Status.RemoteUID)
+					continue
+				}
 				started := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted)
 				require.NotNil(t, started)
 				assert.Equal(t, v1alpha1.ReasonNotOurs, started.Reason)
@@ -324,7 +393,7 @@ func TestARunThatWasReleasedIsReportedByTheNextAgent(t *testing.T) {
 	)
 	e.reconcile()
 	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport)
-	e.reconcile()
+	e.reconcileInTime()
 	e.requireReported()
 
 	e = newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, ungated, inPhase("Succeeded")))
@@ -367,11 +436,12 @@ func TestARunIsNotGoneForAnAPIServerThatDoesNotServeWorkflows(t *testing.T) {
 func TestARecreatedCopyNeverStarts(t *testing.T) {
 	e := newEnv(t, newRemote(claimedFor("first-copy"), showing("Succeeded")), newCopy(t))
 	e.reconcile()
+	assert.Nil(t, e.workflow())
+	e.reconcile()
 	e.reconcile()
 	assert.Empty(t, e.managedWrites)
-	gone := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
-	require.NotNil(t, gone)
-	assert.Equal(t, v1alpha1.ReasonDeletedFinished, gone.Reason)
+	e.requireGone(v1alpha1.ReasonDeletedFinished)
+	assert.Len(t, e.hubWrites, 1)
 	assert.Len(t, e.said(), 1)
 }
 
@@ -451,6 +521,96 @@ func TestARecordedCopyIsStartedWhenTheAgentStoppedBeforeItsStart(t *testing.T) {
 	assert.Equal(t, 1, e.count("gates_opened_total"))
 }
 
+func TestBeforeALateStartTheHubIsAskedWhetherItStillHolds(t *testing.T) {
+	tests := map[string]struct {
+		live  *v1alpha1.RemoteWorkflow
+		fails error
+	}{
+		"the RemoteWorkflow is gone":           {fails: apierrors.NewNotFound(remoteResource, "demo-0123")},
+		"it was made again":                    {live: newRemote(claimed, madeAgain)},
+		"it is being deleted":                  {live: newRemote(claimed, remoteDeletedBare)},
+		"it has forgotten the claim, restored": {live: newRemote()},
+		"it has another copy":                  {live: newRemote(claimedFor("another-uid"))},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, newRemote(claimed), newCopy(t))
+			e.hubLiveFails, e.hubLiveShows = func() error { return test.fails }, test.live
+			assert.Equal(t, staleRetry, e.reconcile().RequeueAfter)
+			assert.Empty(t, e.managedWrites)
+			assert.Zero(t, e.count("gates_opened_total"))
+		})
+	}
+	t.Run("it does not answer", func(t *testing.T) {
+		e := newEnv(t, newRemote(claimed), newCopy(t))
+		e.hubLiveFails = func() error { return errors.New("connection refused") }
+		_, err := e.tryReconcile()
+		require.ErrorContains(t, err, "ask the hub for the RemoteWorkflow: connection refused")
+		assert.Empty(t, e.managedWrites)
+	})
+}
+
+func TestAStartThatFollowsOnTheClaimAsksNothing(t *testing.T) {
+	e := newEnv(t, newRemote(), newCopy(t))
+	e.reconcile()
+	assert.Zero(t, e.hubAsked)
+
+	e = newEnv(t, newRemote(), newCopy(t))
+	e.hubFails = func(patch []byte) error {
+		if patch != nil {
+			e.clock.SetTime(testNow.Add(time.Minute)) // the process was stopped, or the hub took its time
+		}
+		return nil
+	}
+	e.reconcile()
+	assert.Equal(t, 1, e.hubAsked)
+	assert.Equal(t, 1, e.count("gates_opened_total"))
+}
+
+func TestInABurstThatArgoHasNotTakenARunUpIsSaidLater(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened))
+	e.reconcile()
+	e.clock.SetTime(testNow.Add(takeUpGrace))
+	for e.Pacer.isSpare(e.clock.Now()) { // the others of the burst
+	}
+	assert.Equal(t, takeUpGrace, e.reconcile().RequeueAfter)
+	assert.Empty(t, e.hubWrites)
+	e.clock.SetTime(testNow.Add(2 * takeUpGrace))
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 1)
+}
+
+func TestARunOfALostRemoteWorkflowIsReportedToTheNext(t *testing.T) {
+	e := newEnv(t, newRemote(madeAgain), newCopy(t, opened, inPhase("Running")))
+	e.reconcile()
+	assert.Equal(t, testUID, e.remote().Status.RemoteUID)
+	assert.Equal(t, contract.ReferenceTo(e.remote()), contract.ReferenceOf(e.workflow()))
+	assert.Zero(t, e.count("gates_opened_total"), "it ran all the time")
+	e.reconcile()
+	e.requireReportOfTheRun()
+}
+
+func TestThatArgoDoesNotTakeARunUpIsSaidAfterASecond(t *testing.T) {
+	e := newEnv(t, newRemote(), newCopy(t))
+	e.reconcile()
+	assert.Equal(t, takeUpGrace, e.reconcile().RequeueAfter)
+	e.clock.SetTime(testNow.Add(takeUpGrace))
+	assert.Zero(t, e.reconcile())
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 2, "the claim, and this")
+	set := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted)
+	require.NotNil(t, set)
+	assert.Equal(t, metav1.ConditionTrue, set.Status)
+	assert.Equal(t, v1alpha1.ReasonNotTakenUp, set.Reason)
+	assert.Equal(t, "started as default/demo: the cluster's Argo controller has not taken it up yet", set.Message)
+	assert.Len(t, e.said(), 1, "only that it was started")
+
+	e.change(inPhase("Running"))
+	e.reconcile()
+	assert.Len(t, e.hubWrites, 3)
+	assert.Equal(t, v1alpha1.ReasonGateOpened, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted).Reason)
+}
+
 func TestARunThatSomebodyGatedAgainIsReopened(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, guarded, inPhase("Running")))
 	e.reconcile()
@@ -472,8 +632,7 @@ func TestARunThatABackupBroughtBackIsLetGoAndDoesNotChangeItsEndOnTheHub(t *test
 func TestARunDeletedOnTheClusterIsEndedReportedAndLetGo(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, showing("Running")),
 		newCopy(t, opened, inPhase("Running"), withFinalizer("example.com/of-another"), deletedAt(testNow)))
-	result := e.reconcile()
-	assert.Equal(t, terminationGrace, result.RequeueAfter)
+	assert.Equal(t, testInterval, e.reconcile().RequeueAfter, "it is reported in its turn")
 	shutdown, _, err := unstructured.NestedString(e.workflow().Object, "spec", "shutdown")
 	require.NoError(t, err)
 	assert.Equal(t, "Terminate", shutdown)
@@ -497,17 +656,25 @@ func TestARunDeletedOnTheClusterIsEndedReportedAndLetGo(t *testing.T) {
 	assert.Equal(t, v1alpha1.ReasonDeletedUnfinished, gone.Reason)
 	e.reconcile()
 	assert.Equal(t, []string{"example.com/of-another"}, e.workflow().GetFinalizers())
-	assert.Len(t, e.hubWrites, 2)
+	assert.Len(t, e.hubWrites, 1)
 }
 
 func TestARunThatSucceedsThoughItIsBeingDeletedHasSucceeded(t *testing.T) {
 	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
 	e.reconcile()
-	e.change(finishedAt("Succeeded", testNow.Add(time.Second)))
-	e.change(withRoot("Succeeded"))
+	e.change(succeededWith("Succeeded"))
 	e.reconcile()
 	e.requireReported()
 	assert.Nil(t, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
+}
+
+func TestARunThatWasDeletedWhileItWaitedForALockHasNotSucceededWhateverArgoSays(t *testing.T) {
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Pending"), deletedAt(testNow)))
+	e.reconcile()
+	e.change(succeededWith("Failed"))
+	e.reconcile()
+	e.requireReported()
+	e.requireGone(v1alpha1.ReasonDeletedUnfinished)
 }
 
 func TestARunThatDoesNotEndInTimeIsLetGo(t *testing.T) {
@@ -532,7 +699,7 @@ func TestARecordedCopyDeletedBeforeItsStartIsToldAndNeverStarts(t *testing.T) {
 }
 
 func TestARunDeletedOnTheClusterIsEndedEvenWhenTheHubIsAway(t *testing.T) {
-	e := newEnv(t, newRemote(claimed, showing("Running")), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
+	e := newEnv(t, newRemote(claimed), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
 	away := errors.New("connection refused")
 	e.hubFails = onPatch(away)
 	_, err := e.tryReconcile()
@@ -543,22 +710,26 @@ func TestARunDeletedOnTheClusterIsEndedEvenWhenTheHubIsAway(t *testing.T) {
 }
 
 func TestARunDeletedOnTheHubEndsAndGoesWithItsPods(t *testing.T) {
-	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")),
-		newCopy(t, withFinalizer("example.com/of-another"), opened, unlabeled, inPhase("Running"), deletedAt(testNow)))
+	e := newEnv(t, newRemote(claimed, toTerminate, showing("Running")),
+		newCopy(t, withFinalizer("example.com/of-another"), opened, unlabeled, inPhase("Running")))
 	assert.Equal(t, reconcile.Result{RequeueAfter: terminationGrace}, e.reconcile())
 	shutdown, _, err := unstructured.NestedString(e.workflow().Object, "spec", "shutdown")
 	require.NoError(t, err)
 	assert.Equal(t, shutdownTerminate, shutdown)
-	assert.Len(t, e.said(), 1)
+	said := e.said()
+	require.Len(t, said, 1)
+	assert.Contains(t, said[0], "Terminated terminated because it was deleted on the hub")
 	e.reconcile()
 	assert.Len(t, e.managedWrites, 1, "it is terminated once")
 	assert.Empty(t, e.managedDeletes)
 
 	e.change(inPhase("Failed"))
+	version := e.workflow().GetResourceVersion()
 	e.reconcile()
-	require.Len(t, e.managedDeletes, 1)
-	assert.Equal(t, metav1.DeletePropagationForeground, *e.managedDeletes[0].PropagationPolicy)
-	assert.Equal(t, testUID, *e.managedDeletes[0].Preconditions.UID)
+	uid, foreground := testUID, metav1.DeletePropagationForeground
+	assert.Equal(t, []client.DeleteOptions{{
+		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}, PropagationPolicy: &foreground,
+	}}, e.managedDeletes)
 	assert.Contains(t, e.workflow().GetFinalizers(), contract.FinalizerReport, "until it is seen to wait for its pods")
 	e.change(withFinalizer(metav1.FinalizerDeleteDependents))
 	e.reconcile()
@@ -568,18 +739,69 @@ func TestARunDeletedOnTheHubEndsAndGoesWithItsPods(t *testing.T) {
 	assert.Len(t, e.managedWrites, 2)
 	assert.Empty(t, e.hubWrites)
 
-	gone := e.workflow()
-	gone.SetFinalizers(nil)
-	require.NoError(t, e.managed.Update(t.Context(), gone))
+	e.change(func(wf *unstructured.Unstructured) { wf.SetFinalizers(nil) })
 	e.reconcile()
 	e.reconcile()
 	assert.Len(t, e.hubWrites, 1, "it is confirmed once")
-	confirmed := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
-	require.NotNil(t, confirmed)
-	assert.Equal(t, v1alpha1.ReasonWithdrawn, confirmed.Reason)
+	e.requireGone(v1alpha1.ReasonRemoved)
 }
 
-func TestARunThatTheClusterDoesNotLetTheAgentTerminateIsLetGoInTime(t *testing.T) {
+func TestAFinishedRunDeletedOnTheHubGoesAtOnce(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, toTerminate, showing("Succeeded")), newCopy(t, ungated, inPhase("Succeeded")))
+	e.reconcile()
+	require.Len(t, e.managedDeletes, 1)
+	assert.Equal(t, metav1.DeletePropagationForeground, *e.managedDeletes[0].PropagationPolicy)
+	assert.Nil(t, e.workflow())
+	e.reconcile()
+	e.requireGone(v1alpha1.ReasonRemoved)
+	assert.Empty(t, e.managedWrites)
+}
+
+func TestArtifactsOfARunDeletedOnTheHubAreCollectedBeforeItsPodsGo(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, toTerminate), newCopy(t, opened, withFinalizer(contract.FinalizerArtifactGC), inPhase("Succeeded")))
+	e.reconcile()
+	e.reconcile()
+	require.Len(t, e.managedDeletes, 1)
+	assert.Equal(t, metav1.DeletePropagationBackground, *e.managedDeletes[0].PropagationPolicy)
+	assert.True(t, isDeleted(e.workflow()), "Argo collects the artifacts of what is being deleted")
+	e.change(func(wf *unstructured.Unstructured) { wf.SetFinalizers([]string{contract.FinalizerReport}) })
+	e.reconcile()
+	require.Len(t, e.managedDeletes, 2)
+	assert.Equal(t, metav1.DeletePropagationForeground, *e.managedDeletes[1].PropagationPolicy)
+	e.change(withFinalizer(metav1.FinalizerDeleteDependents))
+	e.reconcile()
+	assert.Equal(t, []string{metav1.FinalizerDeleteDependents}, e.workflow().GetFinalizers())
+}
+
+// As when hub and agent were both away at the wrong moment: the RemoteWorkflow holds what was asked for.
+func TestARunThatWasDeletedOnTheHubWhileTheAgentWasAwayEndsWhenItIsBack(t *testing.T) {
+	rw := newRemote(claimed, toTerminate, showing("Running"))
+	rw.DeletionTimestamp.Time = testNow.Add(-48 * time.Hour)
+	e := newEnv(t, rw, newCopy(t, opened, inPhase("Running")))
+	assert.Equal(t, terminationGrace, e.reconcile().RequeueAfter, "it has all of its time, whatever the clock of the hub says")
+	e.clock.SetTime(testNow.Add(terminationGrace))
+	e.reconcile()
+	assert.Len(t, e.managedDeletes, 1)
+}
+
+func TestTheTimeForTheArchiveIsTheAgents(t *testing.T) {
+	for name, hubsClock := range map[string]time.Duration{"fast": 5 * time.Hour, "slow": -5 * time.Hour} {
+		t.Run("though the clock of the hub is "+name, func(t *testing.T) {
+			rw := newRemote(claimed, toTerminate, showing("Succeeded"))
+			rw.DeletionTimestamp.Time = testNow.Add(hubsClock)
+			e := newEnv(t, rw, newCopy(t, opened, archiving, inPhase("Succeeded")))
+			assert.Equal(t, archiveGrace, e.reconcile().RequeueAfter)
+			e.clock.SetTime(testNow.Add(time.Minute))
+			assert.Equal(t, archiveGrace-time.Minute, e.reconcile().RequeueAfter)
+			assert.Empty(t, e.managedDeletes)
+			e.clock.SetTime(testNow.Add(archiveGrace))
+			e.reconcile()
+			assert.Len(t, e.managedDeletes, 1)
+		})
+	}
+}
+
+func TestARunThatTheClusterDoesNotLetTheAgentTerminateGoesInTime(t *testing.T) {
 	denied := apierrors.NewForbidden(contract.WorkflowGVR.GroupResource(), "demo", errors.New("denied by the policy of the house"))
 	terminates := func(patch []byte) error {
 		if strings.Contains(string(patch), "shutdown") {
@@ -588,7 +810,7 @@ func TestARunThatTheClusterDoesNotLetTheAgentTerminateIsLetGoInTime(t *testing.T
 		return nil
 	}
 	t.Run("deleted on the hub", func(t *testing.T) {
-		e := newEnv(t, newRemote(claimed, remoteGoing), newCopy(t, opened, inPhase("Running"), deletedAt(testNow)))
+		e := newEnv(t, newRemote(claimed, toTerminate), newCopy(t, opened, inPhase("Running")))
 		e.managedFails = terminates
 		_, err := e.tryReconcile()
 		require.ErrorIs(t, err, denied)
@@ -604,38 +826,63 @@ func TestARunThatTheClusterDoesNotLetTheAgentTerminateIsLetGoInTime(t *testing.T
 		require.ErrorIs(t, err, denied)
 		e.clock.SetTime(testNow.Add(terminationGrace + time.Second))
 		e.reconcile()
-		assert.True(t, meta.IsStatusConditionTrue(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
+		e.requireGone(v1alpha1.ReasonDeletedUnfinished)
 		e.reconcile()
 		assert.Nil(t, e.workflow())
 	})
 }
 
-func TestACopyDeletedOnTheHubOfWhichNoEventTellsIsLookedAtAgain(t *testing.T) {
+func TestARunDeletedOnTheHubOfWhichNoEventTellsIsLookedAtAgain(t *testing.T) {
 	for name, mod := range map[string]workflowMod{
 		"it lost its label":                         unlabeled,
 		"it lost the name of its RemoteWorkflow":    unannotated(contract.AnnotationRemoteWorkflow),
 		"it has the name of another RemoteWorkflow": annotated(contract.AnnotationRemoteWorkflow, "another"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnv(t, newRemote(claimed, remoteGoing), newCopy(t, opened, inPhase("Succeeded"), mod))
-			assert.Equal(t, staleRetry, e.reconcile().RequeueAfter)
-			require.NoError(t, e.managed.Delete(t.Context(), e.workflow()))
+			e := newEnv(t, newRemote(claimed, toTerminate), newCopy(t, opened, inPhase("Succeeded"), mod))
 			assert.Equal(t, staleRetry, e.reconcile().RequeueAfter)
 			assert.Len(t, e.managedDeletes, 1)
+			assert.Equal(t, staleRetry, e.reconcile().RequeueAfter)
 		})
 	}
 }
 
-func TestARunThatTheWorkAgentHasLeftBehindGoesOn(t *testing.T) {
-	e := newEnv(t, newRemote(claimed, remoteGoing, showing("Running")), newCopy(t, opened, leftBehind, inPhase("Running")))
+func TestARunThatTheHubLeavesGoesOn(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, toLeave, showing("Running")), newCopy(t, opened, inPhase("Running")))
+	want := e.workflow()
 	e.reconcile()
-	assert.Empty(t, e.workflow().GetFinalizers())
 	e.reconcile()
 	e.reconcile()
+	left := e.workflow()
+	want.SetFinalizers([]string{})
+	want.SetResourceVersion(left.GetResourceVersion())
+	assert.Equal(t, want, left, "nothing but the finalizer goes")
 	assert.Len(t, e.managedWrites, 1)
 	assert.Empty(t, e.managedDeletes)
-	assert.Len(t, e.hubWrites, 1, "the hub need not wait for it")
+	assert.Len(t, e.hubWrites, 1)
+	e.requireGone(v1alpha1.ReasonLeft)
 	assert.Empty(t, e.said())
+}
+
+func TestWhatTheHubLeavesBeforeItStartedIsDeleted(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, toLeave), newCopy(t))
+	e.reconcile()
+	assert.Nil(t, e.workflow())
+	e.reconcile()
+	e.requireGone(v1alpha1.ReasonLeft)
+}
+
+func TestARunGoesOnAndIsReportedWhenNobodySaysWhyItsRemoteWorkflowGoes(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, remoteDeletedBare), newCopy(t, opened, inPhase("Running")))
+	e.reconcile()
+	e.requireReported()
+	e.change(inPhase("Succeeded"))
+	e.reconcile()
+	e.requireReported()
+	e.reconcile()
+	assert.Empty(t, e.workflow().GetFinalizers())
+	assert.Empty(t, e.managedDeletes)
+	assert.Nil(t, meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted))
 }
 
 func TestAStartThatTheClusterRefusesIsToldAndTriedAgain(t *testing.T) {
@@ -837,7 +1084,7 @@ func TestErrorsOfTheAPIServersAreReturnedWithWhatWasTried(t *testing.T) {
 				t.Helper()
 				return []client.Object{newRemote(), newCopy(t)}
 			},
-			arrange: func(e *env) { e.hubFails = onPatch(broken) }, want: "record the copy's UID"},
+			arrange: func(e *env) { e.hubFails = onPatch(broken) }, want: "record the remote Workflow's UID"},
 		"opening the gate": {
 			objects: func(t *testing.T) []client.Object {
 				t.Helper()
@@ -859,18 +1106,18 @@ func TestErrorsOfTheAPIServersAreReturnedWithWhatWasTried(t *testing.T) {
 				return []client.Object{newRemote(claimed), newCopy(t, opened, deletedAt(testNow))}
 			},
 			arrange: func(e *env) { e.managedFails = onPatch(broken) }, want: "terminate"},
-		"releasing": {
+		"removing the finalizer": {
 			objects: func(t *testing.T) []client.Object {
 				t.Helper()
-				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened, leftBehind)}
+				return []client.Object{newRemote(claimed, toLeave), newCopy(t, opened)}
 			},
-			arrange: func(e *env) { e.managedFails = onPatch(broken) }, want: "release the copy"},
-		"withdrawing": {
+			arrange: func(e *env) { e.managedFails = onPatch(broken) }, want: "remove the finalizer"},
+		"deleting": {
 			objects: func(t *testing.T) []client.Object {
 				t.Helper()
-				return []client.Object{newRemote(claimed, remoteGoing), newCopy(t, opened, inPhase("Failed"), deletedAt(testNow))}
+				return []client.Object{newRemote(claimed, toTerminate), newCopy(t, opened, inPhase("Failed"))}
 			},
-			arrange: func(e *env) { e.deleteFails = broken }, want: "delete the copy with its pods"},
+			arrange: func(e *env) { e.deleteFails = broken }, want: "delete the remote Workflow"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -886,10 +1133,11 @@ func TestErrorsOfTheAPIServersAreReturnedWithWhatWasTried(t *testing.T) {
 func TestHintsGoWithTheRemoteWorkflow(t *testing.T) {
 	e := newEnv(t, newRemote(), newCopy(t))
 	e.reconcile()
-	assert.Len(t, e.memory.runs, 1)
+	assert.Len(t, e.hints.byName, 1)
 	require.NoError(t, e.hub.Delete(t.Context(), e.remote()))
+	e.change(func(wf *unstructured.Unstructured) { wf.SetFinalizers(nil) })
 	e.reconcile()
-	assert.Empty(t, e.memory.runs)
+	assert.Empty(t, e.hints.byName)
 }
 
 func TestMetricsCountOnWhenTheAgentStartsAgain(t *testing.T) {

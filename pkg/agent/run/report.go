@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,20 +18,20 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
-// report brings the copy's status to the hub: at once when the phase or a condition changes, else when the pace allows
-// it. The copy is let go, if it may be, once the RemoteWorkflow is seen to hold exactly this.
+// report brings the status to the hub: at once when it is the end, or a new phase while there are reports to spare, else when the pace
+// allows it. The finalizer is removed, if it may be, once the RemoteWorkflow is seen to hold exactly this.
 func (r *Reconciler) report(
 	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
 ) (reconcile.Result, error) {
-	known, now := r.memory.recall(rw), r.Clock.Now()
-	if known.reported == versionsOf(rw, wf) && !next.release {
+	known, now := r.hints.recall(rw), r.Clock.Now()
+	if known.reported == versionsOf(rw, wf) && !next.unguard {
 		return reconcile.Result{}, nil
 	}
 	due := reconcile.Result{}
-	if !isUrgent(rw, wf, next) {
-		due.RequeueAfter = r.Pacer.wait(&known.pace, now)
+	if !isEnd(rw, wf, next) {
+		due.RequeueAfter = r.Pacer.wait(&known.pace, contract.Phase(wf) != rw.Status.Phase, now)
 	}
-	if due.RequeueAfter > 0 && !next.release {
+	if due.RequeueAfter > 0 && !next.unguard {
 		return due, nil // encoding costs: not while the report has to wait
 	}
 	data, err := contract.EncodeStatus(contract.Status(wf))
@@ -42,8 +43,8 @@ func (r *Reconciler) report(
 	setConditions(&status, conditionsWith(next, wf, refused), metav1.NewTime(now))
 	if equality.Semantic.DeepEqual(status, rw.Status) {
 		known.reported = versionsOf(rw, wf)
-		if next.release {
-			return reconcile.Result{}, r.release(ctx, known, wf)
+		if next.unguard {
+			return reconcile.Result{}, r.unguard(ctx, known, wf)
 		}
 		return reconcile.Result{}, nil
 	}
@@ -58,7 +59,7 @@ func (r *Reconciler) send(
 	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
 	status v1alpha1.RemoteWorkflowStatus, encoded int,
 ) (reconcile.Result, error) {
-	known, version := r.memory.recall(rw), wf.GetResourceVersion()
+	known, version := r.hints.recall(rw), wf.GetResourceVersion()
 	size := 0
 	if status.Report != nil {
 		size = len(status.Report.Data)
@@ -80,9 +81,9 @@ func (r *Reconciler) send(
 	return reconcile.Result{}, fmt.Errorf("report: %w", err)
 }
 
-// tell writes conditions alone, unless the RemoteWorkflow has them already. What bears the copy's name, if anything
-// does, is thereby refused.
-func (r *Reconciler) tell(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision) error {
+// inform writes conditions alone, unless the RemoteWorkflow has them already. wf is what is not started for the reason that they give,
+// nil if they are about something else.
+func (r *Reconciler) inform(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision) error {
 	status := *rw.Status.DeepCopy()
 	if !setConditions(&status, next.conditions, metav1.NewTime(r.Clock.Now())) {
 		return nil
@@ -90,19 +91,20 @@ func (r *Reconciler) tell(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *
 	if err := r.writeStatus(ctx, rw, status); err != nil {
 		return fmt.Errorf("write conditions: %w", err)
 	}
-	said := next.conditions[0]
-	log.FromContext(ctx).Info("told the hub", "condition", said.Type, "reason", said.Reason, "message", said.Message)
+	set := next.conditions[0]
+	log.FromContext(ctx).Info("condition set", "condition", set.Type, "reason", set.Reason, "message", set.Message)
 	if wf != nil {
-		r.Metrics.refusals.WithLabelValues(said.Reason).Inc()
+		r.Metrics.refusals.WithLabelValues(set.Reason).Inc()
 		r.Recorder.Eventf(wf, nil, corev1.EventTypeWarning, "NotStarted", "Start",
-			"not started for Workflow %s/%s of the hub: %s", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name, said.Message)
+			"not started for Workflow %s/%s of the hub: %s", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name, set.Message)
 	}
 	return nil
 }
 
-// writeStatus makes this the RemoteWorkflow's status, provided that it is as it was read. The answer is metadata only,
-// so that a report crosses the wire once; rw becomes what has been written.
+// writeStatus makes this the RemoteWorkflow's status, provided that it is as it was read. Only what has changed is sent, and the answer is
+// metadata only, so that a report crosses the wire once; rw becomes what has been written.
 func (r *Reconciler) writeStatus(ctx context.Context, rw *v1alpha1.RemoteWorkflow, status v1alpha1.RemoteWorkflowStatus) error {
+	status.ObservedGeneration = rw.Generation
 	changed := *rw
 	changed.Status = status
 	data, err := client.MergeFromWithOptions(rw, client.MergeFromWithOptimisticLock{}).Data(&changed)
@@ -114,7 +116,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, rw *v1alpha1.RemoteWorkflo
 	if err := r.Hub.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, data)); err != nil {
 		return err
 	}
-	r.memory.recall(rw).remote.replaced(rw.ResourceVersion, answer.ResourceVersion, r.Clock.Now())
+	r.hints.recall(rw).remote.replaced(rw.ResourceVersion, answer.ResourceVersion, r.Clock.Now())
 	rw.Status, rw.ResourceVersion = status, answer.ResourceVersion
 	return nil
 }
@@ -128,13 +130,20 @@ func conditionsWith(next decision, wf *unstructured.Unstructured, refused *refus
 	return append([]metav1.Condition{reported(refused)}, next.conditions...)
 }
 
-// versionsOf identifies what the two sides hold. With a hub that was restored from a backup, the RemoteWorkflow's goes back.
+// versionsOf identifies what the two sides hold. A hub that was restored from a backup counts its versions anew, so that alone the
+// RemoteWorkflow's does not say what it holds.
 func versionsOf(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) string {
-	return rw.ResourceVersion + "/" + wf.GetResourceVersion()
+	digest := ""
+	if rw.Status.Report != nil {
+		digest = rw.Status.Report.Digest
+	}
+	return fmt.Sprintf("%s/%s/%s/%s", rw.ResourceVersion, rw.Status.Phase, digest, wf.GetResourceVersion())
 }
 
-// isUrgent reports whether the hub is to learn at once: a new phase, or a condition that it does not know.
-func isUrgent(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision) bool {
-	seen := v1alpha1.RemoteWorkflowStatus{Conditions: append([]metav1.Condition(nil), rw.Status.Conditions...)}
-	return contract.Phase(wf) != rw.Status.Phase || setConditions(&seen, next.conditions, metav1.Time{})
+// isEnd reports whether the hub does not know yet that the attempt has ended. Whatever else it does not know can wait.
+func isEnd(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision) bool {
+	phase := contract.Phase(wf)
+	return contract.IsFinished(phase) && phase != rw.Status.Phase ||
+		meta.IsStatusConditionTrue(next.conditions, v1alpha1.ConditionRemoteDeleted) &&
+			!meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
 }

@@ -27,7 +27,7 @@ const patience = 10 * 365 * 24 * time.Hour
 // the hub's cache. Both sides are watched; nothing is polled.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, hub cache.Cache, cluster string, options controller.Options) error {
 	options.CacheSyncTimeout = patience
-	// The agent sets itself up again in the same process when its credentials for the hub are rotated.
+	// Several agents may run in one process, each for a cluster, as in tests.
 	options.SkipNameValidation = ptr.To(true)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("run").
@@ -51,9 +51,9 @@ func index(indexer client.FieldIndexer) source.Source {
 	})
 }
 
-// workflowHandler maps a copy to its RemoteWorkflow by annotation. It maps what the copy was before as well, so that the
-// agent learns of an edit of that very annotation, and restores it. One that the agent has not seen does no harm
-// either: when it starts, it looks after every RemoteWorkflow, and finds the run by its name and UID.
+// workflowHandler maps a remote Workflow to its RemoteWorkflow by annotation. It maps what it was before as well, so that the
+// agent learns of an edit of that very annotation, and restores it. An edit that the agent has not seen does no harm
+// either: when it starts, it looks after every RemoteWorkflow, and finds the remote Workflow by its name and UID.
 func workflowHandler(cluster string) handler.TypedEventHandler[*unstructured.Unstructured, reconcile.Request] {
 	return handler.TypedEnqueueRequestsFromMapFunc(func(_ context.Context, wf *unstructured.Unstructured) []reconcile.Request {
 		name := wf.GetAnnotations()[contract.AnnotationRemoteWorkflow]

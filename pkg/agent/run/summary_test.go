@@ -1,6 +1,7 @@
 package run
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
 func TestSummarize(t *testing.T) {
@@ -69,4 +71,48 @@ func TestCutKeepsWholeCharacters(t *testing.T) {
 	long := cut(strings.Repeat("é", 5000), maxMessageLength)
 	assert.True(t, utf8.ValidString(long))
 	assert.Equal(t, maxMessageLength, utf8.RuneCountInString(long))
+}
+
+func TestLabelsOfWorkflowMetadata(t *testing.T) {
+	labels := map[string]any{"team": "a", "computed": "b", "other": "c", "of/template": "d"}
+	metadata := map[string]any{
+		"labels":     map[string]any{"team": "as written", "missing": "x"},
+		"labelsFrom": map[string]any{"computed": map[string]any{"expression": "'b'"}},
+	}
+	many, want := map[string]any{}, map[string]string{}
+	for i := range 100 {
+		key := fmt.Sprintf("label-%03d", i)
+		if many[key] = "x"; i < maxLabels {
+			want[key] = "x"
+		}
+	}
+	tests := map[string]struct {
+		labels, spec, status map[string]any
+		want                 map[string]string
+	}{
+		"without workflowMetadata there are none": {labels: labels, spec: map[string]any{"entrypoint": "main"}},
+		"those that it names are as Argo has set them": {
+			labels: labels, spec: map[string]any{"workflowMetadata": metadata}, want: map[string]string{"team": "a", "computed": "b"}},
+		"of a template, those that the merged spec names": {
+			labels: labels, spec: map[string]any{"workflowTemplateRef": map[string]any{"name": "t"}, "workflowMetadata": metadata},
+			status: map[string]any{"storedWorkflowTemplateSpec": map[string]any{
+				"workflowMetadata": map[string]any{"labels": map[string]any{"of/template": "d"}}}},
+			want: map[string]string{"of/template": "d"}},
+		"of a template that Argo has not resolved yet, none": {
+			labels: labels, spec: map[string]any{"workflowTemplateRef": map[string]any{"name": "t"}}},
+		"what is not as Argo defines it names none": {labels: labels, spec: map[string]any{"workflowMetadata": []any{"team"}}},
+		"of too many, the first": {
+			labels: many, spec: map[string]any{"workflowMetadata": map[string]any{"labels": many}}, want: want},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			wf := contract.NewWorkflow()
+			wf.Object["metadata"] = map[string]any{"labels": test.labels}
+			wf.Object["spec"] = test.spec
+			if test.status != nil {
+				wf.Object["status"] = test.status
+			}
+			assert.Equal(t, test.want, labelsOf(wf))
+		})
+	}
 }

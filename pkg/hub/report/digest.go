@@ -30,7 +30,23 @@ type source struct {
 	ReportedMessage               string
 	ReportedOf, ReportedRemoteUID types.UID
 	ReportedAttempt               int32
-	Data                          []byte
+	// Data is the digest of the data, by the cluster's own word: one that is not true shows its own users an older status.
+	Data string
+}
+
+// maxCachedData is the most data, in bytes, of a report that Trim leaves. Nearly all Workflows have less.
+const maxCachedData = 8 << 10
+
+// Trim is the transform of the cache of RemoteWorkflows: it takes away the data of a large report, of which the digest is left. Whoever
+// needs them reads the RemoteWorkflow from the API server.
+func Trim(obj any) (any, error) {
+	if rw, ok := obj.(*v1alpha1.RemoteWorkflow); ok {
+		rw.ManagedFields = nil
+		if report := rw.Status.Report; report != nil && report.Digest != "" && len(report.Data) > maxCachedData {
+			report.Data = nil
+		}
+	}
+	return obj, nil
 }
 
 // SourceDigest identifies all that decides what Take returns, without decoding the report: as long as it is the same, so is that.
@@ -45,8 +61,11 @@ func SourceDigest(rw *v1alpha1.RemoteWorkflow, labels map[string]string, run Run
 		s.Reported, s.ReportedMessage = reported.Status, reported.Message
 	}
 	if report := rw.Status.Report; report != nil {
-		data := sha256.Sum256(report.Data)
-		s.ReportedOf, s.ReportedRemoteUID, s.ReportedAttempt, s.Data = report.WorkflowUID, report.RemoteUID, report.Attempt, data[:]
+		s.ReportedOf, s.ReportedRemoteUID, s.ReportedAttempt, s.Data = report.WorkflowUID, report.RemoteUID, report.Attempt, report.Digest
+		if s.Data == "" {
+			data := sha256.Sum256(report.Data)
+			s.Data = hex.EncodeToString(data[:])
+		}
 	}
 	raw, err := json.Marshal(s)
 	if err != nil {

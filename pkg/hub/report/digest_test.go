@@ -1,10 +1,13 @@
 package report
 
 import (
+	"bytes"
 	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -69,8 +72,42 @@ func gen2(mod gen.Mod) func(*v1alpha1.RemoteWorkflow) {
 	return func(rw *v1alpha1.RemoteWorkflow) { mod(rw) }
 }
 
+func TestTheCacheKeepsTheDigestOfALargeReportInPlaceOfItsData(t *testing.T) {
+	large := bytes.Repeat([]byte("x"), maxCachedData+1)
+	for name, test := range map[string]struct {
+		report *v1alpha1.Report
+		keeps  bool
+	}{
+		"a large one":                {&v1alpha1.Report{Data: large, Digest: "of it"}, false},
+		"a small one":                {&v1alpha1.Report{Data: large[1:], Digest: "of it"}, true},
+		"a large one without digest": {&v1alpha1.Report{Data: large}, true},
+		"none":                       {nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rw := gen.RemoteWorkflow(assigned(), cluster)
+			rw.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "agent"}}
+			rw.Status.Report = test.report.DeepCopy()
+			before := SourceDigest(rw, nil, runOf(assigned()))
+			trimmed, err := Trim(rw)
+			require.NoError(t, err)
+			assert.Same(t, rw, trimmed)
+			assert.Empty(t, rw.ManagedFields)
+			if test.keeps {
+				assert.Equal(t, test.report, rw.Status.Report)
+			} else {
+				assert.Equal(t, &v1alpha1.Report{Digest: test.report.Digest}, rw.Status.Report)
+			}
+			assert.Equal(t, before, SourceDigest(rw, nil, runOf(assigned())), "it identifies the same")
+		})
+	}
+	other := &corev1.Namespace{}
+	untouched, err := Trim(other)
+	require.NoError(t, err)
+	assert.Same(t, other, untouched, "a tombstone, too, passes")
+}
+
 // If this fails, see to it that what was added is in SourceDigest, if Take goes by it.
 func TestASourceHasWhatARemoteWorkflowHas(t *testing.T) {
-	assert.Equal(t, 9, reflect.TypeFor[v1alpha1.RemoteWorkflowStatus]().NumField())
-	assert.Equal(t, 4, reflect.TypeFor[v1alpha1.Report]().NumField())
+	assert.Equal(t, 11, reflect.TypeFor[v1alpha1.RemoteWorkflowStatus]().NumField())
+	assert.Equal(t, 5, reflect.TypeFor[v1alpha1.Report]().NumField())
 }

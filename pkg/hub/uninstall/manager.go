@@ -58,22 +58,14 @@ func (u *uninstaller) waitForPods(ctx context.Context, deployment *appsv1.Deploy
 	if err != nil {
 		return fmt.Errorf("read the selector of Deployment %s: %w", client.ObjectKeyFromObject(deployment), err)
 	}
-	for {
-		left := ""
-		if err := each(ctx, u.client, &corev1.PodList{}, func(pods *corev1.PodList) {
-			for _, pod := range pods.Items {
-				if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
-					left = pod.Name
-				}
+	return u.poll(ctx, 1, func(ctx context.Context) (bool, error) {
+		pods, err := list[*corev1.Pod](ctx, u.client, &corev1.PodList{},
+			client.InNamespace(deployment.Namespace), client.MatchingLabelsSelector{Selector: selector})
+		for _, pod := range pods {
+			if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+				return false, fmt.Errorf("pod %s/%s is still there", pod.Namespace, pod.Name)
 			}
-		}, client.InNamespace(deployment.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-			return err
 		}
-		if left == "" {
-			return nil
-		}
-		if err := u.wait(ctx); err != nil {
-			return fmt.Errorf("pod %s/%s is still there: %w", deployment.Namespace, left, err)
-		}
-	}
+		return true, err
+	})
 }

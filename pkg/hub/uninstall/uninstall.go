@@ -1,8 +1,8 @@
 // Package uninstall takes the product from a hub, and leaves users their Workflows. It stops the manager, so that nobody undoes
-// what follows; then it parts the Workflows from their runs, as long as OCM's work agents still have the rights that came with
-// the addon; and last it removes the addons, with their pre-delete hooks. See docs/decisions/0004-uninstall.md.
+// what follows; then it ends the hub's part in all attempts, as long as there are agents to answer; and last it removes the
+// addons, with their pre-delete hooks. See docs/decisions/0004-uninstall.md.
 //
-// What it has done it finds done when it runs again.
+// What it has done it finds done when it runs again: each step is derived from the objects.
 package uninstall
 
 import (
@@ -17,29 +17,31 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/pager"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 )
 
 const (
 	// pollInterval is how often it is looked whether somebody else has done his part.
 	pollInterval = time.Second
-	// pageSize is the number of objects that one answer of the API server holds.
-	pageSize = 500
 	// concurrency is the number of Workflows that are worked on at a time.
 	concurrency = 16
+	// maxErrors is of how many of them an error speaks.
+	maxErrors = 10
+	// lateShare is the share of the time that is left, for what then remains to be done without the clusters that have not answered.
+	lateShare = 0.5
 )
 
-// Shares of the time that is left when a step begins, after which it no longer waits for managed clusters.
-const (
-	runsShare   = 0.45
-	addonsShare = 0.9
-)
-
-// addonNames are the product's addons.
-var addonNames = []string{contract.AddonName, contract.ArgoAddonName}
+// finalizersMayBeLeft is what is said of a cluster whose agent has not answered.
+const finalizersMayBeLeft = "cluster %s has not answered in time: Workflows there may keep the agent's finalizer. When it is back, " +
+	"run there: argo-multicluster agent release --hub-id %s"
 
 // Options say what is uninstalled, and how.
 type Options struct {
@@ -77,15 +79,31 @@ func Run(ctx context.Context, c client.Client, options Options) error {
 	if err := options.Validate(); err != nil {
 		return err
 	}
-	return (&uninstaller{client: c, metadata: c, options: options, interval: pollInterval}).run(ctx)
+	if options.DryRun {
+		c = readOnly{c}
+	}
+	return (&uninstaller{client: c, options: options, interval: pollInterval, attemptsShare: 0.45, addonsShare: 0.9}).run(ctx)
 }
 
+// readOnly is a client that writes nothing.
+type readOnly struct{ client.Client }
+
+// Patch implements client.Writer.
+func (readOnly) Patch(context.Context, client.Object, client.Patch, ...client.PatchOption) error {
+	return nil
+}
+
+// Delete implements client.Writer.
+func (readOnly) Delete(context.Context, client.Object, ...client.DeleteOption) error { return nil }
+
 type uninstaller struct {
-	client client.Client
-	// metadata lists the metadata of Workflows.
-	metadata client.Reader
+	client   client.Client
 	options  Options
 	interval time.Duration
+	// attemptsShare and addonsShare are for how much of the time that is then left clusters are waited for.
+	attemptsShare, addonsShare float64
+	// enabled has the addons, by cluster and name, that were enabled before that was changed.
+	enabled map[client.ObjectKey]bool
 
 	mu       sync.Mutex
 	problems []string
@@ -99,7 +117,7 @@ func (u *uninstaller) run(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"stop the manager", u.stopManager},
-		{"part the Workflows from their runs", u.leaveRuns},
+		{"leave the Workflows", u.leave},
 		{"remove the addons", u.removeAddons},
 	} {
 		if err := step.do(ctx); err != nil {
@@ -122,14 +140,17 @@ func (u *uninstaller) say(format string, args ...any) {
 	fmt.Fprintf(u.options.Out, format+"\n", args...)
 }
 
-// complain tells of something that could not be done, now and at the end.
+// complain tells of something that could not be done, now and at the end, but not twice.
 func (u *uninstaller) complain(format string, args ...any) {
 	problem := fmt.Sprintf(format, args...)
-	u.say("%s", problem)
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !slices.Contains(u.problems, problem) {
+	known := slices.Contains(u.problems, problem)
+	if !known {
 		u.problems = append(u.problems, problem)
+	}
+	u.mu.Unlock()
+	if !known {
+		u.say("%s", problem)
 	}
 }
 
@@ -141,42 +162,59 @@ func (u *uninstaller) result() error {
 	return errors.New("not all could be done:\n- " + strings.Join(u.problems, "\n- "))
 }
 
-// wait returns after the interval, or with an error when the context ends.
-func (u *uninstaller) wait(ctx context.Context) error {
-	timer := time.NewTimer(u.interval)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}
-
-// after returns the moment when this share of the time that is left has passed.
-func after(ctx context.Context, share float64) time.Time {
+// poll calls do until it is done, without an error, or until this share of the time that is left has passed: then it returns the
+// last error of do, or one that says that it was not done.
+func (u *uninstaller) poll(ctx context.Context, share float64, do func(context.Context) (bool, error)) error {
 	deadline, _ := ctx.Deadline()
-	left := time.Until(deadline)
-	return time.Now().Add(time.Duration(share * float64(left)))
+	patience := time.Duration(share * float64(time.Until(deadline)))
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, u.interval, patience, true, func(ctx context.Context) (bool, error) {
+		done, err := do(ctx)
+		if last == nil || ctx.Err() == nil { // that the time is over is not what has kept it from being done
+			last = err
+		}
+		return done && err == nil, nil
+	})
+	if err != nil && last != nil {
+		return last
+	}
+	return err
 }
 
-// each lists all objects of the kind of an empty list, page by page, and visits each page. A kind that the hub does not serve
-// has none.
-func each[L client.ObjectList](ctx context.Context, c client.Reader, empty L, visit func(L), opts ...client.ListOption) error {
-	for token := ""; ; {
-		page, _ := empty.DeepCopyObject().(L)
-		err := c.List(ctx, page, append(slices.Clone(opts), client.Limit(pageSize), client.Continue(token))...)
-		if isNotServed(err) {
-			return nil
+// list returns all objects of the kind of an empty list, read page by page. A kind that the hub does not serve has none.
+func list[T client.Object](ctx context.Context, c client.Reader, empty client.ObjectList, opts ...client.ListOption) ([]T, error) {
+	var items []T
+	pages := pager.New(func(ctx context.Context, page metav1.ListOptions) (runtime.Object, error) {
+		list, _ := empty.DeepCopyObject().(client.ObjectList)
+		return list, c.List(ctx, list, append(slices.Clone(opts), client.Limit(page.Limit), client.Continue(page.Continue))...)
+	})
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(obj runtime.Object) error {
+		if rw, ok := obj.(*v1alpha1.RemoteWorkflow); ok {
+			rw.Status.Report = nil // it can be large, and is not needed
 		}
-		if err != nil {
-			return fmt.Errorf("list %T: %w", page, err)
-		}
-		visit(page)
-		if token = page.GetContinue(); token == "" {
-			return nil
-		}
+		items = append(items, obj.(T))
+		return nil
+	})
+	if err != nil && !isNotServed(err) {
+		return nil, fmt.Errorf("list %T: %w", *new(T), err)
 	}
+	return items, nil
+}
+
+// forEach does something to each, several at a time. The error joins the first of theirs.
+func forEach[T any](ctx context.Context, items []T, do func(T) error) error {
+	errs := make([]error, len(items))
+	workqueue.ParallelizeUntil(ctx, concurrency, len(items), func(i int) { errs[i] = do(items[i]) })
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	return errors.Join(errors.Join(errs[:min(len(errs), maxErrors)]...), ctx.Err())
+}
+
+// metadata returns the metadata of all objects of a kind.
+func (u *uninstaller) metadata(ctx context.Context, apiVersion, kind string, opts ...client.ListOption) (
+	[]*metav1.PartialObjectMetadata, error,
+) {
+	empty := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: kind + "List"}}
+	return list[*metav1.PartialObjectMetadata](ctx, u.client, empty, opts...)
 }
 
 // isNotServed reports whether an error says that there is no such object, or not even the kind of it.

@@ -15,7 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/ptr"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	workv1 "open-cluster-management.io/api/work/v1"
@@ -23,22 +25,30 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
 // onHub returns an uninstaller for a hub with these objects, whose scale of a Deployment the step plays.
 func onHub(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) (*uninstaller, client.Client, *strings.Builder) {
 	t.Helper()
-	scheme, err := hub.Scheme()
-	require.NoError(t, err)
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, workv1.Install, addonv1beta1.Install} {
+		require.NoError(t, add(scheme))
+	}
 	out := &strings.Builder{}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
-		WithIndex(&addonv1beta1.ManagedClusterAddOn{}, "metadata.name", func(obj client.Object) []string { return []string{obj.GetName()} }).
 		WithInterceptorFuncs(funcs).Build()
-	return &uninstaller{client: c, metadata: c, interval: time.Millisecond, options: Options{
+	return &uninstaller{client: c, interval: time.Millisecond, addonsShare: 0.9, options: Options{
 		Deployment: types.NamespacedName{Namespace: "product", Name: "hub"}, Lease: "leader", HubID: gen.HubID, Timeout: time.Minute, Out: out,
 	}}, c, out
+}
+
+// soon is a context with a deadline, as each step gets one.
+func soon(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 func TestTheManagerIsStoppedUntilItsLastPodIsGone(t *testing.T) {
@@ -55,7 +65,9 @@ func TestTheManagerIsStoppedUntilItsLastPodIsGone(t *testing.T) {
 	lease := &coordinationv1.Lease{ObjectMeta: inProduct("leader")}
 	var scaled, listed atomic.Int32
 	u, c, out := onHub(t, interceptor.Funcs{
-		SubResourcePatch: func(_ context.Context, _ client.Client, subresource string, obj client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(
+			_ context.Context, _ client.Client, subresource string, obj client.Object, patch client.Patch, _ ...client.SubResourcePatchOption,
+		) error {
 			body, err := patch.Data(obj)
 			require.NoError(t, err)
 			assert.Equal(t, "scale", subresource)
@@ -70,7 +82,7 @@ func TestTheManagerIsStoppedUntilItsLastPodIsGone(t *testing.T) {
 			return c.List(ctx, list, opts...)
 		},
 	}, deployment, pod, evicted, others, lease)
-	require.NoError(t, u.stopManager(t.Context()))
+	require.NoError(t, u.stopManager(soon(t)))
 	assert.Equal(t, int32(1), scaled.Load())
 	assert.GreaterOrEqual(t, listed.Load(), int32(3))
 	assert.Equal(t, "Deployment product/hub: scaled to 0\nDeployment product/hub: no pod is left\n", out.String())
@@ -98,10 +110,10 @@ func TestAPodThatDoesNotEndKeepsTheRestFromBeingDone(t *testing.T) {
 
 func TestWithoutADeploymentNobodyIsStopped(t *testing.T) {
 	u, _, out := onHub(t, interceptor.Funcs{})
-	require.NoError(t, u.stopManager(t.Context()))
+	require.NoError(t, u.stopManager(soon(t)))
 	assert.Equal(t, "Deployment product/hub: there is none\n", out.String())
 	u.options.Deployment = types.NamespacedName{}
-	require.NoError(t, u.stopManager(t.Context()))
+	require.NoError(t, u.stopManager(soon(t)))
 	assert.Contains(t, out.String(), "without --deployment")
 }
 
@@ -119,14 +131,6 @@ func byPlacement(name string) *addonv1beta1.ClusterManagementAddOn {
 		Placements: []addonv1beta1.PlacementStrategy{{PlacementRef: addonv1beta1.PlacementRef{Namespace: "default", Name: "all"}}},
 	}
 	return addon
-}
-
-// removeAddons runs the step with a deadline that leaves so much time for managed clusters.
-func removeAddons(t *testing.T, u *uninstaller, patience time.Duration) error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(float64(patience)/addonsShare))
-	defer cancel()
-	return u.removeAddons(ctx)
 }
 
 func TestTheAddonsAreDisabledWithTheirHooks(t *testing.T) {
@@ -150,7 +154,7 @@ func TestTheAddonsAreDisabledWithTheirHooks(t *testing.T) {
 		ended.Store(true)
 		return nil
 	}
-	require.NoError(t, removeAddons(t, u, time.Minute))
+	require.NoError(t, u.removeAddons(soon(t)))
 	require.NoError(t, u.result())
 	assert.True(t, ended.Load(), "nothing runs on")
 	require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(others), others))
@@ -170,7 +174,8 @@ func TestAnAddonWhoseClusterDoesNotAnswerIsReleased(t *testing.T) {
 		Labels: map[string]string{addonv1beta1.AddonLabelKey: "argo-workflow-multicluster"}}}
 	u, c, _ := onHub(t, interceptor.Funcs{}, agent, argo, work)
 	u.options.RunAddons = func(context.Context) error { return errors.New("forbidden") }
-	require.NoError(t, removeAddons(t, u, 20*time.Millisecond))
+	u.addonsShare = impatience
+	require.NoError(t, u.removeAddons(soon(t)))
 	assert.True(t, apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(agent), agent)))
 	require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(argo), argo))
 	assert.Equal(t, []string{"others"}, argo.Finalizers)
@@ -188,9 +193,9 @@ func TestADryRunDisablesNothing(t *testing.T) {
 	addon, install := addonOn(cluster, "argo-workflows"), byPlacement("argo-workflows")
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "product", Name: "hub"}}
 	u, c, out := onHub(t, interceptor.Funcs{}, addon, install, deployment)
-	u.options.DryRun = true
-	require.NoError(t, u.stopManager(t.Context()))
-	require.NoError(t, removeAddons(t, u, time.Minute))
+	u.options.DryRun, u.client = true, readOnly{c}
+	require.NoError(t, u.stopManager(soon(t)))
+	require.NoError(t, u.removeAddons(soon(t)))
 	require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(addon), addon))
 	require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(install), install))
 	assert.Equal(t, "Placements", install.Spec.InstallStrategy.Type)

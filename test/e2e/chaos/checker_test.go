@@ -21,14 +21,20 @@ var (
 		File: "pkg/contract/payload.go", Old: "labels[LabelInstanceID] = InstanceIDGate", New: "delete(labels, LabelInstanceID)",
 	}
 
+	// What is delivered stays listed as long as its RemoteWorkflow is there, so that the work agents look at it again and again.
+	withLastingDelivery = []lab.Edit{
+		{File: "pkg/hub/delivery/setup.go", Old: `if obj.(*v1alpha1.RemoteWorkflow).Status.RemoteUID != "" {`, New: "if obj == nil {"},
+		{
+			File: "pkg/hub/delivery/plan.go", Old: `return rw.DeletionTimestamp.IsZero() && rw.Status.RemoteUID == ""`,
+			New: "return rw.DeletionTimestamp.IsZero()",
+		},
+	}
 	withUpdate = lab.Edit{
-		File: "pkg/hub/dispatch/manifestwork.go", Old: "workv1.UpdateStrategyTypeCreateOnly", New: "workv1.UpdateStrategyTypeUpdate",
+		File: "pkg/hub/delivery/work.go", Old: "workv1.UpdateStrategyTypeCreateOnly", New: "workv1.UpdateStrategyTypeUpdate",
 	}
-	withoutComplete = lab.Edit{
-		File: "pkg/hub/dispatch/manifestwork.go", Old: "ConditionRules:     []workv1.ConditionRule{completeRule(rw)},", New: "",
-	}
-	withoutWithdrawal = lab.Edit{
-		File: "pkg/hub/dispatch/reconciler.go", Old: "case isRemoteDeleted(rw):", New: "case false && isRemoteDeleted(rw):",
+	withoutOrphan = lab.Edit{
+		File: "pkg/hub/delivery/work.go", Old: "PropagationPolicy: workv1.DeletePropagationPolicyTypeOrphan",
+		New: "PropagationPolicy: workv1.DeletePropagationPolicyTypeForeground",
 	}
 
 	withoutFinalizer = lab.Edit{
@@ -37,11 +43,8 @@ var (
 	}
 
 	// The UID is what tells the run from a copy that was created again. That such a copy has no status tells it, too, and mostly
-	// that the hub has heard that the run is gone; and most of the time Complete, or the end of the ManifestWork, has kept it from
-	// being created.
-	withoutUID = []lab.Edit{
-		withoutComplete,
-		withoutWithdrawal,
+	// that the hub has heard that the run is gone; and nothing creates one again once the delivery is over.
+	withoutUID = slices.Concat(withLastingDelivery, []lab.Edit{
 		{
 			File: "pkg/agent/run/decide.go", Old: `rw.Status.RemoteUID != "" && wf.GetUID() == rw.Status.RemoteUID`,
 			New: `rw.Status.RemoteUID != "" && contract.ReferenceOf(wf) == contract.ReferenceTo(rw)`,
@@ -49,17 +52,17 @@ var (
 		{File: "pkg/agent/run/decide.go", Old: "return heardOf && isGated(wf)", New: "return false && heardOf && isGated(wf)"},
 		{File: "pkg/agent/run/decide.go", Old: "return gone != nil && gone.Status", New: "return false && gone != nil && gone.Status"},
 		{File: "pkg/agent/run/compose.go", Old: "RemoteUID: wf.GetUID(), Data: data", New: "RemoteUID: rw.Status.RemoteUID, Data: data"},
-	}
+	})
 
 	withoutLastReport = lab.Edit{
-		File: "pkg/agent/run/decide.go", Old: "return decideFinished(rw, wf)", New: "return decision{action: release}",
+		File: "pkg/agent/run/decide.go", Old: "return decideFinished(rw, wf)", New: "return decision{action: unguard}",
 	}
-	withoutTTL = lab.Edit{File: "pkg/hub/ttl/expiry.go", Old: "if seconds == nil {", New: "if true {"}
+	withoutTTL = lab.Edit{File: "pkg/hub/workflow/expiry.go", Old: "if seconds == nil {", New: "if true {"}
 
-	withoutRemoval = lab.Edit{
-		File: "pkg/hub/dispatch/run.go",
-		Old:  "case err == nil && work.DeletionTimestamp.IsZero():\n\t\treturn false, r.deleteManifestWork(ctx, work)",
-		New:  "case err == nil && work.DeletionTimestamp.IsZero():\n\t\treturn false, nil",
+	withoutRemoval            = lab.Edit{File: "pkg/agent/run/decide.go", Old: "return decision{action: remove}", New: "return decision{action: wait}"}
+	withoutRemovalOfLeftovers = lab.Edit{
+		File: "pkg/agent/run/leftover.go", Old: "do := func() error { return r.delete(ctx, wf, metav1.DeletePropagationBackground) }",
+		New: "do := func() error { _ = metav1.DeletePropagationBackground; return nil }",
 	}
 )
 
@@ -70,12 +73,13 @@ var variants = []struct {
 	// want are findings, by kind and a part of the text, of which each must be there; none if the product must hold even so.
 	want map[verdict.Kind]string
 }{
-	// It saves work, and guarantees nothing.
-	{"without Complete", []lab.Edit{withoutComplete}, nil},
+	// That deliveries end saves work, and guarantees nothing.
+	{"with lasting deliveries", withLastingDelivery, nil},
 	{
-		naive, []lab.Edit{withUpdate, withoutComplete, withoutGate, withoutFinalizer, withoutWithdrawal},
+		naive, slices.Concat(withLastingDelivery, []lab.Edit{withUpdate, withoutGate, withoutFinalizer}),
 		map[verdict.Kind]string{verdict.SecondRun: "", verdict.StatusLost: "and then had no status"},
 	},
+	{"without Orphan", []lab.Edit{withoutOrphan}, map[verdict.Kind]string{verdict.WrongEnd: "was deleted there before it finished"}},
 	{"without the gate", []lab.Edit{withoutGate}, map[verdict.Kind]string{verdict.SecondRun: ""}},
 	{"without the UID", withoutUID, map[verdict.Kind]string{verdict.SecondRun: ""}},
 	{"without the finalizer", []lab.Edit{withoutFinalizer}, map[verdict.Kind]string{verdict.WrongEnd: "it ended as Error"}},
@@ -86,7 +90,10 @@ var variants = []struct {
 		verdict.Unrest: `is "Succeeded" with "", deleted <nil>`,
 	}},
 	{"without removal", []lab.Edit{withoutRemoval}, map[verdict.Kind]string{
-		verdict.Unrest: "is being deleted", verdict.Leftover: "ManifestWorkList",
+		verdict.Unrest: "is being deleted", verdict.Leftover: "WorkflowList",
+	}},
+	{"without removal of leftovers", []lab.Edit{withoutRemovalOfLeftovers}, map[verdict.Kind]string{
+		verdict.Leftover: "*unstructured.UnstructuredList", // not the RemoteWorkflow
 	}},
 }
 

@@ -102,6 +102,12 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 	random := rand.New(rand.NewPCG(seed, 0))
 	p := plan{prefix: fmt.Sprintf("w%d-", seed)}
 	busy := map[string]time.Duration{}
+	if !m.harsh {
+		p.faults = burstFaults(random, m.clusters)
+	}
+	for _, f := range p.faults {
+		busy[fmt.Sprint(f.cluster, f.target, f.link)] = f.at + f.during
+	}
 	end := 2 * time.Second
 	for len(p.faults) < faults {
 		end += time.Duration(random.ExpFloat64() * float64(m.between))
@@ -120,6 +126,9 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 		wf := newWorkflow(random, m)
 		wf.run = fmt.Sprintf("%d-%03d", seed, i)
 		wf.name, wf.at = "w"+wf.run, time.Duration(random.Int64N(int64(end)))
+		if i%3 == 0 && !m.harsh {
+			wf.at = burst + wf.at%(300*time.Millisecond)
+		}
 		if i > 0 {
 			// The next of that name, which comes while the last one goes; only one, for two would compete.
 			if last := p.workflows[i-1]; last.deletedOnHub > 0 && last.name == "w"+last.run {
@@ -129,6 +138,23 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 		p.workflows = append(p.workflows, wf)
 	}
 	return p
+}
+
+// burst is when a third of the Workflows come at once, so that many are delivered together.
+const burst = time.Second
+
+// burstFaults kill the manager and the work agents while the burst is delivered, between whatever two steps that is.
+func burstFaults(random *rand.Rand, clusters int) []fault {
+	var faults []fault
+	for cluster := range clusters + 1 {
+		target := lab.KlusterletProcess
+		if cluster == 0 {
+			target = lab.ManagerProcess
+		}
+		soon := func() time.Duration { return time.Duration(random.IntN(1500)) * time.Millisecond }
+		faults = append(faults, fault{kind: kill, target: target, cluster: cluster, at: burst + soon(), during: soon()})
+	}
+	return faults
 }
 
 func newFault(random *rand.Rand, at time.Duration, m mix) fault {
@@ -195,7 +221,7 @@ func newWorkflow(random *rand.Rand, m mix) workflow {
 	}
 	after := time.Duration(100+random.IntN(6000)) * time.Millisecond
 	switch n := random.IntN(20); {
-	case n < 3 && !m.harsh:
+	case n < 3:
 		wf.deletedOnHub = after
 	case n < 6:
 		wf.deletedOnCluster = after

@@ -36,7 +36,7 @@ func (w witness) unrest(ctx context.Context) ([]string, error) {
 	if err := errors.Join(
 		w.users.hub.List(ctx, list, client.InNamespace(namespace)),
 		w.users.hub.List(ctx, &rws),
-		w.users.hub.List(ctx, &works, client.HasLabels{contract.LabelWorkflowUID}),
+		w.users.hub.List(ctx, &works, client.HasLabels{contract.LabelDelivery}),
 	); err != nil {
 		return nil, err
 	}
@@ -57,9 +57,7 @@ func (w witness) unrest(ctx context.Context) ([]string, error) {
 		}
 	}
 	for i := range works.Items {
-		if strings.HasPrefix(works.Items[i].Name, w.prefix) && works.Items[i].DeletionTimestamp != nil {
-			going = append(going, "ManifestWork "+works.Items[i].Name+" is being deleted")
-		}
+		going = append(going, fmt.Sprintf("ManifestWork %s is there, deleted %v", works.Items[i].Name, works.Items[i].DeletionTimestamp))
 	}
 	return going, nil
 }
@@ -102,7 +100,7 @@ func (w witness) leftovers(ctx context.Context) ([]string, error) {
 		}
 		for _, item := range found.Items {
 			m := item.Metadata
-			if !strings.HasPrefix(m.Name, w.prefix) {
+			if _, delivery := list.(*workv1.ManifestWorkList); !delivery && !strings.HasPrefix(m.Name, w.prefix) {
 				continue
 			}
 			left = append(left, fmt.Sprintf("%s: %T %s/%s, deleted %q, finalizers %v",
@@ -113,7 +111,7 @@ func (w witness) leftovers(ctx context.Context) ([]string, error) {
 	errs := []error{
 		look("hub", w.users.hub, contract.NewWorkflowList(), client.InNamespace(namespace)),
 		look("hub", w.users.hub, &v1alpha1.RemoteWorkflowList{}),
-		look("hub", w.users.hub, &workv1.ManifestWorkList{}, client.HasLabels{contract.LabelWorkflowUID}),
+		look("hub", w.users.hub, &workv1.ManifestWorkList{}, client.HasLabels{contract.LabelDelivery}),
 	}
 	for name, c := range w.users.managed {
 		results := &unstructured.UnstructuredList{}
@@ -128,6 +126,9 @@ func (w witness) leftovers(ctx context.Context) ([]string, error) {
 	return left, errors.Join(errs...)
 }
 
+// deliveryPrefix begins the names of the ManifestWorks that carry Workflows.
+const deliveryPrefix = "workflows-"
+
 // leftoverApplied looks for what OCM's work agent remembers of our ManifestWorks.
 func (w witness) leftoverApplied(ctx context.Context, name string, c client.Client, left *[]string) error {
 	applied := &unstructured.UnstructuredList{}
@@ -137,7 +138,7 @@ func (w witness) leftoverApplied(ctx context.Context, name string, c client.Clie
 	}
 	for i := range applied.Items {
 		work, _, _ := unstructured.NestedString(applied.Items[i].Object, "spec", "manifestWorkName")
-		if strings.HasPrefix(work, w.prefix) {
+		if strings.HasPrefix(work, deliveryPrefix) {
 			*left = append(*left, fmt.Sprintf("%s: AppliedManifestWork of %s, deleted %v", name, work, applied.Items[i].GetDeletionTimestamp()))
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
-	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -157,7 +157,7 @@ func upgraded(t *testing.T) {
 			createWorkflowOn(t, c, names[n], "sleep 20; echo done")
 			waitWorkflow(t, theHub, names[n], "Running", "")
 		}
-		before := generations(t)
+		before := recorded(t)
 		images := []string{"image.tag=" + names[0], "agentImage=" + lab.ProductImage + ":" + names[1]}
 		for _, change := range [][]string{{images[i]}, {images[1-i]}} {
 			require.NoError(t, theLab.UpgradeChart(t.Context(), change...))
@@ -168,9 +168,9 @@ func upgraded(t *testing.T) {
 		for _, name := range names {
 			waitWorkflow(t, theHub, name, "Succeeded", "")
 		}
-		after := generations(t)
-		for name, generation := range before {
-			assert.Equal(t, generation, after[name], "generation of ManifestWork %s", name)
+		after := recorded(t)
+		for name, uid := range before {
+			assert.Equal(t, uid, after[name], "UID that RemoteWorkflow %s records", name)
 		}
 	}
 }
@@ -191,14 +191,14 @@ func agentRuns(t *testing.T, c *cluster, image string) error {
 	return nil
 }
 
-// generations are those of the ManifestWorks of Workflows.
-func generations(t *testing.T) map[string]int64 {
+// recorded are the UIDs of the remote Workflows that the RemoteWorkflows record.
+func recorded(t *testing.T) map[string]types.UID {
 	t.Helper()
-	works := &workv1.ManifestWorkList{}
-	require.NoError(t, theHub.client.List(t.Context(), works, client.HasLabels{contract.LabelWorkflowUID}))
-	found := map[string]int64{}
-	for _, work := range works.Items {
-		found[work.Namespace+"/"+work.Name] = work.Generation
+	rws := &v1alpha1.RemoteWorkflowList{}
+	require.NoError(t, theHub.client.List(t.Context(), rws))
+	found := map[string]types.UID{}
+	for _, rw := range rws.Items {
+		found[rw.Namespace+"/"+rw.Name] = rw.Status.RemoteUID
 	}
 	require.NotEmpty(t, found)
 	return found
@@ -223,7 +223,7 @@ func disabledWhileRunning(t *testing.T) {
 		return nil
 	})
 	theHub.run(t, "kubectl", "delete", "workflow", "hub-first-1", "--timeout=60s")
-	labtest.Eventually(t, patience, func() error { return gone(t, cluster1, "hub-first-1") })
+	require.NoError(t, workflow(t.Context(), cluster1, "hub-first-1", "Succeeded", ""), "nobody is there who would delete it")
 	enable(t, contract.AddonName, cluster1.Name)
 	waitWorkflow(t, theHub, "outlives-the-agent", "Succeeded", "")
 	waitAvailable(t, cluster1)

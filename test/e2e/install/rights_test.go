@@ -117,6 +117,7 @@ func managerRights(t *testing.T) {
 		"create events.":              "Events are left out of the audit log",
 		"patch events.":               "Events are left out of the audit log",
 		"get remoteworkflows.workflow.open-cluster-management.io": "granted to the agents, and used where the cache is behind",
+		"get manifestworks.work.open-cluster-management.io":       "used where a cluster has no agent",
 		// A manager can only give away what it has: these are the agents'.
 		"update remoteworkflows/status.workflow.open-cluster-management.io": "granted to the agents",
 		"patch remoteworkflows/status.workflow.open-cluster-management.io":  "granted to the agents",

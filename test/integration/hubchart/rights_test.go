@@ -170,7 +170,8 @@ func uninstalls(t *testing.T, c client.Client) {
 	require.NoError(t, c.Create(t.Context(), rw))
 	rw.Status.RemoteUID = "copy"
 	require.NoError(t, c.Status().Update(t.Context(), rw))
-	require.NoError(t, c.Create(t.Context(), gen.ManifestWork(rw)))
+	delivers := gen.WithLabels(map[string]string{contract.LabelDelivery: contract.DeliveryGated})
+	require.NoError(t, c.Create(t.Context(), gen.ManifestWork(rw, delivers)))
 
 	refused := &refusals{}
 	config := refused.of(t, userOf(manager+"-uninstall"))
@@ -181,7 +182,7 @@ func uninstalls(t *testing.T, c client.Client) {
 		Deployment: client.ObjectKey{Namespace: chart.Release, Name: manager},
 		Lease:      hub.ComponentName, HubID: gen.HubID, Timeout: 30 * time.Second, Out: out, RunAddons: addonManager(t, config),
 	})
-	require.ErrorContains(t, err, "does not answer", out)
+	require.ErrorContains(t, err, "has not answered in time", out)
 	refused.assertNone(t)
 	for _, gone := range []client.Object{
 		rw, gen.ManagedClusterAddOn(cluster),

@@ -68,8 +68,11 @@ func TestKubectlGetShowsWhichWorkflowIsHowFar(t *testing.T) {
 func TestTheServerKeepsWhatMustNotChange(t *testing.T) {
 	schema := readCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema
 	spec := schema.Properties["spec"]
-	require.Len(t, spec.XValidations, 1)
-	assert.Equal(t, "self == oldSelf", spec.XValidations[0].Rule)
+	require.Len(t, spec.XValidations, 2)
+	for _, field := range []string{"hubID", "workflowRef", "remote", "attempt", "reporting"} {
+		assert.Contains(t, spec.XValidations[0].Rule, "self."+field+" == oldSelf."+field)
+	}
+	assert.Equal(t, "!has(oldSelf.removal) || (has(self.removal) && self.removal == oldSelf.removal)", spec.XValidations[1].Rule)
 	require.Len(t, schema.XValidations, 1)
 	assert.Contains(t, schema.XValidations[0].Rule, "self.status.remoteUID == oldSelf.status.remoteUID")
 	assert.ElementsMatch(t, []string{"hubID", "workflowRef", "remote", "attempt", "reporting"}, spec.Required)

@@ -27,6 +27,8 @@ const (
 	ReasonNotOurs = "NotOurs"
 	// ReasonStartNotGranted: the hub had already recorded another copy as the run.
 	ReasonStartNotGranted = "AnotherCopyStarted"
+	// ReasonNotTakenUp: the gate is open, and the cluster's Argo controller has written nothing yet.
+	ReasonNotTakenUp = "NotTakenUp"
 	// ReasonStartDenied: the managed cluster's API server does not let the copy start.
 	ReasonStartDenied = "StartDenied"
 
@@ -39,8 +41,10 @@ const (
 	// ReasonRolledBack: the copy is as it was before it started, and the hub has heard of its run: the managed cluster
 	// was restored from a backup.
 	ReasonRolledBack = "RolledBack"
-	// ReasonWithdrawn: the copy is gone because the hub has deleted the RemoteWorkflow.
-	ReasonWithdrawn = "Withdrawn"
+	// ReasonRemoved: the remote Workflow is gone because the hub asked for its removal.
+	ReasonRemoved = "Removed"
+	// ReasonLeft: the remote Workflow goes on without the hub, which asked for that.
+	ReasonLeft = "Left"
 
 	// ReasonReportComplete: the whole status is in the report.
 	ReasonReportComplete = "Complete"
@@ -56,7 +60,7 @@ const (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=rwf,categories=argo
-// +kubebuilder:metadata:annotations="workflow.open-cluster-management.io/contract-revision=1"
+// +kubebuilder:metadata:annotations="workflow.open-cluster-management.io/contract-revision=2"
 // +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.workflowRef.namespace`,description="Namespace of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Workflow",type=string,JSONPath=`.spec.workflowRef.name`,description="Name of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
@@ -90,9 +94,10 @@ type RemoteWorkflowList struct {
 	Items           []RemoteWorkflow `json:"items"`
 }
 
-// RemoteWorkflowSpec says which hub Workflow runs, and as what on the managed cluster.
+// RemoteWorkflowSpec says which hub Workflow runs, as what on the managed cluster, and what the hub wants of it.
 //
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec is immutable: another run is another RemoteWorkflow"
+// +kubebuilder:validation:XValidation:rule="self.hubID == oldSelf.hubID && self.workflowRef == oldSelf.workflowRef && self.remote == oldSelf.remote && self.attempt == oldSelf.attempt && self.reporting == oldSelf.reporting",message="the identity of an attempt is immutable: another attempt is another RemoteWorkflow"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.removal) || (has(self.removal) && self.removal == oldSelf.removal)",message="spec.removal cannot change once it is set"
 type RemoteWorkflowSpec struct {
 	// hubID identifies the hub: the UID of its kube-system namespace. A managed cluster that serves
 	// two hubs tells their Workflows apart by it.
@@ -119,7 +124,24 @@ type RemoteWorkflowSpec struct {
 	// a summary comes back, through the ManifestWork.
 	// +required
 	Reporting Reporting `json:"reporting"`
+
+	// removal says what the agent does with the remote Workflow when the RemoteWorkflow is being deleted. Without it, a
+	// deletion only forbids a start. Terminate: the agent terminates the remote Workflow, deletes it with its pods, and
+	// says so. Leave: the agent removes its finalizer, and the remote Workflow goes on.
+	// +optional
+	Removal Removal `json:"removal,omitempty"`
 }
+
+// Removal says what becomes of a remote Workflow whose RemoteWorkflow is being deleted.
+//
+// +kubebuilder:validation:Enum=Terminate;Leave
+type Removal string
+
+// The ways in which a remote Workflow is removed.
+const (
+	RemovalTerminate Removal = "Terminate"
+	RemovalLeave     Removal = "Leave"
+)
 
 // Reporting says how the status of a run comes back to the hub.
 //
@@ -193,6 +215,15 @@ type RemoteWorkflowStatus struct {
 	// +kubebuilder:validation:MaxProperties=32
 	Nodes map[string]int32 `json:"nodes,omitempty"`
 
+	// labels that spec.workflowMetadata of the Workflow has set on it, resolved.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// observedGeneration is the generation of the spec that the agent has acted on.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
 	// report is the whole status of the Workflow, as one opaque field.
 	// +optional
 	Report *Report `json:"report,omitempty"`
@@ -221,4 +252,8 @@ type Report struct {
 	// costs one field on the wire and in etcd.
 	// +required
 	Data []byte `json:"data"`
+	// digest is the SHA-256 of data, in hexadecimal, by which equal reports are told without the data.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Digest string `json:"digest,omitempty"`
 }

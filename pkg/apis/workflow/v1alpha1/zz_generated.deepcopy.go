@@ -118,6 +118,13 @@ func (in *RemoteWorkflowStatus) DeepCopyInto(out *RemoteWorkflowStatus) {
 			(*out)[key] = val
 		}
 	}
+	if in.Labels != nil {
+		in, out := &in.Labels, &out.Labels
+		*out = make(map[string]string, len(*in))
+		for key, val := range *in {
+			(*out)[key] = val
+		}
+	}
 	if in.Report != nil {
 		in, out := &in.Report, &out.Report
 		*out = new(Report)

@@ -102,9 +102,6 @@ func show(ctx context.Context, l *lab.Lab) error {
 			return nil
 		}},
 		{"On its managed cluster: what hello-world printed", func() error { return printLog(ctx, l, "hello-world") }},
-		{"On the hub: what OCM's work agent says of them, some seconds later (feedback of the ManifestWorks)", func() error {
-			return showFeedback(ctx, l)
-		}},
 	}
 	for _, step := range steps {
 		say(step.title)
@@ -114,21 +111,6 @@ func show(ctx context.Context, l *lab.Lab) error {
 	}
 	goOn(l)
 	return nil
-}
-
-// feedbackPhase is where a ManifestWork holds the phase that the work agent feeds back.
-const feedbackPhase = `.status.resourceStatus.manifests[0].statusFeedback.values[?(@.name=="phase")].fieldValue.string`
-
-// showFeedback prints the ManifestWorks once the work agent, which looks every 10 to 19 seconds, has fed back the end.
-func showFeedback(ctx context.Context, l *lab.Lab) error {
-	works := []string{"manifestwork", "--all-namespaces", "--selector=" + contract.LabelWorkflowUID}
-	wait := append([]string{"wait", "--timeout=40s", "--for=jsonpath={" + feedbackPhase + "}=Succeeded"}, works...)
-	if err := kubectl(ctx, l.Hub(), wait...); err != nil {
-		return err
-	}
-	columns := `--output=custom-columns=CLUSTER:.metadata.namespace,NAME:.metadata.name,` +
-		`APPLIED:.status.conditions[?(@.type=="Applied")].status,PHASE:` + feedbackPhase
-	return kubectl(ctx, l.Hub(), append(append([]string{"get"}, works...), columns)...)
 }
 
 func kubectl(ctx context.Context, c *lab.Cluster, args ...string) error {

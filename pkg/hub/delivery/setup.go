@@ -1,0 +1,67 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+
+	workv1 "open-cluster-management.io/api/work/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
+)
+
+// indexWaiting finds the RemoteWorkflows that nothing has claimed, be they deleted or not, and those on clusters without agent.
+const indexWaiting = "delivery.waiting"
+
+// SetupWithManager adds the reconciler to the manager.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return fmt.Errorf("index deliveries: %w", err)
+	}
+	ofCluster := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, obj client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: obj.GetNamespace()}}}
+	})
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("delivery").
+		Watches(&v1alpha1.RemoteWorkflow{}, ofCluster, builder.WithPredicates(notReports)).
+		Watches(&workv1.ManifestWork{}, ofCluster, builder.WithPredicates(notStatus)).
+		WithOptions(options).
+		Complete(r)
+}
+
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &v1alpha1.RemoteWorkflow{}, indexWaiting, func(obj client.Object) []string {
+		if obj.(*v1alpha1.RemoteWorkflow).Status.RemoteUID != "" {
+			return nil
+		}
+		return []string{""}
+	}); err != nil {
+		return err
+	}
+	return manifestwork.AddIndex(ctx, indexer)
+}
+
+// notReports drops what a RemoteWorkflow's update says of progress: that comes often, and is nothing to a delivery.
+var notReports = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*v1alpha1.RemoteWorkflow)
+		after, ok2 := e.ObjectNew.(*v1alpha1.RemoteWorkflow)
+		return !ok || !ok2 || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+			before.Status.RemoteUID != after.Status.RemoteUID
+	},
+}
+
+// notStatus drops what the work agent says of a ManifestWork.
+var notStatus = predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+	},
+})

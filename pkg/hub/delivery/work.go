@@ -1,0 +1,153 @@
+package delivery
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	workv1 "open-cluster-management.io/api/work/v1"
+	workvalidator "open-cluster-management.io/sdk-go/pkg/apis/work/v1/validator"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+)
+
+// Bounds of one delivery. OCM takes 500 KiB, and writes all of it to etcd with each of its own writes to the ManifestWork.
+const (
+	maxItems = 100
+	maxBytes = 256 << 10
+)
+
+// namePrefix begins the names of deliveries, but for ungated ones. The rest is generated.
+const namePrefix = "workflows-"
+
+// payload is a Workflow that is ready to travel.
+type payload struct {
+	rw       *v1alpha1.RemoteWorkflow
+	raw      []byte
+	priority int64
+}
+
+// newPayload returns what travels of a Workflow. The error is the user's: one that cannot travel.
+func newPayload(live *hubworkflow.Workflow, rw *v1alpha1.RemoteWorkflow) (payload, error) {
+	object, err := contract.Payload(live.Unstructured, rw)
+	if err != nil {
+		return payload{}, err
+	}
+	raw, err := json.Marshal(object.Object)
+	if err != nil {
+		return payload{}, fmt.Errorf("encode Workflow: %w", err)
+	}
+	manifests := []workv1.Manifest{{RawExtension: runtime.RawExtension{Raw: raw}}}
+	if err := workvalidator.ManifestValidator.ValidateManifests(manifests); err != nil {
+		return payload{}, fmt.Errorf("the Workflow does not fit a ManifestWork: %w", err)
+	}
+	return payload{rw: rw, raw: raw, priority: live.Priority}, nil
+}
+
+// batches divides what travels into deliveries, by priority and then in the order given. A larger Workflow goes alone, and so does each
+// to a cluster without agent. Two of one name do not go together: OCM would refuse both.
+func batches(payloads []payload) [][]payload {
+	slices.SortStableFunc(payloads, func(a, b payload) int { return cmp.Compare(b.priority, a.priority) })
+	var out [][]payload
+	var size int
+	var names map[v1alpha1.RemoteReference]bool
+	for _, p := range payloads {
+		alone := p.rw.Spec.Reporting == v1alpha1.ReportingFeedback
+		last := len(out) - 1
+		if last < 0 || alone || len(out[last]) == maxItems || size+len(p.raw) > maxBytes || names[p.rw.Spec.Remote] {
+			out, size, names = append(out, nil), 0, map[v1alpha1.RemoteReference]bool{}
+			last++
+		}
+		out[last] = append(out[last], p)
+		size += len(p.raw)
+		if alone {
+			size = maxBytes
+		}
+		names[p.rw.Spec.Remote] = true
+	}
+	return out
+}
+
+// newWork returns the ManifestWork of one delivery.
+//
+// The strategy is CreateOnly, for each item by name: Update would put the payload over the running Workflow and erase its status (the
+// Workflow CRD has no status subresource), after which Argo starts it again. With Orphan, the work agent never owns what it creates,
+// and so never deletes it. The label of the addon framework must not be on it: the framework deletes the works that it did not build.
+func newWork(cluster string, batch []payload) *workv1.ManifestWork {
+	work := &workv1.ManifestWork{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: cluster, GenerateName: namePrefix, // unique, and never used again
+			Labels: map[string]string{contract.LabelDelivery: contract.DeliveryGated},
+		},
+		Spec: workv1.ManifestWorkSpec{
+			DeleteOption: &workv1.DeleteOption{PropagationPolicy: workv1.DeletePropagationPolicyTypeOrphan},
+		},
+	}
+	if rw := batch[0].rw; rw.Spec.Reporting == v1alpha1.ReportingFeedback {
+		work.GenerateName, work.Name = "", rw.Name
+		work.Labels = map[string]string{
+			contract.LabelDelivery: contract.DeliveryUngated, contract.LabelWorkflowUID: string(rw.Spec.WorkflowRef.UID),
+		}
+		work.Spec.DeleteOption = nil
+	}
+	for _, p := range batch {
+		work.Spec.Workload.Manifests = append(work.Spec.Workload.Manifests, workv1.Manifest{RawExtension: runtime.RawExtension{Raw: p.raw}})
+		work.Spec.ManifestConfigs = append(work.Spec.ManifestConfigs, configOf(p.rw))
+	}
+	return work
+}
+
+func configOf(rw *v1alpha1.RemoteWorkflow) workv1.ManifestConfigOption {
+	config := workv1.ManifestConfigOption{
+		ResourceIdentifier: workv1.ResourceIdentifier{
+			Group: contract.WorkflowGVR.Group, Resource: contract.WorkflowGVR.Resource,
+			Namespace: rw.Spec.Remote.Namespace, Name: rw.Spec.Remote.Name,
+		},
+		UpdateStrategy: &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly},
+	}
+	if rw.Spec.Reporting == v1alpha1.ReportingFeedback {
+		// Without an agent the feedback is all that the hub learns.
+		config.FeedbackRules = []workv1.FeedbackRule{{Type: workv1.JSONPathsType, JsonPaths: feedback()}}
+		config.FeedbackScrapeType = workv1.FeedbackWatchType
+		config.ConditionRules = []workv1.ConditionRule{completeRule(rw)}
+	}
+	return config
+}
+
+// feedback lists what the work agent reports of a Workflow. It speaks of whatever bears the name, hence the uids.
+func feedback() []workv1.JsonPath {
+	paths := []workv1.JsonPath{
+		{Name: contract.FeedbackUID, Path: ".metadata.uid"},
+		{Name: contract.FeedbackHubUID, Path: ".metadata.annotations." + strings.ReplaceAll(contract.AnnotationHubUID, ".", `\.`)},
+	}
+	for _, field := range contract.FeedbackStatusFields {
+		paths = append(paths, workv1.JsonPath{Name: field, Path: ".status." + field})
+	}
+	return paths
+}
+
+// completeRule makes the work agent leave a finished Workflow alone. That saves work but guarantees nothing: it is
+// evaluated at intervals, and only while the object exists.
+func completeRule(rw *v1alpha1.RemoteWorkflow) workv1.ConditionRule {
+	ref := contract.ReferenceTo(rw)
+	annotation := func(key, value string) string {
+		return fmt.Sprintf("has(object.metadata.annotations) && %q in object.metadata.annotations && object.metadata.annotations[%q] == %q",
+			key, key, value)
+	}
+	return workv1.ConditionRule{
+		Condition: workv1.WorkComplete,
+		Type:      workv1.CelConditionExpressionsType,
+		CelExpressions: []string{
+			annotation(contract.AnnotationHubUID, string(ref.UID)),
+			annotation(contract.AnnotationAttempt, fmt.Sprint(ref.Attempt)),
+			`has(object.status) && has(object.status.phase) && object.status.phase in ["Succeeded", "Failed", "Error"]`,
+		},
+		MessageExpression: `result ? "the Workflow has finished" : "the Workflow has not finished"`,
+	}
+}

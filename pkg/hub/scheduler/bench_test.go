@@ -1,0 +1,127 @@
+package scheduler
+
+import (
+	"fmt"
+	goruntime "runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+// BenchmarkSchedule shows how many decisions a second the scheduler makes, with what goes with each: the queue, the assumption, the
+// end of the bind and the event that shows the assignment. Only the API server's part is left out.
+func BenchmarkSchedule(b *testing.B) {
+	const fleet = 1000
+	for _, bm := range []struct {
+		name    string
+		waiting int
+		usable  bool
+	}{
+		{"1000 wait", 1000, true}, {"10000 wait", 10_000, true}, {"100000 wait", 100_000, true}, {"no cluster is usable", 1000, false},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			s := fleetOf(b, fleet, bm.usable)
+			decided := 0
+			var used time.Duration
+			began := usedCPU(b)
+			for b.Loop() {
+				if s.queue.active.Len() == 0 {
+					b.StopTimer()
+					used += usedCPU(b) - began
+					refill(b, s, bm.waiting)
+					goruntime.GC()
+					began = usedCPU(b)
+					b.StartTimer()
+				}
+				t, _ := s.next(b.Context())
+				if t.cluster == "" {
+					s.finish(t, unschedulable)
+				} else {
+					s.finish(t, assigned)
+					s.workflowChanged(t.wf.Unstructured, assignedTo(t.wf, t.cluster))
+				}
+				decided++
+			}
+			used += usedCPU(b) - began
+			b.ReportMetric(float64(decided)/b.Elapsed().Seconds(), "decisions/s")
+			b.ReportMetric(float64(decided)/used.Seconds(), "decisions/cpu-s") // what a busy machine does not blur
+		})
+	}
+}
+
+// usedCPU returns the CPU time of this process.
+func usedCPU(b *testing.B) time.Duration {
+	b.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// fleetOf returns a scheduler that knows this many clusters, which one Placement selects in pages of a hundred.
+func fleetOf(b *testing.B, clusters int, usable bool) *Scheduler {
+	b.Helper()
+	scheme := runtime.NewScheme()
+	if err := clusterv1beta2.Install(scheme); err != nil {
+		b.Fatal(err)
+	}
+	hub := fake.NewClientBuilder().WithScheme(scheme).WithObjects(open()...).Build()
+	s := &Scheduler{Client: hub, Recorder: discard{}, HubID: gen.HubID, Clock: clock.RealClock{}, Concurrency: 1}
+	s.init()
+	s.placementChanged(nil, gen.Placement("p"))
+	var page []string
+	for i := range clusters {
+		name := fmt.Sprintf("cluster-%04d", i)
+		s.managedClusterChanged(nil, gen.ManagedCluster(name, gen.WithAllocatableCPU(fmt.Sprint(4+i%13))))
+		if usable {
+			s.addonChanged(nil, gen.ManagedClusterAddOn(name))
+		}
+		if page = append(page, name); len(page) == 100 {
+			s.decisionsChanged(nil, gen.PlacementDecision("p", i/100, page))
+			page = nil
+		}
+	}
+	return s
+}
+
+// refill lets so many Workflows wait, none of which is anywhere.
+func refill(b *testing.B, s *Scheduler, waiting int) {
+	b.Helper()
+	for uid := range s.cache.places {
+		s.cache.put(uid, place{})
+	}
+	for i := range waiting {
+		wf, err := hubworkflow.Trim(gen.Workflow(fmt.Sprintf("hello-%d", i), gen.WithPlacement("p"),
+			priority(int64(i%3)), created(time.Duration(i)*time.Second)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		known := hubworkflow.Of(wf.(*unstructured.Unstructured))
+		s.queue.remove(known.Key())
+		s.workflowChanged(nil, known.Unstructured)
+	}
+}
+
+func assignedTo(wf *hubworkflow.Workflow, cluster string) *unstructured.Unstructured {
+	out := &unstructured.Unstructured{Object: map[string]any{}}
+	for key, value := range wf.Object {
+		out.Object[key] = value
+	}
+	metadata := map[string]any{}
+	for key, value := range wf.Object["metadata"].(map[string]any) {
+		metadata[key] = value
+	}
+	out.Object["metadata"] = metadata
+	gen.WithAssignment(cluster)(out)
+	return out
+}

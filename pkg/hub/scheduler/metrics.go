@@ -1,0 +1,23 @@
+package scheduler
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+var (
+	pending = promauto.With(metrics.Registry).NewGaugeVec(prometheus.GaugeOpts{
+		Name: "argo_multicluster_scheduler_pending_workflows",
+		Help: "Workflows without a cluster, by queue: active, backoff (tried again after a while) or unschedulable (until something changes).",
+	}, []string{"queue"})
+	tries = promauto.With(metrics.Registry).NewCounterVec(prometheus.CounterOpts{
+		Name: "argo_multicluster_scheduler_attempts_total",
+		Help: "Attempts to schedule a Workflow, by result: assigned, unschedulable, stale, refused or error.",
+	}, []string{"result"})
+	duration = promauto.With(metrics.Registry).NewHistogram(prometheus.HistogramOpts{
+		Name:    "argo_multicluster_scheduler_attempt_duration_seconds",
+		Help:    "Duration of an attempt to schedule a Workflow, from the decision until it is written.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+	})
+)

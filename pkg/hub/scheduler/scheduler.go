@@ -1,0 +1,212 @@
+// Package scheduler gives each hub Workflow that has no cluster one of those that it may go to, or says on it why it waits. It is
+// the only writer of such a Workflow's message, condition and assignment. It is built like kube-scheduler: informers keep a cache of
+// the clusters and a queue of the Workflows, one goroutine decides on these alone, and what it decides is written beside it.
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+)
+
+// Scheduler assigns clusters.
+type Scheduler struct {
+	Client   client.Client
+	Recorder events.EventRecorder
+	// HubID is the UID of the hub's kube-system namespace.
+	HubID string
+	// RestoredAt is when the hub was restored from a backup; zero if it was not.
+	RestoredAt time.Time
+	Clock      clock.PassiveClock
+	// Concurrency is the number of Workflows that are written at a time.
+	Concurrency int
+
+	// synced report whether the informers have told all that was there when they started.
+	synced []toolscache.InformerSynced
+
+	// mu guards what follows. A decision and what it does to the queue are one step under it: no event falls in between.
+	mu    sync.Mutex
+	cache *cache
+	queue *queue
+}
+
+// outcome is how a try to schedule a Workflow has ended.
+type outcome string
+
+const (
+	assigned      outcome = "assigned"
+	unschedulable outcome = "unschedulable"
+	// stale: the Workflow has changed, or is gone, since it was read.
+	stale outcome = "stale"
+	// refused: the API server does not take the assignment, however often it is tried.
+	refused outcome = "refused"
+	failed  outcome = "error"
+)
+
+// try is one try to schedule a Workflow, as it was when that was decided.
+type try struct {
+	decision
+	item  *item
+	wf    *hubworkflow.Workflow
+	begun time.Time
+	// err is why nothing could be decided.
+	err error
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: a deputy keeps cache and queue, and decides nothing.
+func (s *Scheduler) NeedLeaderElection() bool { return true }
+
+// Start schedules Workflows until the context ends.
+func (s *Scheduler) Start(ctx context.Context) error {
+	if !toolscache.WaitForCacheSync(ctx.Done(), s.synced...) {
+		return nil
+	}
+	slots := make(chan struct{}, s.Concurrency)
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	for {
+		// First the slot, then the decision: it is written while it is fresh.
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		t := s.wait(ctx)
+		if t == nil {
+			return nil
+		}
+		writing.Go(func() {
+			s.finish(t, s.write(ctx, t))
+			<-slots
+		})
+	}
+}
+
+// wait returns the next decision that is to be written, nil once the context has ended.
+func (s *Scheduler) wait(ctx context.Context) *try {
+	for ctx.Err() == nil {
+		t, due := s.next(ctx)
+		if t != nil {
+			return t
+		}
+		timer := time.NewTimer(due)
+		select {
+		case <-s.queue.changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// next decides on the first Workflow of the queue for which there is something to write. If there is none, it returns after how
+// long there may be one.
+func (s *Scheduler) next(ctx context.Context) (*try, time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.queue.observe()
+	for {
+		now := s.Clock.Now()
+		it, due := s.queue.pop(now)
+		if it == nil {
+			return nil, due
+		}
+		t := &try{item: it, wf: it.wf, begun: now}
+		var bound []labels.Selector
+		if bound, t.err = s.boundTo(ctx, it.namespace); t.err == nil {
+			t.decision = s.cache.decide(it.wf, it.request, bound)
+		}
+		switch {
+		case t.cluster != "":
+			s.cache.assume(it.wf.GetUID(), t.cluster)
+		case t.err == nil:
+			s.queue.park(it, t.waitsFor)
+		}
+		if t.cluster != "" || t.why != nil || t.err != nil {
+			it.inFlight = true
+			return t, 0
+		}
+	}
+}
+
+// maxBound bounds how many namespaces are remembered: those that are gone would add up.
+const maxBound = 10_000
+
+// boundTo returns the selectors of the ManagedClusterSets that are bound to a namespace. Building them costs more than all else.
+func (s *Scheduler) boundTo(ctx context.Context, namespace string) ([]labels.Selector, error) {
+	if bound, ok := s.cache.bound[namespace]; ok {
+		return bound, nil
+	}
+	bound, err := cluster.BoundTo(ctx, s.Client, namespace)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.cache.bound) >= maxBound {
+		clear(s.cache.bound)
+	}
+	s.cache.bound[namespace] = bound
+	return bound, nil
+}
+
+// write writes what was decided: the assignment, or why the Workflow waits.
+func (s *Scheduler) write(ctx context.Context, t *try) outcome {
+	if t.err != nil {
+		return outcomeOf(ctx, t, failed, t.err)
+	}
+	if t.why != nil {
+		return outcomeOf(ctx, t, unschedulable, hubworkflow.Hold(ctx, s.Client, s.Recorder, t.wf, *t.why))
+	}
+	err := hubworkflow.Assign(ctx, s.Client, t.wf, t.cluster)
+	var status apierrors.APIStatus
+	if hubworkflow.IsRefused(err) && errors.As(err, &status) {
+		why := hubworkflow.Refusal{
+			Reason: hubworkflow.ReasonCannotTravel, Message: "not dispatched: the hub refuses it: " + status.Status().Message,
+		}
+		return outcomeOf(ctx, t, refused, hubworkflow.Hold(ctx, s.Client, s.Recorder, t.wf, why))
+	}
+	if err == nil {
+		ctrl.LoggerFrom(ctx).Info("assigned a cluster", "workflow", t.wf.Key(), "cluster", t.cluster)
+		s.Recorder.Eventf(t.wf.Unstructured, nil, corev1.EventTypeNormal, ReasonScheduled, "Schedule", "assigned to cluster %s", t.cluster)
+	}
+	return outcomeOf(ctx, t, assigned, err)
+}
+
+func outcomeOf(ctx context.Context, t *try, written outcome, err error) outcome {
+	switch {
+	case err == nil:
+		return written
+	case hubworkflow.IgnoreStale(err) == nil:
+		return stale
+	case ctx.Err() == nil:
+		ctrl.LoggerFrom(ctx).Error(err, "cannot schedule a Workflow, and will try again", "workflow", t.wf.Key())
+	}
+	return failed
+}
+
+// finish puts the Workflow where the outcome of the try belongs.
+func (s *Scheduler) finish(t *try, o outcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.Clock.Now()
+	tries.WithLabelValues(string(o)).Inc()
+	duration.Observe(now.Sub(t.begun).Seconds())
+	if o != assigned {
+		s.cache.forget(t.wf.GetUID())
+	}
+	s.queue.settle(t.item, t.wf, o, now)
+	s.queue.observe()
+}

@@ -1,0 +1,382 @@
+package workflow
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	workv1 "open-cluster-management.io/api/work/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
+)
+
+// Reasons of the Events on an assigned Workflow.
+const (
+	reasonLabelRestored    = "LabelRestored"
+	reasonClusterRestored  = "ClusterRestored"
+	reasonClusterTaken     = "ClusterTakenBack"
+	reasonNotStarted       = "NotStarted"
+	reasonAgentUnavailable = "AgentUnavailable"
+	reasonApplyFailed      = "ApplyFailed"
+	reasonRemoteDeleted    = "RemoteDeleted"
+	reasonLost             = "Lost"
+	reasonIncomplete       = "StatusIncomplete"
+	reasonDeletionWaits    = "DeletionWaits"
+	reasonReleased         = "ReleasedUnconfirmed"
+	reasonExpired          = "TTLExpired"
+)
+
+// act does what has been decided: one write, and then the Event.
+func (r *Reconciler) act(ctx context.Context, s *snapshot, next decision) error {
+	switch next.action {
+	case hold:
+		return hubworkflow.Hold(ctx, r.Client, r.Recorder, s.wf, *next.why)
+	case create:
+		return r.create(ctx, s)
+	case restore:
+		return r.restore(ctx, s, next)
+	case show:
+		return r.show(ctx, s, next.shown)
+	case expire:
+		return r.expire(ctx, s.wf)
+	case remove:
+		return r.remove(ctx, next.attempt, next.removal)
+	case finalize:
+		return r.finalize(ctx, s, next.attempt)
+	case release:
+		return r.release(ctx, s, next)
+	case unassign:
+		return r.unassign(ctx, s)
+	}
+	if next.why != nil {
+		return r.recordWait(ctx, s, *next.why)
+	}
+	return nil
+}
+
+// create makes the RemoteWorkflow, the root of the attempt. Alone it starts nothing.
+func (r *Reconciler) create(ctx context.Context, s *snapshot) error {
+	key, wf := s.wf.RemoteWorkflowKey(), s.wf
+	rw := &v1alpha1.RemoteWorkflow{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: key.Namespace, Name: key.Name,
+			Labels:     map[string]string{contract.LabelWorkflowUID: string(wf.GetUID())},
+			Finalizers: []string{contract.FinalizerDispatch},
+		},
+		Spec: v1alpha1.RemoteWorkflowSpec{
+			HubID:       r.HubID,
+			WorkflowRef: v1alpha1.WorkflowReference{Namespace: wf.GetNamespace(), Name: wf.GetName(), UID: wf.GetUID()},
+			Remote:      v1alpha1.RemoteReference{Namespace: contract.RemoteNamespace(wf), Name: wf.GetName()},
+			Attempt:     contract.Attempt(wf),
+			Reporting:   s.assigned.Reporting(),
+		},
+	}
+	err := r.Client.Create(ctx, rw)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		// The cache lags behind our own creation: the name is a hash of the Workflow's UID, so it is the same attempt. The
+		// watch brings it, as it was recorded, and with it whatever is still to be done.
+		return nil
+	case err == nil:
+		return nil
+	}
+	err = fmt.Errorf("create RemoteWorkflow: %w", err)
+	if hubworkflow.IsRefused(err) {
+		return r.sayRefused(ctx, s.wf, err)
+	}
+	return err
+}
+
+// sayRefused says on the Workflow that the hub itself does not let it go: an admission policy or a quota. The error is returned,
+// so that it is tried again.
+func (r *Reconciler) sayRefused(ctx context.Context, wf *hubworkflow.Workflow, err error) error {
+	why := hubworkflow.Refusal{Reason: hubworkflow.ReasonCannotTravel, Message: fmt.Sprintf("not dispatched: the hub refuses it: %v", err)}
+	if holdErr := hubworkflow.IgnoreStale(hubworkflow.Hold(ctx, r.Client, r.Recorder, wf, why)); holdErr != nil {
+		return holdErr
+	}
+	return err
+}
+
+func (r *Reconciler) restore(ctx context.Context, s *snapshot, next decision) error {
+	if err := hubworkflow.PatchMetadata(ctx, r.Client, s.wf, next.metadata); err != nil {
+		return err
+	}
+	if next.why != nil {
+		hubworkflow.Warn(r.Recorder, s.wf, next.why.Reason, "Restore", next.why.Message)
+	}
+	return nil
+}
+
+// remove says what becomes of a claimed attempt, and deletes it. One that is not claimed is deleted in the version in which it was not.
+func (r *Reconciler) remove(ctx context.Context, a *attempt, how v1alpha1.Removal) error {
+	rw := a.RemoteWorkflow
+	preconditions := client.Preconditions{UID: &rw.UID, ResourceVersion: &rw.ResourceVersion}
+	if rw.Status.RemoteUID != "" {
+		preconditions.ResourceVersion = nil // the agent goes on reporting
+		if rw.Spec.Removal == "" {
+			changed := rw.DeepCopy()
+			changed.Spec.Removal = how
+			if err := r.Client.Patch(ctx, changed, client.MergeFrom(rw)); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("set removal of RemoteWorkflow: %w", err)
+			}
+		}
+	}
+	if a.isDeleted() {
+		return nil
+	}
+	if err := r.Client.Delete(ctx, rw, preconditions); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete RemoteWorkflow: %w", err)
+	}
+	return nil
+}
+
+// finalize removes the finalizer of a deleted RemoteWorkflow, in the version that was read: of one that was not claimed in that. With
+// it, a deleted Workflow has nothing left to wait for.
+func (r *Reconciler) finalize(ctx context.Context, s *snapshot, a *attempt) error {
+	rw := a.RemoteWorkflow
+	if rw.Spec.Reporting == v1alpha1.ReportingFeedback && !a.cluster.IsDetached() {
+		// Where there is no agent, the end of the ManifestWork is that of what it carries.
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(rw), &workv1.ManifestWork{}); !apierrors.IsNotFound(err) {
+			return err // the watch shows its end
+		}
+	}
+	changed := rw.DeepCopy()
+	changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == contract.FinalizerDispatch })
+	err := r.Client.Patch(ctx, changed, client.MergeFromWithOptions(rw, client.MergeFromWithOptimisticLock{}))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove the finalizer of RemoteWorkflow: %w", err)
+	}
+	if a != s.own || !s.wf.IsDeleted() {
+		return nil
+	}
+	if a.isClaimed() && !a.isRemoved() && a.isAbandoned() {
+		why := leftBehind(a)
+		return r.release(ctx, s, decision{why: why, metric: byAbandonment})
+	}
+	return hubworkflow.RemoveFinalizer(ctx, r.Client, s.wf)
+}
+
+func (r *Reconciler) release(ctx context.Context, s *snapshot, next decision) error {
+	if err := hubworkflow.RemoveFinalizer(ctx, r.Client, s.wf); err != nil || next.why == nil {
+		return err
+	}
+	releasedUnconfirmed.WithLabelValues(next.metric).Inc()
+	hubworkflow.Warn(r.Recorder, s.wf, next.why.Reason, "Delete", next.why.Message)
+	ctrl.LoggerFrom(ctx).Info("removed the finalizer of a deleted Workflow before its cluster has removed it", "why", next.why.Message)
+	return nil
+}
+
+func (r *Reconciler) unassign(ctx context.Context, s *snapshot) error {
+	if err := hubworkflow.Unassign(ctx, r.Client, s.wf); err != nil {
+		return err
+	}
+	name := contract.AssignedCluster(s.wf)
+	message := fmt.Sprintf("nothing has started on managed cluster %q", name)
+	if s.problem != nil {
+		message += ": " + s.problem.Message
+	}
+	hubworkflow.Warn(r.Recorder, s.wf, reasonClusterTaken, "Schedule", message)
+	ctrl.LoggerFrom(ctx).Info("gave the Workflow back to the scheduler", "cluster", name)
+	return nil
+}
+
+// recordWait records once what a deleted Workflow waits for. If it lost its label, that is restored first: without it nobody would see
+// what its user sets on it, such as the annotation that ends the wait.
+func (r *Reconciler) recordWait(ctx context.Context, s *snapshot, why hubworkflow.Refusal) error {
+	if !s.isWatched() {
+		labels := map[string]any{"labels": map[string]string{contract.LabelEnable: contract.LabelEnableValue}}
+		if err := hubworkflow.PatchMetadata(ctx, r.Client, s.wf, labels); err != nil {
+			return err
+		}
+		hubworkflow.Warn(r.Recorder, s.wf, reasonLabelRestored, "Delete", fmt.Sprintf(
+			"label %s restored: the Workflow waits for cluster %s, and is watched by the label until then", contract.LabelEnable, s.own.Namespace))
+	}
+	r.recordOnce(s, "Delete", why)
+	return nil
+}
+
+// recordOnce records an Event unless it was the last that was recorded so.
+func (r *Reconciler) recordOnce(s *snapshot, action string, why hubworkflow.Refusal) {
+	said := string(s.wf.GetUID()) + why.Message
+	if last, _ := r.recorded.Swap(s.key, said); last != said {
+		hubworkflow.Warn(r.Recorder, s.wf, why.Reason, action, why.Message)
+	}
+}
+
+// show writes what the Workflow is to show, smaller by as many steps as it takes for the API server to accept it.
+func (r *Reconciler) show(ctx context.Context, s *snapshot, out shown) error {
+	update, why, free, err := r.compose(ctx, s, &out)
+	defer free()
+	if err != nil || update.Status == nil {
+		return err
+	}
+	written, err := r.write(ctx, s.wf, update)
+	if isNeverTaken(err) && out.isReported {
+		// The end must arrive all the same.
+		summary := report.Summary(s.own.RemoteWorkflow, fmt.Sprintf("the hub's API server refuses the whole status: %.256s", err))
+		if summary != nil {
+			update.Status = summary
+			out.apply(update.Status)
+			written, err = r.write(ctx, s.wf, update)
+		}
+	}
+	if isNeverTaken(err) {
+		r.recordOnce(s, "Report", hubworkflow.Refusal{
+			Reason: reasonIncomplete, Message: fmt.Sprintf("the hub's API server refuses the status, which is not shown: %v", err),
+		})
+	}
+	if err != nil || !written {
+		return err
+	}
+	statusWrites.Inc()
+	if why != nil {
+		hubworkflow.Warn(r.Recorder, s.wf, why.Reason, "Report", why.Message)
+	}
+	if phase := contract.StatusString(update.Status, "phase"); phase != s.wf.Phase && contract.IsFinished(phase) {
+		ctrl.LoggerFrom(ctx).V(1).Info("finished", "phase", phase)
+	}
+	return nil
+}
+
+// isNeverTaken reports whether the API server will not take a status however often it is tried.
+func isNeverTaken(err error) bool { return hubworkflow.IsRefused(err) || report.IsTooLarge(err) }
+
+// compose returns what is written, and the Event that goes with it. It is nothing, without a status, if the Workflow or what is reported
+// of it has changed. free ends the use of the status.
+func (r *Reconciler) compose(
+	ctx context.Context, s *snapshot, out *shown,
+) (update hubworkflow.Update, why *hubworkflow.Refusal, free func(), err error) {
+	free = func() {}
+	if out.isReported && (s.own.Status.Report.Data == nil && s.own.Status.Report.Digest != "" || reopens(s, out)) {
+		if err := r.reread(ctx, s); err != nil {
+			return update, nil, free, err
+		}
+		again := showReported(s)
+		if again == nil {
+			return update, nil, free, nil
+		}
+		*out = again.shown
+	}
+	update = hubworkflow.Update{Status: out.status, Source: out.source}
+	if out.isReported {
+		free = takeReport(s, out, &update)
+	}
+	if update.Status == nil {
+		if update.Status, err = r.current(ctx, s, out.why); err != nil || update.Status == nil {
+			return update, nil, free, err
+		}
+		if out.isReported {
+			report.AddCondition(update.Status, report.ConditionRefused, out.why.Message)
+		}
+	}
+	out.apply(update.Status)
+	return update, out.why, free, nil
+}
+
+// takeReport makes the update what the hub shows of the report; without a status if it is refused. What is gone ends even then, whatever
+// its cluster says. free ends the use of the status.
+func takeReport(s *snapshot, out *shown, update *hubworkflow.Update) (free func()) {
+	taken, refusal := report.Take(s.own.RemoteWorkflow, s.own.Status.Labels, runOf(s))
+	update.Status, update.Labels = taken.Status, taken.Labels
+	switch {
+	case refusal != nil:
+		reportsRefused.WithLabelValues(refusal.Reason).Inc()
+		out.why = &hubworkflow.Refusal{Reason: refusal.Reason, Message: refusal.Message}
+		if out.end == nil {
+			out.end = goneOf(s)
+		}
+	case taken.Incomplete != "" && out.why == nil:
+		out.why = &hubworkflow.Refusal{Reason: reasonIncomplete, Message: taken.Incomplete}
+	}
+	return taken.Release
+}
+
+// reopens reports whether a Workflow that shows its end would go on. A cache may lag behind, or disagree with another after a restoration
+// of the hub: what has ended goes on only by what the API server says, as it does when it was retried on its cluster.
+func reopens(s *snapshot, out *shown) bool {
+	return out.end == nil && contract.IsFinished(s.wf.LastPhase()) && !contract.IsFinished(s.own.Status.Phase)
+}
+
+// reread reads the attempt from the API server: the cache does not have large reports.
+func (r *Reconciler) reread(ctx context.Context, s *snapshot) error {
+	live := &v1alpha1.RemoteWorkflow{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.own.RemoteWorkflow), live); err != nil {
+		return fmt.Errorf("get RemoteWorkflow: %w", err)
+	}
+	if live.UID != s.own.UID {
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("remoteworkflows").GroupResource(), live.Name, nil)
+	}
+	s.own.RemoteWorkflow = live
+	return nil
+}
+
+// current returns the status that the Workflow has, to be changed, or, if it has none of the hub's, that it waits because of why; nil if
+// it is another Workflow by now.
+func (r *Reconciler) current(ctx context.Context, s *snapshot, why *hubworkflow.Refusal) (map[string]any, error) {
+	live, err := hubworkflow.Get(ctx, r.Live, s.key)
+	if err != nil {
+		return nil, err
+	}
+	if live.GetUID() != s.wf.GetUID() {
+		return nil, nil
+	}
+	s.wf = live
+	status := runtime.DeepCopyJSON(contract.Status(live.Unstructured))
+	if live.IsForeign() || contract.StatusString(status, "phase") == "" {
+		status = hubworkflow.PendingStatus(*why)
+		if last := live.LastPhase(); last != "" {
+			status["phase"] = last
+		}
+	}
+	return status, nil
+}
+
+// apply changes a status as what is shown says.
+func (out *shown) apply(status map[string]any) {
+	if out.message != "" {
+		status["message"] = out.message
+	}
+	if out.end == nil || contract.IsFinished(contract.StatusString(status, "phase")) && !out.end.isCutShort {
+		return
+	}
+	status["phase"], status["message"] = contract.PhaseError, out.end.message
+	if contract.StatusString(status, "finishedAt") == "" {
+		status["finishedAt"] = format(out.end.at)
+	}
+}
+
+func (r *Reconciler) write(ctx context.Context, wf *hubworkflow.Workflow, update hubworkflow.Update) (bool, error) {
+	for steps := 0; ; {
+		taken, err := report.Shrink(update.Status, steps)
+		if err != nil {
+			return false, err
+		}
+		written, err := hubworkflow.Write(ctx, r.Client, wf, update)
+		if !report.IsTooLarge(err) || taken == report.MaxSteps {
+			return written, err
+		}
+		steps = taken + 1
+	}
+}
+
+// expire deletes the Workflow as it was read, and no other version of it: it may have been retried, or given more time.
+func (r *Reconciler) expire(ctx context.Context, wf *hubworkflow.Workflow) error {
+	uid, version := wf.GetUID(), wf.GetResourceVersion()
+	if err := r.Client.Delete(ctx, wf.Unstructured, client.Preconditions{UID: &uid, ResourceVersion: &version},
+		client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
+		return fmt.Errorf("delete Workflow %s: %w", wf.Key(), err)
+	}
+	expired.Inc()
+	r.Recorder.Eventf(wf.Unstructured, nil, corev1.EventTypeNormal, reasonExpired, "Delete",
+		"deleted as its ttlStrategy says: it was %s at %s", wf.Phase, wf.FinishedAt)
+	return nil
+}

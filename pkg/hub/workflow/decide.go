@@ -1,0 +1,248 @@
+package workflow
+
+import (
+	"fmt"
+	"time"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+)
+
+// action is what is done next about a Workflow.
+type action string
+
+const (
+	// wait does nothing: a watch, or the time, brings whatever comes next.
+	wait action = "wait"
+	// hold says on the Workflow why its attempt is not made.
+	hold action = "hold"
+	// create creates the RemoteWorkflow of the assigned attempt.
+	create action = "create"
+	// restore undoes an edit that would part the Workflow from its attempt.
+	restore action = "restore"
+	// show writes the status.
+	show action = "show"
+	// expire deletes the Workflow as its ttlStrategy says.
+	expire action = "expire"
+	// remove says on the RemoteWorkflow what becomes of the remote Workflow, and deletes it.
+	remove action = "remove"
+	// finalize removes the finalizer of a deleted RemoteWorkflow of which nothing is left on the cluster.
+	finalize action = "finalize"
+	// release removes the finalizer of the Workflow.
+	release action = "release"
+	// unassign gives the Workflow back to the scheduler.
+	unassign action = "unassign"
+)
+
+// decision is an action and what goes with it.
+type decision struct {
+	action action
+	// attempt is the one that is removed or finalized.
+	attempt *attempt
+	// removal is what becomes of its remote Workflow.
+	removal v1alpha1.Removal
+	// shown is what the Workflow is to show.
+	shown shown
+	// metadata is what is restored.
+	metadata map[string]any
+	// why is recorded in an Event, or held against the Workflow; metric is the label of the metric that counts it.
+	why    *hubworkflow.Refusal
+	metric string
+	// within is when to decide anew, if no event comes first; zero is never.
+	within time.Duration
+}
+
+// rule decides, or leaves it to the next.
+type rule func(*snapshot) *decision
+
+// rules say what is done next about a Workflow and its attempts. The first that applies decides.
+var rules = []rule{
+	// The cache shows another Workflow of this name than the API server has. It will catch up.
+	whileOutdated,
+	// An attempt of an earlier Workflow of this name goes first. It has the name on its cluster.
+	removeOthers,
+	// A Workflow that is not assigned, and has no attempt, is the scheduler's.
+	leaveToScheduler,
+	// With a deleted Workflow its attempt goes, then its finalizer. Nothing else is done about it.
+	removeDeleted,
+	// What has an attempt keeps label, assignment and finalizer, whoever edits them.
+	restoreEdited,
+	// What has started, and has no RemoteWorkflow, has been parted from its run by force.
+	endLost,
+	// What cannot go to its cluster, and was not sent, gets another one, or none.
+	giveBack,
+	// What is assigned gets a RemoteWorkflow.
+	createAttempt,
+	// What has not started, and cannot start where it is, is taken back from there.
+	takeBack,
+	// The hub Workflow shows what its cluster reports.
+	showReported,
+	// A RemoteWorkflow that somebody else has deleted goes when nothing more can be reported.
+	finishDeleted,
+	// What has ended, and has outlived its ttlStrategy, is deleted.
+	expireFinished,
+}
+
+// decide returns what to do about a Workflow and its attempts.
+func decide(s *snapshot) decision {
+	for _, rule := range rules {
+		if d := rule(s); d != nil {
+			return *d
+		}
+	}
+	return decision{action: wait}
+}
+
+func whileOutdated(s *snapshot) *decision {
+	if s.isOutdated {
+		return &decision{action: wait}
+	}
+	return nil
+}
+
+func removeOthers(s *snapshot) *decision {
+	for _, a := range s.others {
+		if d := removal(a, v1alpha1.RemovalTerminate); d != nil {
+			return d
+		}
+	}
+	return nil
+}
+
+func leaveToScheduler(s *snapshot) *decision {
+	switch {
+	case s.wf == nil:
+		return &decision{action: wait}
+	case s.own != nil || contract.AssignedCluster(s.wf) != "" || s.wf.IsDeleted() || contract.IsFinished(s.wf.Phase):
+		return nil // one that has ended, and was left by a manager before, still expires
+	case s.wf.HasFinalizer():
+		return &decision{action: release} // an assignment that somebody took away, of which nothing has come
+	}
+	return &decision{action: wait}
+}
+
+func removeDeleted(s *snapshot) *decision {
+	switch {
+	case !s.wf.IsDeleted():
+		return nil
+	case s.own == nil || !s.own.hasFinalizer() && s.own.isDeleted():
+		return &decision{action: release}
+	}
+	if d := removal(s.own, v1alpha1.RemovalTerminate); d != nil {
+		return d
+	}
+	if !s.wf.HasFinalizer() {
+		return &decision{action: wait} // somebody else keeps it
+	}
+	return awaitRemoval(s)
+}
+
+func restoreEdited(s *snapshot) *decision {
+	if s.own == nil || s.own.isDeleted() {
+		return nil
+	}
+	metadata, annotations := map[string]any{}, s.wf.GetAnnotations()
+	var why *hubworkflow.Refusal
+	if !s.wf.HasFinalizer() {
+		metadata["finalizers"] = append(s.wf.GetFinalizers(), contract.FinalizerDispatch)
+	}
+	if !contract.IsOurs(s.wf) {
+		metadata["labels"] = map[string]string{contract.LabelEnable: contract.LabelEnableValue}
+		why = &hubworkflow.Refusal{Reason: reasonLabelRestored, Message: fmt.Sprintf(
+			"label %s restored: the Workflow runs on cluster %s; delete it to end that", contract.LabelEnable, s.own.Namespace)}
+	}
+	assignment := contract.Assignment(s.wf, s.own.Spec.Attempt, s.own.Namespace)
+	if annotations[contract.AnnotationCluster] != s.own.Namespace || annotations[contract.AnnotationAssigned] != assignment {
+		metadata["annotations"] = map[string]string{contract.AnnotationCluster: s.own.Namespace, contract.AnnotationAssigned: assignment}
+		why = &hubworkflow.Refusal{Reason: reasonClusterRestored, Message: fmt.Sprintf(
+			"annotation %s restored: the Workflow runs on cluster %s and cannot move; delete and create it anew to run it elsewhere",
+			contract.AnnotationCluster, s.own.Namespace)}
+	}
+	if len(metadata) == 0 {
+		return nil
+	}
+	return &decision{action: restore, metadata: metadata, why: why}
+}
+
+func endLost(s *snapshot) *decision {
+	if s.own != nil || contract.IsPending(s.wf.Phase) || contract.IsFinished(s.wf.Phase) || s.wf.IsForeign() {
+		return nil
+	}
+	key := s.wf.RemoteWorkflowKey()
+	return &decision{action: show, shown: ended(key.Namespace, fmt.Sprintf(
+		"RemoteWorkflow %s is gone from the hub, so that no end can be reported any more; if the remote Workflow is still there, it is %s/%s",
+		key.Name, contract.RemoteNamespace(s.wf), s.wf.GetName()), s.now)}
+}
+
+// creates reports whether the next step of an assigned Workflow without RemoteWorkflow is to create one. For that alone it need
+// not be known that the API server has none: it would say so.
+func creates(s *snapshot) bool {
+	return !s.wf.IsDeleted() && !s.wf.IsWithdrawn() && s.wf.HasFinalizer() && contract.IsPending(s.wf.Phase) &&
+		s.problem == nil && s.wf.Refused(s.restoredAt) == nil
+}
+
+func giveBack(s *snapshot) *decision {
+	if s.own != nil || contract.IsFinished(s.wf.Phase) {
+		return nil
+	}
+	switch {
+	case !s.wf.HasFinalizer() && contract.IsPending(s.wf.Phase):
+		return &decision{action: unassign}
+	case s.wf.IsWithdrawn(), s.problem != nil && !s.wf.IsForeign():
+		// The finalizer goes first, without which nothing is delivered; only then the absence of a RemoteWorkflow counts. A manager
+		// that was paused, and is about to create it, either has it found by the next look, or finds the finalizer gone.
+		return &decision{action: release}
+	}
+	return nil
+}
+
+func createAttempt(s *snapshot) *decision {
+	if s.own != nil || contract.IsFinished(s.wf.Phase) {
+		return nil
+	}
+	if refusal := s.wf.Refused(s.restoredAt); refusal != nil {
+		return &decision{action: hold, why: refusal}
+	}
+	for _, other := range s.others {
+		if other.Namespace == contract.AssignedCluster(s.wf) {
+			return &decision{action: wait} // it has the name
+		}
+	}
+	return &decision{action: create}
+}
+
+func takeBack(s *snapshot) *decision {
+	if s.own == nil || s.hasStarted() {
+		return nil
+	}
+	// Where there is no agent, what was sent may run already: it is taken back only if it cannot.
+	if !s.own.isDeleted() && !s.own.cluster.IsDetached() && (s.problem == nil || s.own.isClaimed()) {
+		return nil
+	}
+	if d := removal(s.own, v1alpha1.RemovalTerminate); d != nil {
+		return d
+	}
+	return &decision{action: wait}
+}
+
+func finishDeleted(s *snapshot) *decision {
+	if s.own == nil || !contract.IsFinished(s.wf.Phase) {
+		return nil
+	}
+	if s.own.isDeleted() || s.own.cluster.IsDetached() {
+		return removal(s.own, v1alpha1.RemovalLeave)
+	}
+	return nil
+}
+
+func expireFinished(s *snapshot) *decision {
+	at, expires := expiry(s.wf)
+	if !expires || s.wf.IsForeign() {
+		return nil
+	}
+	if within := at.Sub(s.now); within > 0 {
+		return &decision{action: wait, within: within}
+	}
+	return &decision{action: expire}
+}

@@ -1,0 +1,97 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+// addCluster joins a managed cluster without addon to the hub. What is created there is on cluster2, whose agent does not see to it.
+func addCluster(t *testing.T, name string, mods ...gen.Mod) *cluster {
+	t.Helper()
+	require.NoError(t, theHub.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+	require.NoError(t, createWithStatus(t.Context(), gen.ManagedCluster(name, mods...)))
+	return &cluster{name: name, client: cluster2.client}
+}
+
+// agentBecomes makes the agent on a cluster available on the hub, or not, as OCM would.
+func (c *cluster) agentBecomes(t *testing.T, available metav1.ConditionStatus) {
+	t.Helper()
+	require.NoError(t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		enabled := &addonv1beta1.ManagedClusterAddOn{}
+		if err := theHub.client.Get(t.Context(), client.ObjectKey{Namespace: c.name, Name: contract.AddonName}, enabled); err != nil {
+			return err
+		}
+		meta.SetStatusCondition(&enabled.Status.Conditions, metav1.Condition{
+			Type: addonv1beta1.ManagedClusterAddOnConditionAvailable, Status: available, Reason: "Test",
+		})
+		return theHub.client.Status().Update(t.Context(), enabled)
+	}))
+}
+
+func TestNothingIsMadeOfAWorkflowWhileTheAgentOfItsClusterIsAway(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	away := addCluster(t, "away")
+	r := s.create("waits", away)
+	assertWaits := func(message string) {
+		t.Helper()
+		r.waitFor("Pending", message)
+		_, err := r.remoteWorkflow()
+		assert.True(t, apierrors.IsNotFound(err), "got %v", err)
+		assert.Empty(t, contract.AssignedCluster(r.must(theHub)))
+		assert.Empty(t, r.must(theHub).GetFinalizers())
+	}
+	assertWaits(`waiting for managed cluster "away": enable its addon`)
+	require.NoError(t, createWithStatus(t.Context(), gen.ManagedClusterAddOn(away.name)))
+	r.waitForManifestWork()
+	r.waitForEvent("Scheduled", "assigned to cluster away")
+
+	// Nothing has been claimed yet.
+	away.agentBecomes(t, metav1.ConditionUnknown)
+	r.waitForEvent("ClusterTakenBack", `nothing has started on managed cluster "away"`)
+	assertWaits("away")
+	require.NoError(t, r.isNotSent())
+	away.agentBecomes(t, metav1.ConditionTrue)
+	r.waitForManifestWork()
+	r.isGone()
+}
+
+func TestWorkflowOnAClusterThatIsUsedWithoutAgentIsSummarized(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	bare := addCluster(t, "bare", gen.WithLabels(map[string]string{contract.LabelWithoutAgent: "true"}))
+	require.NoError(t, theHub.client.Create(t.Context(), gen.Placement("anywhere", gen.InNamespace(s.name))))
+	require.NoError(t, createWithStatus(t.Context(), gen.PlacementDecision("anywhere", 1, []string{bare.name}, gen.InNamespace(s.name))))
+	placed := s.createOnHub(bare, gen.Workflow("placed", gen.InNamespace(s.name), gen.WithPlacement("anywhere")))
+	placed.waitFor("Pending", `the only one that Placement "anywhere" selects, cannot run Workflows`)
+
+	r := s.create("named", bare)
+	created := r.workAgent.apply(r)
+	assert.False(t, isGated(created))
+	assert.Len(t, created.GetOwnerReferences(), 1)
+	r.waitFor("Pending", "summary only: cluster bare runs no agent")
+	r.argo.write(r, succeededStatus())
+	r.workAgent.feedBack(r)
+	r.waitFor("Succeeded", "summary only: cluster bare runs no agent")
+	work, err := r.manifestWork()
+	require.NoError(t, err, "it stays: it owns the copy")
+	assert.Equal(t, r.name(), client.ObjectKeyFromObject(work))
+
+	r.delete(theHub)
+	eventually(t, r.isNotSent)
+	r.delete(bare) // the work agent's part
+	r.vanishes()
+	placed.isGone()
+}
