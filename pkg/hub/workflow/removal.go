@@ -73,8 +73,8 @@ func linger(s *snapshot, since time.Time) *decision {
 
 // waitsFor says why a deleted Workflow waits, when it goes, and how its user can end the wait.
 func waitsFor(a *attempt, why, atTheLatest string) *hubworkflow.Refusal {
-	return &hubworkflow.Refusal{Reason: reasonDeletionWaits, Message: fmt.Sprintf("waiting for cluster %s to remove the remote Workflow %s/%s: "+
-		"%s. This Workflow goes when that is done%s; the annotation %s: %q removes it at once", a.Namespace, a.Spec.Remote.Namespace,
+	return &hubworkflow.Refusal{Reason: reasonDeletionWaits, Message: fmt.Sprintf("waiting for cluster %s to remove the remote Workflow "+
+		"%s/%s: %s. This Workflow goes when that is done%s; the annotation %s: %q removes it at once", a.Namespace, a.Spec.Remote.Namespace,
 		a.Spec.Remote.Name, why, atTheLatest, contract.AnnotationRelease, contract.AnnotationReleaseValue)}
 }
 

@@ -124,8 +124,8 @@ func ofRemoteWorkflow(_ context.Context, obj client.Object) []reconcile.Request 
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: rw.Spec.WorkflowRef.Namespace, Name: rw.Spec.WorkflowRef.Name}}}
 }
 
-// ofCluster maps a managed cluster, or the addon there, to the Workflows that a change of it may concern: those that have not finished, and all
-// when it is detached.
+// ofCluster maps a managed cluster, or the addon there, to the Workflows that a change of it may concern: those that have not finished, and
+// all when it is detached.
 func (r *Reconciler) ofCluster(ctx context.Context, obj client.Object) []reconcile.Request {
 	name := obj.GetNamespace()
 	if name == "" {

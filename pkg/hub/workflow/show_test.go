@@ -489,7 +489,7 @@ func TestAWorkflowEndsWithItsCluster(t *testing.T) {
 			[]client.Object{detaching()}, []gen.Mod{gen.WithHubStatus("Running")},
 			[]gen.Mod{gen.WithReport(running()), removing(leave), gone(v1alpha1.ReasonLeft), gen.Deleting()}, "Error",
 		},
-		"it has finished, but for the hub":           {nil, []gen.Mod{gen.WithHubStatus("Running")}, []gen.Mod{gen.WithReport(map[string]any{"phase": "Failed"})}, "Failed"},
+		"it has finished, but for the hub": {nil, []gen.Mod{gen.WithHubStatus("Running")}, []gen.Mod{gen.WithReport(map[string]any{"phase": "Failed"})}, "Failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(test.wf...)
