@@ -17,9 +17,13 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
 )
 
-// retries are the ages at which a delivery that is not claimed is touched, so that OCM's work agent looks at it again: left alone, it
-// does so after 4 to 6 minutes, and doubles its delay with each failure. After the last, it is as long again each time.
-var retries = []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute}
+// retries are the ages at which a delivery that is not claimed is touched, so that OCM's work agent looks at it again: left alone, it does
+// so after 4 to 6 minutes, and doubles its delay with each failure. After the last, it is as long again each time. The early ones are only
+// for one of which the work agent says that it could not create all: on a busy cluster another look only takes more time.
+var (
+	earlyRetries = []time.Duration{2 * time.Second, 5 * time.Second}
+	retries      = []time.Duration{15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute}
+)
 
 // snapshot is all that the deliveries of a cluster depend on.
 type snapshot struct {
@@ -115,7 +119,7 @@ func planWork(s *snapshot, work *workv1.ManifestWork, items []manifestwork.Item)
 	}
 	without := slices.Concat(claimed, takenBack)
 	slices.Sort(without)
-	return &change{work: work, without: without}, retries[0]
+	return &change{work: work, without: without}, earlyRetries[0]
 }
 
 func removeIf(work *workv1.ManifestWork, condition bool) *change {
@@ -134,7 +138,11 @@ func dueAt(work *workv1.ManifestWork, now time.Time) time.Time {
 	if created.After(now) {
 		created = now
 	}
-	for _, age := range retries {
+	ages := retries
+	if manifestwork.IsRefused(work) {
+		ages = slices.Concat(earlyRetries, retries)
+	}
+	for _, age := range ages {
 		if at := created.Add(age); at.After(last) {
 			return at
 		}

@@ -29,6 +29,16 @@ func retried(at string) gen.Mod {
 	return gen.WithLabels(map[string]string{contract.LabelApplyRetried: at})
 }
 
+// refusedOf has the work agent say that it could not create all of that generation.
+func refusedOf(generation int64) gen.Mod {
+	return func(obj client.Object) {
+		obj.SetGeneration(1)
+		obj.(*workv1.ManifestWork).Status.Conditions = []metav1.Condition{
+			{Type: workv1.WorkApplied, Status: metav1.ConditionFalse, ObservedGeneration: generation},
+		}
+	}
+}
+
 func all(attempts ...*v1alpha1.RemoteWorkflow) []*v1alpha1.RemoteWorkflow { return attempts }
 
 func TestWhatIsPlanned(t *testing.T) {
@@ -56,7 +66,7 @@ func TestWhatIsPlanned(t *testing.T) {
 			wanted: all(a, b), wantMissing: []string{"a", "b"},
 		},
 		"what is listed is not delivered again, and looked at when it is due": {
-			wanted: all(a, b), works: []*workv1.ManifestWork{gen.Delivery(all(a, b))}, wantWithin: 2 * time.Second,
+			wanted: all(a, b), works: []*workv1.ManifestWork{gen.Delivery(all(a, b))}, wantWithin: 15 * time.Second,
 		},
 		"what is expected is not delivered again": {wanted: all(a, b), expected: all(a), wantMissing: []string{"b"}},
 		"what is being deleted is not delivered":  {wanted: all(a, deleted), wantMissing: []string{"a"}},
@@ -74,14 +84,18 @@ func TestWhatIsPlanned(t *testing.T) {
 			wanted: all(deleted), works: []*workv1.ManifestWork{gen.Delivery(all(a, deleted))}, wantChanges: []planned{{remove: true}},
 		},
 		"a delivery of which some is claimed is left as it is: each write has the whole of it applied again": {
-			wanted: all(b), works: []*workv1.ManifestWork{gen.Delivery(all(a, b))}, wantWithin: 2 * time.Second,
+			wanted: all(b), works: []*workv1.ManifestWork{gen.Delivery(all(a, b))}, wantWithin: 15 * time.Second,
 		},
 		"a delivery that is due lists no more what is claimed": {
-			wanted: all(b), works: []*workv1.ManifestWork{gen.Delivery(all(a, b, c))}, after: 2 * time.Second,
+			wanted: all(b), works: []*workv1.ManifestWork{gen.Delivery(all(a, b, c))}, after: 15 * time.Second,
 			wantChanges: []planned{{without: []int{0, 2}}}, wantWithin: 2 * time.Second,
 		},
 		"a delivery that is due, with nothing claimed, is touched": {
-			wanted: all(a, b), works: []*workv1.ManifestWork{gen.Delivery(all(a, b))}, after: 2 * time.Second,
+			wanted: all(a, b), works: []*workv1.ManifestWork{gen.Delivery(all(a, b))}, after: 15 * time.Second,
+			wantChanges: []planned{{}}, wantWithin: 2 * time.Second,
+		},
+		"one of which not all could be created is due earlier": {
+			wanted: all(a, b), works: []*workv1.ManifestWork{gen.Delivery(all(a, b), refusedOf(1))}, after: 2 * time.Second,
 			wantChanges: []planned{{}}, wantWithin: 2 * time.Second,
 		},
 		"what was taken back leaves its delivery at once, with what is claimed": {
@@ -92,12 +106,12 @@ func TestWhatIsPlanned(t *testing.T) {
 			wanted: all(a), works: []*workv1.ManifestWork{gen.Delivery(all(a), gen.Deleting())}, wantMissing: []string{"a"},
 		},
 		"one that is stuck holds up no other": {
-			wanted: all(a, b), works: []*workv1.ManifestWork{gen.Delivery(all(a))}, wantMissing: []string{"b"}, wantWithin: 2 * time.Second,
+			wanted: all(a, b), works: []*workv1.ManifestWork{gen.Delivery(all(a))}, wantMissing: []string{"b"}, wantWithin: 15 * time.Second,
 		},
 		"it is looked at when the first is due": {
 			wanted:     all(a, b),
 			works:      []*workv1.ManifestWork{gen.Delivery(all(a)), gen.Delivery(all(b), created(gen.Time.Add(-time.Second)))},
-			wantWithin: time.Second,
+			wantWithin: 14 * time.Second,
 		},
 		"one to a cluster without agent stays": {
 			wanted: all(fed), works: []*workv1.ManifestWork{gen.Delivery(all(fed))}, after: time.Hour,
@@ -167,23 +181,30 @@ func TestTheOldestIsDeliveredFirstAndOfEqualsTheFirstByName(t *testing.T) {
 }
 
 func TestWhatIsNotClaimedIsTriedAgainAtGrowingIntervals(t *testing.T) {
-	rw := attempt("a")
-	s := &snapshot{now: gen.Time.Time, wanted: byUID(all(rw)), works: []*workv1.ManifestWork{gen.Delivery(all(rw))}}
-	var ages []time.Duration
-	for len(ages) < 9 {
-		got := plan(s)
-		if len(got.changes) == 0 {
-			require.Positive(t, got.within)
-			s.now = s.now.Add(got.within)
-			continue
-		}
-		ages = append(ages, s.now.Sub(gen.Time.Time))
-		retried(strconv.FormatInt(s.now.Unix(), 10))(s.works[0])
+	for name, test := range map[string]struct {
+		mods []gen.Mod
+		want []int
+	}{
+		"that is not claimed in time":    {nil, []int{15, 30, 60, 120, 240, 360}},
+		"that the cluster cannot create": {[]gen.Mod{refusedOf(1)}, []int{2, 5, 15, 30, 60, 120, 240, 360}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rw := attempt("a")
+			s := &snapshot{now: gen.Time.Time, wanted: byUID(all(rw)), works: []*workv1.ManifestWork{gen.Delivery(all(rw), test.mods...)}}
+			var ages []int
+			for len(ages) < len(test.want) {
+				got := plan(s)
+				if len(got.changes) == 0 {
+					require.Positive(t, got.within)
+					s.now = s.now.Add(got.within)
+					continue
+				}
+				ages = append(ages, int(s.now.Sub(gen.Time.Time).Seconds()))
+				retried(strconv.FormatInt(s.now.Unix(), 10))(s.works[0])
+			}
+			assert.Equal(t, test.want, ages)
+		})
 	}
-	seconds := func(s int) time.Duration { return time.Duration(s) * time.Second }
-	assert.Equal(t, []time.Duration{
-		seconds(2), seconds(5), seconds(15), seconds(30), seconds(60), seconds(120), seconds(240), seconds(360), seconds(480),
-	}, ages)
 }
 
 func TestWhenADeliveryIsDue(t *testing.T) {
@@ -193,12 +214,15 @@ func TestWhenADeliveryIsDue(t *testing.T) {
 		// want is how long after gen.Time, when it was created.
 		want time.Duration
 	}{
-		"at first":                                 {nil, 2 * time.Second},
-		"after the first time":                     {[]gen.Mod{retried(at(2))}, 5 * time.Second},
+		"at first":                                 {nil, 15 * time.Second},
+		"after the first time":                     {[]gen.Mod{retried(at(15))}, 30 * time.Second},
+		"refused, at first":                        {[]gen.Mod{refusedOf(1)}, 2 * time.Second},
+		"refused, after the first time":            {[]gen.Mod{refusedOf(1), retried(at(2))}, 5 * time.Second},
+		"refused, as it was before a change":       {[]gen.Mod{refusedOf(0)}, 15 * time.Second},
 		"after a time that was late":               {[]gen.Mod{retried(at(29))}, 30 * time.Second},
 		"after a long time":                        {[]gen.Mod{retried(at(1000))}, 1120 * time.Second},
-		"a label that is no time is none":          {[]gen.Mod{retried("yesterday")}, 2 * time.Second},
-		"a creation that is to come is one of now": {[]gen.Mod{created(gen.Time.Add(time.Hour))}, 2 * time.Second},
+		"a label that is no time is none":          {[]gen.Mod{retried("yesterday")}, 15 * time.Second},
+		"a creation that is to come is one of now": {[]gen.Mod{created(gen.Time.Add(time.Hour))}, 15 * time.Second},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -44,9 +44,9 @@ func TestWhatWaitsGoesInOneDeliveryAndTheDeliveryGoesWhenAllIsClaimed(t *testing
 	require.Equal(t, [][]string{{"a", "b"}}, deliveries(t, hub))
 	assert.Equal(t, []string{"create ManifestWork cluster1/workflows-1"}, hub.Writes())
 
-	assert.Equal(t, 2*time.Second, run(t, r))
+	assert.Equal(t, 15*time.Second, run(t, r))
 	claim(t, hub, a)
-	assert.Equal(t, 2*time.Second, run(t, r))
+	assert.Equal(t, 15*time.Second, run(t, r))
 	assert.Len(t, hub.Writes(), 1, "what is claimed does not leave the list: each write has the whole of it applied again")
 	claim(t, hub, b)
 	uid := works(t, hub)[0].UID
@@ -107,7 +107,7 @@ func TestAfterARestartWhatIsListedIsNotDeliveredAgain(t *testing.T) {
 	r, hub, now, _ := newReconciler(t, wf, rw)
 	run(t, r)
 	again := &Reconciler{Client: hub, Live: hub.Live, Clock: now, Refused: r.Refused}
-	assert.Equal(t, 2*time.Second, run(t, again))
+	assert.Equal(t, 15*time.Second, run(t, again))
 	assert.Len(t, hub.Writes(), 1)
 	assert.Equal(t, 1, hub.Calls("live get Workflow"), "and the API server is asked nothing")
 }
@@ -419,8 +419,9 @@ func TestOfRemoteWorkflowsTheProgressDoesNotMatter(t *testing.T) {
 	assert.True(t, notReports.Delete(event.DeleteEvent{Object: before}))
 }
 
-func TestOfManifestWorksWhatTheWorkAgentSaysDoesNotMatter(t *testing.T) {
+func TestOfManifestWorksOnlyARefusalByTheWorkAgentMatters(t *testing.T) {
 	before := gen.Delivery(all(attempt("hello")))
+	before.SetGeneration(1)
 	passes := func(mods ...gen.Mod) bool {
 		after := before.DeepCopy()
 		for _, mod := range mods {
@@ -429,6 +430,8 @@ func TestOfManifestWorksWhatTheWorkAgentSaysDoesNotMatter(t *testing.T) {
 		return notStatus.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after})
 	}
 	assert.False(t, passes(gen.WithManifestCondition(workv1.ManifestApplied, "False", "no")))
+	assert.False(t, passes(refusedOf(0)), "of what it listed before")
+	assert.True(t, passes(refusedOf(1)), "it is due earlier")
 	assert.True(t, passes(gen.Deleting()))
 	assert.True(t, passes(func(obj client.Object) { obj.SetGeneration(2) }), "somebody has changed what it lists")
 	assert.True(t, notStatus.Create(event.CreateEvent{Object: before}))

@@ -59,9 +59,12 @@ var notReports = predicate.Funcs{
 	},
 }
 
-// notStatus drops what the work agent says of a ManifestWork.
+// notStatus drops what the work agent says of a ManifestWork, but that it could not create all of it, or can.
 var notStatus = predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+		before, ok := e.ObjectOld.(*workv1.ManifestWork)
+		after, ok2 := e.ObjectNew.(*workv1.ManifestWork)
+		return !ok || !ok2 || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+			manifestwork.IsRefused(before) != manifestwork.IsRefused(after)
 	},
 })

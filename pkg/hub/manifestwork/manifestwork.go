@@ -135,11 +135,16 @@ func Problem(work *workv1.ManifestWork, rw *v1alpha1.RemoteWorkflow) string {
 		}
 		return applied.Message
 	}
-	if applied := meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied); len(work.Status.ResourceStatus.Manifests) == 0 &&
-		applied != nil && applied.Status == metav1.ConditionFalse && applied.ObservedGeneration == work.Generation {
-		return applied.Message
+	if len(work.Status.ResourceStatus.Manifests) == 0 && IsRefused(work) {
+		return meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied).Message
 	}
 	return ""
+}
+
+// IsRefused reports whether OCM's work agent says of this generation that it could not create all of it.
+func IsRefused(work *workv1.ManifestWork) bool {
+	applied := meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied)
+	return applied != nil && applied.Status == metav1.ConditionFalse && applied.ObservedGeneration == work.Generation
 }
 
 // Feedback returns the values that the work agent feeds back of an ungated delivery's Workflow, by name.
