@@ -1,6 +1,7 @@
 package run
 
 import (
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -15,6 +16,11 @@ const (
 	// Workflow shows at once that it runs, and of a burst of short ones nearly all are reported once, at their end. That Argo has not
 	// taken up a Workflow is said with these, too: in a burst it soon will.
 	spareReports, spareBurst = 5, 5
+	// An interval grows by as many times what the hub takes to answer, up to maxPatience: reports of progress are not to be what a busy hub
+	// is busy with. One that takes longer than slowAnswer has no reports to spare.
+	answersOfInterval = 10
+	maxPatience       = 30 * time.Second
+	slowAnswer        = 100 * time.Millisecond
 )
 
 // Pacer says when the status of an attempt may be reported: each at most once in its interval, and all together at
@@ -26,6 +32,8 @@ type Pacer struct {
 	bucket *rate.Limiter
 	// spare holds the reports that need not wait.
 	spare *rate.Limiter
+	// answer is how long the hub has taken lately to answer a report, in nanoseconds.
+	answer atomic.Int64
 }
 
 // pace is what a Pacer remembers of one attempt.
@@ -59,7 +67,15 @@ func (p *Pacer) wait(of *pace, newPhase bool, now time.Time) time.Duration {
 }
 
 // isSpare takes one of the spare reports, if there is one.
-func (p *Pacer) isSpare(now time.Time) bool { return p.spare.AllowN(now, 1) }
+func (p *Pacer) isSpare(now time.Time) bool {
+	return time.Duration(p.answer.Load()) <= slowAnswer && p.spare.AllowN(now, 1)
+}
+
+// answered records how long the hub has taken to answer a report. Of several at a time one may be lost.
+func (p *Pacer) answered(after time.Duration) {
+	last := p.answer.Load()
+	p.answer.Store(last + (int64(after)-last)/4)
+}
 
 // turn returns how long until it is an attempt's turn. Its interval counts from the last report. Then the bucket assigns a
 // slot, once, so that those who wait are served in turn and wake up only then.
@@ -86,7 +102,8 @@ func (p *Pacer) spend(of *pace, size int, now time.Time) {
 }
 
 func (p *Pacer) intervalFor(size int) time.Duration {
-	return p.interval + time.Duration(size)*time.Second/bytesPerSecondOfInterval
+	return p.interval + time.Duration(size)*time.Second/bytesPerSecondOfInterval +
+		min(answersOfInterval*time.Duration(p.answer.Load()), maxPatience)
 }
 
 // take takes bytes from the bucket and returns how long until it holds them. The limiter refuses what exceeds its

@@ -45,6 +45,27 @@ func TestPacerMakesLargeStatusesRarer(t *testing.T) {
 	assert.Equal(t, 9*time.Second, pacer.intervalFor(512<<10))
 }
 
+func TestPacerMakesReportsRarerTheSlowerTheHubAnswers(t *testing.T) {
+	pacer := NewPacer(time.Second, 0)
+	for range 50 {
+		pacer.answered(20 * time.Millisecond)
+	}
+	assert.InDelta(t, 1200*time.Millisecond, pacer.intervalFor(0), float64(time.Millisecond))
+	assert.Zero(t, pacer.wait(&pace{}, true, testNow), "a hub that answers soon has reports to spare")
+	pacer.answered(time.Second)
+	assert.InDelta(t, 3650*time.Millisecond, pacer.intervalFor(0), float64(10*time.Millisecond), "one answer is not all")
+	assert.Equal(t, pacer.intervalFor(0), pacer.wait(&pace{}, true, testNow), "a busy hub has none")
+	for range 50 {
+		pacer.answered(time.Minute)
+	}
+	assert.Equal(t, 31*time.Second, pacer.intervalFor(0))
+	for range 50 {
+		pacer.answered(0)
+	}
+	assert.InDelta(t, time.Second, pacer.intervalFor(0), float64(time.Millisecond), "it recovers")
+	assert.Zero(t, pacer.wait(&pace{}, true, testNow))
+}
+
 func TestPacerServesThoseWhoWaitInTurn(t *testing.T) {
 	pacer := NewPacer(time.Second, 10*assumedSize)
 	pacer.spend(&pace{}, 20*assumedSize, testNow) // an urgent one overdraws the bucket by one second

@@ -64,8 +64,10 @@ func (r *Reconciler) send(
 	if status.Report != nil {
 		size = len(status.Report.Data)
 	}
-	r.Pacer.spend(&known.pace, size, r.Clock.Now())
+	began := r.Clock.Now()
+	r.Pacer.spend(&known.pace, size, began)
 	err := r.writeStatus(ctx, rw, status)
+	r.Pacer.answered(r.Clock.Since(began))
 	r.Metrics.reported(err, size)
 	if err == nil {
 		known.reported = versionsOf(rw, wf)
