@@ -58,7 +58,7 @@ The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no A
 	flags.DurationVar(&options.DeletionTimeout, "deletion-timeout", workflow.DefaultDeletionTimeout,
 		"how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever")
 	flags.TimeVar(&options.RestoredAt, "restored-at", time.Time{}, []string{time.RFC3339}, "when the hub was restored from a backup, such as "+
-		"2026-01-02T15:04:05Z: what waits since before, and may have run since the backup was made, is held")
+		"2026-01-02T15:04:05Z: what waits since before, and may have run since the backup was made, stays Pending")
 	flags.StringVar(&agentImage, "agent-image", defaultAgentImage(), "image that the addon runs as agent on the managed clusters")
 	cmd.AddCommand(newUninstallCommand())
 	return cmd

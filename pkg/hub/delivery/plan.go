@@ -36,7 +36,7 @@ type snapshot struct {
 	expected map[types.UID]bool
 }
 
-// plan is what is to be done.
+// todo is what is to be done.
 type todo struct {
 	changes []change
 	// missing are wanted and in no delivery.
