@@ -74,6 +74,8 @@ type Hub struct {
 
 	t      *testing.T
 	server client.WithWatch
+	// kinds are the types. The fake client adds untyped ones to its own scheme as it goes.
+	kinds  *runtime.Scheme
 	mu     sync.Mutex
 	writes []Write
 	calls  []string
@@ -89,18 +91,12 @@ type AddIndexes func(context.Context, client.FieldIndexer) error
 // New returns a hub that has these objects.
 func New(t *testing.T, indexes AddIndexes, objects ...client.Object) *Hub {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		v1alpha1.AddToScheme, workv1.Install, addonv1beta1.Install, clusterv1.Install, clusterv1beta1.Install, clusterv1beta2.Install,
-	} {
-		require.NoError(t, add(scheme))
-	}
 	// The tracker would change what the test goes on using.
 	copies := make([]client.Object, 0, len(objects))
 	for _, object := range objects {
 		copies = append(copies, object.DeepCopyObject().(client.Object))
 	}
-	builder := fake.NewClientBuilder().WithScheme(scheme).
+	builder := fake.NewClientBuilder().WithScheme(newScheme(t)).
 		WithStatusSubresource(&v1alpha1.RemoteWorkflow{}, &workv1.ManifestWork{}).
 		WithObjects(copies...)
 	if indexes != nil {
@@ -108,11 +104,23 @@ func New(t *testing.T, indexes AddIndexes, objects ...client.Object) *Hub {
 	}
 	hub := &Hub{
 		Recorder: events.NewFakeRecorder(100),
+		kinds:    newScheme(t),
 		t:        t, server: builder.Build(), hooks: map[string]func() error{}, lags: map[string]bool{},
 	}
 	hub.WithWatch = interceptor.NewClient(hub.server, hub.cached())
 	hub.Live = interceptor.NewClient(hub.server, hub.live())
 	return hub
+}
+
+func newScheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		v1alpha1.AddToScheme, workv1.Install, addonv1beta1.Install, clusterv1.Install, clusterv1beta1.Install, clusterv1beta2.Install,
+	} {
+		require.NoError(t, add(scheme))
+	}
+	return scheme
 }
 
 type indexer struct{ builder *fake.ClientBuilder }
@@ -229,8 +237,8 @@ func (h *Hub) call(name string) error {
 	return hook()
 }
 
-func (h *Hub) write(c client.Client, verb string, obj client.Object, change func(*Write)) error {
-	write := Write{Verb: verb, Kind: kindOf(c, obj), Key: client.ObjectKeyFromObject(obj)}
+func (h *Hub) write(verb string, obj client.Object, change func(*Write)) error {
+	write := Write{Verb: verb, Kind: h.kindOf(obj), Key: client.ObjectKeyFromObject(obj)}
 	change(&write)
 	h.mu.Lock()
 	h.writes = append(h.writes, write)
@@ -241,7 +249,7 @@ func (h *Hub) write(c client.Client, verb string, obj client.Object, change func
 func (h *Hub) cached() interceptor.Funcs {
 	return interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-			kind := kindOf(c, obj)
+			kind := h.kindOf(obj)
 			if err := h.call("get " + kind); err != nil {
 				return err
 			}
@@ -251,7 +259,7 @@ func (h *Hub) cached() interceptor.Funcs {
 			return c.Get(ctx, key, obj, opts...)
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			kind := strings.TrimSuffix(kindOf(c, list), "List")
+			kind := strings.TrimSuffix(h.kindOf(list), "List")
 			if err := h.call("list " + kind); err != nil {
 				return err
 			}
@@ -265,7 +273,7 @@ func (h *Hub) cached() interceptor.Funcs {
 				h.generated++
 				obj.SetName(obj.GetGenerateName() + strconv.Itoa(h.generated))
 			}
-			if err := h.write(c, "create", obj, func(*Write) {}); err != nil {
+			if err := h.write("create", obj, func(*Write) {}); err != nil {
 				return err
 			}
 			// As an API server does.
@@ -281,7 +289,7 @@ func (h *Hub) cached() interceptor.Funcs {
 			if err != nil {
 				return err
 			}
-			if err := h.write(c, "patch", obj, func(w *Write) { w.PatchType, w.Body = patch.Type(), body }); err != nil {
+			if err := h.write("patch", obj, func(w *Write) { w.PatchType, w.Body = patch.Type(), body }); err != nil {
 				return err
 			}
 			return c.Patch(ctx, obj, client.RawPatch(patch.Type(), body), opts...)
@@ -289,7 +297,7 @@ func (h *Hub) cached() interceptor.Funcs {
 		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
 			var options client.DeleteOptions
 			options.ApplyOptions(opts)
-			if err := h.write(c, "delete", obj, func(w *Write) {
+			if err := h.write("delete", obj, func(w *Write) {
 				preconditions := ptr.Deref(options.Preconditions, metav1.Preconditions{})
 				w.UID, w.ResourceVersion = ptr.Deref(preconditions.UID, ""), ptr.Deref(preconditions.ResourceVersion, "")
 				w.Propagation = ptr.Deref(options.PropagationPolicy, "")
@@ -308,13 +316,13 @@ func refuseUpdate(context.Context, client.WithWatch, client.Object, ...client.Up
 func (h *Hub) live() interceptor.Funcs {
 	return interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-			if err := h.call("live get " + kindOf(c, obj)); err != nil {
+			if err := h.call("live get " + h.kindOf(obj)); err != nil {
 				return err
 			}
 			return c.Get(ctx, key, obj, opts...)
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			if err := h.call("live list " + strings.TrimSuffix(kindOf(c, list), "List")); err != nil {
+			if err := h.call("live list " + strings.TrimSuffix(h.kindOf(list), "List")); err != nil {
 				return err
 			}
 			metadata, ok := list.(*metav1.PartialObjectMetadataList)
@@ -355,8 +363,8 @@ func selectorOf(opts []client.ListOption) (client.MatchingLabelsSelector, error)
 	return client.MatchingLabelsSelector{Selector: selector}, err
 }
 
-func kindOf(c client.Client, obj runtime.Object) string {
-	gvk, err := apiutil.GVKForObject(obj, c.Scheme())
+func (h *Hub) kindOf(obj runtime.Object) string {
+	gvk, err := apiutil.GVKForObject(obj, h.kinds)
 	if err != nil {
 		return fmt.Sprintf("%T", obj)
 	}
