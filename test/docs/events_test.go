@@ -18,6 +18,7 @@ import (
 // eventReasons are the ways in which the source names the reason of an Event.
 var eventReasons = []*regexp.Regexp{
 	regexp.MustCompile(`(?m)^(?:const|\t)\s*reason[A-Z]\w*\s+= "(\w+)"`),
+	regexp.MustCompile(`pending\(v1alpha1\.Reason(\w+)`),
 	regexp.MustCompile(`problem\("[^"]+", "(\w+)"`),
 	regexp.MustCompile(`(?m)^\s+Refused[A-Z]\w*\s+= "(\w+)"`),
 	regexp.MustCompile(`EventType(?:Normal|Warning), "(\w+)"`),

@@ -34,6 +34,8 @@ type snapshot struct {
 	works []*workv1.ManifestWork
 	// expected are the UIDs in deliveries that the cache does not show yet.
 	expected map[types.UID]bool
+	// refused are when those are tried again, by UID, that could not be delivered lately.
+	refused map[types.UID]time.Time
 }
 
 // todo is what is to be done.
@@ -76,12 +78,19 @@ func plan(s *snapshot) todo {
 		out.within = sooner(out.within, within)
 	}
 	for uid, rw := range s.wanted {
-		if isWaiting(rw) && !listed[uid] && !s.expected[uid] {
-			out.missing = append(out.missing, rw)
+		if !isWaiting(rw) || listed[uid] || s.expected[uid] {
+			continue
 		}
+		if within := s.refused[uid].Sub(s.now); within > 0 {
+			out.within = sooner(out.within, within)
+			continue
+		}
+		out.missing = append(out.missing, rw)
 	}
+	// What could not be delivered comes last: it is not to hold up what can.
 	slices.SortFunc(out.missing, func(a, b *v1alpha1.RemoteWorkflow) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+		return cmp.Or(s.refused[a.UID].Compare(s.refused[b.UID]), a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
+			strings.Compare(a.Name, b.Name))
 	})
 	return out
 }

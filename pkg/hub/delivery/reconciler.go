@@ -48,6 +48,15 @@ type Reconciler struct {
 
 	mu           sync.Mutex
 	expectations map[string][]expectation
+	// refusals are the RemoteWorkflows whose Workflow could not be delivered lately, by cluster and UID.
+	refusals map[string]map[types.UID]refusal
+}
+
+// refusal is a Workflow that is not delivered as it is, or whose delivery the API server refuses.
+type refusal struct {
+	rw *v1alpha1.RemoteWorkflow
+	// until is when it is tried again.
+	until time.Time
 }
 
 // expectation is a delivery that was created, and that the cache does not show yet.
@@ -111,8 +120,48 @@ func (r *Reconciler) snapshot(ctx context.Context, cluster string) (*snapshot, e
 		shown[works.Items[i].UID] = true
 		s.works = append(s.works, &works.Items[i])
 	}
-	s.expected = r.expected(cluster, shown, s.now)
+	s.expected, s.refused = r.expected(cluster, shown, s.now), r.refused(cluster, s.wanted)
 	return s, nil
+}
+
+// refused returns when those are tried again that could not be delivered lately. What is not wanted any more is forgotten.
+func (r *Reconciler) refused(cluster string, wanted map[types.UID]*v1alpha1.RemoteWorkflow) map[types.UID]time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	until := map[types.UID]time.Time{}
+	for uid, refusal := range r.refusals[cluster] {
+		if wanted[uid] == nil {
+			delete(r.refusals[cluster], uid)
+			r.Refused(refusal.rw, "")
+			continue
+		}
+		until[uid] = refusal.until
+	}
+	if len(until) == 0 {
+		delete(r.refusals, cluster)
+	}
+	return until
+}
+
+// refuse notes that the Workflow of rw could not be delivered.
+func (r *Reconciler) refuse(rw *v1alpha1.RemoteWorkflow) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refusals == nil {
+		r.refusals = map[string]map[types.UID]refusal{}
+	}
+	if r.refusals[rw.Namespace] == nil {
+		r.refusals[rw.Namespace] = map[types.UID]refusal{}
+	}
+	r.refusals[rw.Namespace][rw.UID] = refusal{rw, r.Clock.Now().Add(refusedRetry)}
+}
+
+// accept forgets a refusal.
+func (r *Reconciler) accept(rw *v1alpha1.RemoteWorkflow) {
+	r.mu.Lock()
+	delete(r.refusals[rw.Namespace], rw.UID)
+	r.mu.Unlock()
+	r.Refused(rw, "")
 }
 
 // expected returns what is in deliveries that the cache does not show yet.
@@ -189,10 +238,12 @@ func (r *Reconciler) fence(ctx context.Context, waiting []*v1alpha1.RemoteWorkfl
 				return client.IgnoreNotFound(err)
 			}
 			if !isWanted(live, rw) {
+				r.refuse(rw)
 				return nil
 			}
 			p, err := newPayload(live, rw)
 			if err != nil {
+				r.refuse(rw)
 				r.Refused(rw, err.Error())
 				return nil
 			}
@@ -220,14 +271,20 @@ func (r *Reconciler) create(ctx context.Context, cluster string, batch []payload
 	case err == nil:
 		r.expect(cluster, work, batch)
 		for _, p := range batch {
-			r.Refused(p.rw, "")
+			r.accept(p.rw)
 		}
 		return false, nil
 	case apierrors.IsAlreadyExists(err):
 		return false, nil // an ungated one, which bears the name of its RemoteWorkflow
 	case !hubworkflow.IsRefused(err):
+		if apierrors.IsInternalError(err) { // such as a webhook that cannot be called: it may take long
+			for _, p := range batch {
+				r.Refused(p.rw, refusalOf(err))
+			}
+		}
 		return false, fmt.Errorf("create ManifestWork: %w", err)
 	case len(batch) == 1:
+		r.refuse(batch[0].rw)
 		r.Refused(batch[0].rw, refusalOf(err))
 		return true, nil
 	}

@@ -213,7 +213,7 @@ func TestARefusedDeliveryIsHalvedUntilItIsKnownWhichWorkflowItIsAbout(t *testing
 		wf, rw := waiting(fmt.Sprintf("wf%d", i))
 		all = append(all, wf, rw)
 	}
-	r, hub, _, refused := newReconciler(t, objects(all...)...)
+	r, hub, now, refused := newReconciler(t, objects(all...)...)
 	r.Client = &choosy{Client: hub, refuses: "wf3"}
 	assert.Equal(t, refusedRetry, run(t, r))
 	delivered := map[string]bool{}
@@ -229,14 +229,35 @@ func TestARefusedDeliveryIsHalvedUntilItIsKnownWhichWorkflowItIsAbout(t *testing
 		assert.Equal(t, name == "wf3", message != "", name)
 	}
 
-	said := refused["wf3"]
+	said, writes := refused["wf3"], len(hub.Writes())
+	now.SetTime(now.Now().Add(refusedRetry - time.Second))
+	assert.LessOrEqual(t, run(t, r), time.Second)
+	assert.Len(t, hub.Writes(), writes, "whatever else happens on the cluster, it is left alone for a while")
+	now.SetTime(now.Now().Add(time.Second))
 	run(t, r)
 	assert.Equal(t, said, refused["wf3"], "each try says the same")
 
 	r.Client = hub
+	now.SetTime(now.Now().Add(refusedRetry))
 	run(t, r)
 	assert.Empty(t, refused["wf3"], "it is withdrawn")
 	assert.Len(t, deliveries(t, hub), len(works(t, hub)))
+	assert.Empty(t, r.refusals[cluster])
+}
+
+func TestARefusalGoesWithItsRemoteWorkflow(t *testing.T) {
+	wf, rw := waiting("hello")
+	r, hub, _, refused := newReconciler(t, wf, rw)
+	hub.Fail("create ManifestWork", apierrors.NewBadRequest("no"))
+	run(t, r)
+	require.NotEmpty(t, refused["hello"])
+	require.NoError(t, hub.Delete(t.Context(), rw.DeepCopy()))
+	require.True(t, hub.Show(rw))
+	rw.Finalizers = nil
+	require.NoError(t, hub.WithWatch.Patch(t.Context(), rw, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+	run(t, r)
+	assert.Empty(t, refused["hello"])
+	assert.Empty(t, r.refusals)
 }
 
 // choosy is an API server that refuses what carries a Workflow of this name, under a name that it has generated.
@@ -257,30 +278,33 @@ func (c *choosy) Create(ctx context.Context, obj client.Object, opts ...client.C
 	return c.Client.Create(ctx, obj, opts...)
 }
 
-func TestWhatTheAPIServerRefusesForGoodIsSaidAndAnythingElseIsAnError(t *testing.T) {
+func TestWhatTheAPIServerRefusesOrFailsToTakeIsSaid(t *testing.T) {
 	resource := schema.GroupResource{Resource: "anything"}
 	for name, test := range map[string]struct {
-		answer error
-		said   bool
+		answer        error
+		said, isError bool
 	}{
-		"forbidden":        {apierrors.NewForbidden(resource, "hello", errors.New("exceeded quota")), true},
-		"invalid":          {apierrors.NewInvalid(schema.GroupKind{Kind: "Anything"}, "hello", nil), true},
-		"too large":        {apierrors.NewRequestEntityTooLargeError("no"), true},
-		"bad":              {apierrors.NewBadRequest("no"), true},
-		"out of order":     {apierrors.NewInternalError(errors.New("down")), false},
-		"without a reason": {errors.New("down"), false},
-		"the namespace of the cluster is missing": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, cluster), false},
+		"forbidden":        {apierrors.NewForbidden(resource, "hello", errors.New("exceeded quota")), true, false},
+		"invalid":          {apierrors.NewInvalid(schema.GroupKind{Kind: "Anything"}, "hello", nil), true, false},
+		"too large":        {apierrors.NewRequestEntityTooLargeError("no"), true, false},
+		"bad":              {apierrors.NewBadRequest("no"), true, false},
+		"out of order":     {apierrors.NewInternalError(errors.New("failed calling webhook")), true, true},
+		"without a reason": {errors.New("down"), false, true},
+		"the namespace of the cluster is missing": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, cluster), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf, rw := waiting("hello")
 			r, hub, _, refused := newReconciler(t, wf, rw)
 			hub.Fail("create ManifestWork", test.answer)
 			_, err := try(t, r)
-			if test.said {
+			if test.isError {
+				require.ErrorIs(t, err, test.answer)
+			} else {
 				require.NoError(t, err)
+			}
+			if test.said {
 				assert.Contains(t, refused["hello"], test.answer.Error())
 			} else {
-				require.ErrorIs(t, err, test.answer)
 				assert.Empty(t, refused)
 			}
 		})

@@ -76,10 +76,14 @@ var rules = []rule{
 	createAttempt,
 	// What has not started, and cannot start where it is, is taken back from there.
 	takeBack,
+	// What somebody else has started on the hub, before it was sent, is not sent.
+	refuseForeign,
 	// The hub Workflow shows what its cluster reports.
 	showReported,
 	// A RemoteWorkflow that somebody else has deleted goes when nothing more can be reported.
 	finishDeleted,
+	// What has ended, has no attempt, and is watched no more, waits for nothing.
+	releaseUnwatched,
 	// What has ended, and has outlived its ttlStrategy, is deleted.
 	expireFinished,
 }
@@ -224,6 +228,20 @@ func takeBack(s *snapshot) *decision {
 		return d
 	}
 	return &decision{action: wait}
+}
+
+func refuseForeign(s *snapshot) *decision {
+	if s.own == nil || s.hasStarted() || s.own.delivery != nil || s.own.isClaimed() || !s.wf.IsForeign() || contract.IsPending(s.wf.Phase) {
+		return nil
+	}
+	return &decision{action: hold, why: s.wf.Refused(s.restoredAt)}
+}
+
+func releaseUnwatched(s *snapshot) *decision {
+	if s.own != nil || s.isWatched() || !s.wf.HasFinalizer() {
+		return nil
+	}
+	return &decision{action: release}
 }
 
 func finishDeleted(s *snapshot) *decision {

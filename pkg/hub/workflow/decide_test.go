@@ -402,6 +402,38 @@ func TestARemoteWorkflowThatSomebodyElseDeletedGoesAtTheEnd(t *testing.T) {
 	}
 }
 
+func TestWhatSomebodyElseHasStartedBeforeItWasSentIsNotSent(t *testing.T) {
+	tests := map[string]struct {
+		s    *snapshot
+		want wanted
+	}{
+		"it runs":                              {scene(assigned(gen.WithStatus("Running")), own()), wanted{action: hold, reason: hubworkflow.ReasonForeignStatus}},
+		"it ended":                             {scene(assigned(gen.WithStatus("Succeeded")), own()), wanted{action: hold, reason: hubworkflow.ReasonForeignStatus}},
+		"it is said to wait, and waits":        {scene(assigned(gen.WithStatus("Pending")), own()), wanted{action: show}},
+		"it is on its way, and cannot be kept": {scene(assigned(gen.WithStatus("Running")), own(), delivered()), wanted{action: show}},
+		"it was claimed":                       {scene(assigned(gen.WithStatus("Running")), own(claimed())), wanted{action: show}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) { check(t, test.s, test.want) })
+	}
+}
+
+func TestAnEndedWorkflowThatIsWatchedNoMoreWaitsForNothing(t *testing.T) {
+	ended := assigned(gen.WithHubStatus("Succeeded"), withoutLabels())
+	tests := map[string]struct {
+		s    *snapshot
+		want wanted
+	}{
+		"its attempt is gone":  {scene(ended), wanted{action: release}},
+		"its attempt is there": {scene(ended, own(claimed())), wanted{action: restore, reason: reasonLabelRestored}},
+		"it has no finalizer": {scene(assigned(gen.WithHubStatus("Succeeded"), withoutLabels(),
+			func(obj client.Object) { obj.SetFinalizers(nil) })), wanted{action: wait}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) { check(t, test.s, test.want) })
+	}
+}
+
 func TestWhatHasEndedExpires(t *testing.T) {
 	ttl := gen.WithTTL("secondsAfterCompletion", 60)
 	at := map[string]any{"finishedAt": "2026-01-02T15:04:05Z"}

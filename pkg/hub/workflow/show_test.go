@@ -90,7 +90,7 @@ func TestBeforeAReportTheHubShowsWhatKeepsTheWorkflowFromStarting(t *testing.T) 
 		"a user says that it has ended":                   {wf: []gen.Mod{gen.WithStatus("Succeeded")}, want: sent},
 		"a user says so over what the hub said":           {wf: []gen.Mod{gen.WithHubStatus("Pending"), gen.WithStatus("Succeeded")}, want: sent},
 		"a label says so":                                 {wf: []gen.Mod{gen.WithHubStatus("Pending"), gen.WithLabels(map[string]string{contract.LabelPhase: "Running"})}, want: sent},
-		"a user says so of what is in no delivery yet":    {wf: []gen.Mod{gen.WithStatus("Running")}, undelivered: true, want: sent},
+		"a user says so of what waits for its delivery":   {wf: []gen.Mod{gen.WithStatus("Pending")}, undelivered: true, want: sent},
 		"a user says so of what was claimed":              {wf: []gen.Mod{gen.WithStatus("Succeeded")}, rw: []gen.Mod{claimed()}, want: sent},
 		"a deletion that is none":                         {rw: []gen.Mod{claimed(), gen.WithCondition(v1alpha1.ConditionRemoteDeleted, metav1.ConditionFalse, "NotDeleted", "")}},
 		"a message that is shown already is not written":  {wf: []gen.Mod{gen.WithHubStatus("Pending", pendingAs(reasonNotStarted, "cluster cluster1: the name is taken"))}, rw: []gen.Mod{notOurs}},
