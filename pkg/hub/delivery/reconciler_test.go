@@ -254,7 +254,7 @@ func TestARefusalGoesWithItsRemoteWorkflow(t *testing.T) {
 	require.NoError(t, hub.Delete(t.Context(), rw.DeepCopy()))
 	require.True(t, hub.Show(rw))
 	rw.Finalizers = nil
-	require.NoError(t, hub.WithWatch.Patch(t.Context(), rw, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+	require.NoError(t, hub.Patch(t.Context(), rw, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
 	run(t, r)
 	assert.Empty(t, refused["hello"])
 	assert.Empty(t, r.refusals)
