@@ -171,6 +171,8 @@ func newReconciler(mgr manager.Manager, hub cluster.Cluster, options Options) (*
 
 func controllerOptions(options Options) controller.Options {
 	return controller.Options{
+		// The priority queue of controller-runtime 0.23 can block for good while it is shut down, and with it the process for the grace period.
+		UsePriorityQueue:        ptr.To(false),
 		MaxConcurrentReconciles: options.Concurrency,
 		ReconciliationTimeout:   reconcileTimeout,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, maxRetryDelay),

@@ -196,6 +196,8 @@ func controllerOptions(options Options) controller.Options {
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second),
 		// One process may hold more than one manager: a test does, for leader and deputy.
 		SkipNameValidation: ptr.To(true),
+		// That of controller-runtime 0.23 can block for good while it is shut down, and with it the process for the grace period.
+		UsePriorityQueue: ptr.To(false),
 	}
 }
 
