@@ -129,7 +129,7 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 		if i%3 == 0 && !m.harsh {
 			wf.at = burst + wf.at%(300*time.Millisecond)
 		}
-		if i > 0 {
+		if i > 0 && !m.harsh {
 			// The next of that name, which comes while the last one goes; only one, for two would compete.
 			if last := p.workflows[i-1]; last.deletedOnHub > 0 && last.name == "w"+last.run {
 				wf.name, wf.at = last.name, last.at+last.deletedOnHub
