@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -31,6 +32,12 @@ type Resources struct {
 	MilliCPU int64 `json:"milliCPU"`
 	Memory   int64 `json:"memory"`
 	Pods     int64 `json:"pods"`
+}
+
+// String returns the amounts as Kubernetes writes them.
+func (r Resources) String() string {
+	return fmt.Sprintf("%s CPU, %s memory", resource.NewMilliQuantity(r.MilliCPU, resource.DecimalSI),
+		resource.NewQuantity(r.Memory, resource.BinarySI))
 }
 
 // Plus returns the sum, which stays at the largest number where it would overflow.

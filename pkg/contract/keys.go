@@ -40,6 +40,28 @@ const (
 	AnnotationReleaseValue = "true"
 )
 
+// Keys by which administrators and users steer where Workflows go.
+const (
+	// AnnotationMaxWorkflows is the most unfinished Workflows: on a ManagedCluster those there, on a ManagedClusterSetBinding those of
+	// its namespace on clusters of its set.
+	AnnotationMaxWorkflows = argoPrefix + "max-workflows"
+	// AnnotationNamespaces, on a ManagedClusterSetBinding, names the namespaces on the clusters of its set in which the Workflows of its
+	// namespace may run, besides that of the same name: separated by commas, or AnyNamespace.
+	AnnotationNamespaces = argoPrefix + "namespace"
+	// AnyNamespace, as the value of AnnotationNamespaces, stands for all but those of Kubernetes and of OCM.
+	AnyNamespace = "*"
+	// AnnotationStrategy, on a Placement, is StrategySpread, the default, or StrategyPack.
+	AnnotationStrategy = argoPrefix + "strategy"
+	// StrategySpread prefers the cluster with the most free resources, StrategyPack the one with the least in which the Workflow fits.
+	StrategySpread = "spread"
+	StrategyPack   = "pack"
+	// AnnotationWeights, on a Placement, says how much each resource counts: such as "cpu=2,memory=1,pods=0".
+	AnnotationWeights = argoPrefix + "weights"
+	// AnnotationCheckResources, with the value "false" on a Workflow or a ManagedCluster, lets a Workflow go to a cluster whose nodes are
+	// too small for its largest pod: because more or larger ones can be added.
+	AnnotationCheckResources = argoPrefix + "check-resources"
+)
+
 // Keys that the managed cluster's copy carries.
 const (
 	// LabelCluster, on the copy and its pods, names the managed cluster.

@@ -25,6 +25,7 @@ import (
 	"k8s.io/utils/ptr"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	workv1 "open-cluster-management.io/api/work/v1"
@@ -97,7 +98,7 @@ func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, workv1.Install, addonv1beta1.Install,
-		clusterv1.Install, clusterv1beta1.Install, clusterv1beta2.Install, apiextensionsv1.AddToScheme,
+		clusterv1.Install, clusterv1alpha1.Install, clusterv1beta1.Install, clusterv1beta2.Install, apiextensionsv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("build scheme: %w", err)
@@ -213,6 +214,9 @@ func cacheOptions() cache.Options {
 			&v1alpha1.RemoteWorkflow{}:          {Transform: report.Trim},
 			&workv1.ManifestWork{}:              {Label: exists(contract.LabelDelivery), Transform: manifestwork.Trim},
 			&addonv1beta1.ManagedClusterAddOn{}: {Field: fields.OneTermEqualSelector("metadata.name", contract.AddonName)},
+			&clusterv1alpha1.AddOnPlacementScore{}: {
+				Field: fields.OneTermEqualSelector("metadata.name", contract.ScoreName), Transform: scheduler.TrimScore,
+			},
 		},
 	}
 }
@@ -248,6 +252,7 @@ func requireAPIs(mapper meta.RESTMapper) error {
 		{v1alpha1.GroupVersion.WithKind("RemoteWorkflow"), "apply the CRD in charts/argo-workflow-multicluster/crds"},
 		{ofOCM(workv1.GroupVersion, "ManifestWork"), ocm},
 		{ofOCM(clusterv1.GroupVersion, "ManagedCluster"), ocm},
+		{ofOCM(clusterv1alpha1.GroupVersion, "AddOnPlacementScore"), ocm},
 		{ofOCM(clusterv1beta1.GroupVersion, "PlacementDecision"), ocm},
 		{ofOCM(clusterv1beta2.GroupVersion, "ManagedClusterSetBinding"), ocm},
 		{ofOCM(addonv1beta1.GroupVersion, "ManagedClusterAddOn"), "update Open Cluster Management on the hub to a version that serves it"},

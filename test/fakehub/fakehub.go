@@ -33,6 +33,7 @@ import (
 	"k8s.io/utils/ptr"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	workv1 "open-cluster-management.io/api/work/v1"
@@ -116,7 +117,8 @@ func newScheme(t *testing.T) *runtime.Scheme {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		v1alpha1.AddToScheme, workv1.Install, addonv1beta1.Install, clusterv1.Install, clusterv1beta1.Install, clusterv1beta2.Install,
+		v1alpha1.AddToScheme, workv1.Install, addonv1beta1.Install, clusterv1.Install, clusterv1alpha1.Install,
+		clusterv1beta1.Install, clusterv1beta2.Install,
 	} {
 		require.NoError(t, add(scheme))
 	}

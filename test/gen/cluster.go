@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -49,6 +50,29 @@ func ManagedClusterAddOn(cluster string, mods ...Mod) *addonv1beta1.ManagedClust
 	}}
 	WithCondition(addonv1beta1.ManagedClusterAddOnConditionAvailable, metav1.ConditionTrue, "ManagedClusterAddOnLeaseUpdated", "")(addon)
 	return build(addon, mods)
+}
+
+// Score builds what the agent of a cluster reports to be free.
+func Score(cluster string, capacity contract.Capacity, mods ...Mod) *clusterv1alpha1.AddOnPlacementScore {
+	score := &clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{
+		Namespace: cluster, Name: contract.ScoreName, UID: UIDOf(cluster + contract.ScoreName),
+	}}
+	condition, err := capacity.Condition(Time)
+	if err != nil {
+		panic(err)
+	}
+	score.Status.Conditions = []metav1.Condition{condition}
+	return build(score, mods)
+}
+
+// Nodes builds the capacity of a cluster of so many equal nodes with nothing on them, each with so many cores, four times as many
+// gibibytes, and a hundred pods.
+func Nodes(count, cores int64) contract.Capacity {
+	node := contract.Resources{MilliCPU: 1000 * cores, Memory: 4 * cores << 30, Pods: 100}
+	all := contract.Resources{MilliCPU: count * node.MilliCPU, Memory: count * node.Memory, Pods: count * node.Pods}
+	return contract.Capacity{
+		Nodes: count, Allocatable: all, Free: all, LargestAllocatable: []contract.Resources{node}, LargestFree: []contract.Resources{node},
+	}
 }
 
 // ManagedClusterSet builds a set of the clusters that are InClusterSet; the one named GlobalSet has every cluster.

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	workv1 "open-cluster-management.io/api/work/v1"
@@ -103,6 +104,8 @@ func conditionsOf(obj client.Object) *[]metav1.Condition {
 	case *clusterv1beta2.ManagedClusterSetBinding:
 		return &typed.Status.Conditions
 	case *clusterv1beta1.Placement:
+		return &typed.Status.Conditions
+	case *clusterv1alpha1.AddOnPlacementScore:
 		return &typed.Status.Conditions
 	case *workv1.ManifestWork:
 		return &typed.Status.Conditions

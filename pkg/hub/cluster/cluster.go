@@ -97,11 +97,14 @@ func (c Cluster) isUsedWithoutAgent() bool {
 	return c.Managed != nil && c.Managed.Labels[contract.LabelWithoutAgent] == "true"
 }
 
+// maxMilliCPU bounds what is believed of a cluster's size, so that one can calculate with it.
+const maxMilliCPU = 1e12
+
 // MilliCPU returns the cluster's CPU capacity in thousandths of a core; 0 if it does not report any.
 func (c Cluster) MilliCPU() int64 {
 	for _, list := range []clusterv1.ResourceList{c.Managed.Status.Allocatable, c.Managed.Status.Capacity} {
 		if cpu, ok := list[clusterv1.ResourceName(corev1.ResourceCPU)]; ok {
-			return cpu.MilliValue()
+			return max(0, min(maxMilliCPU, cpu.MilliValue()))
 		}
 	}
 	return 0

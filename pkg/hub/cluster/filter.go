@@ -1,20 +1,12 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
-	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
-	clustersets "open-cluster-management.io/sdk-go/pkg/apis/cluster/v1beta2"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
@@ -25,10 +17,20 @@ type Target struct {
 	Cluster
 	// HubID is the UID of the hub's kube-system namespace.
 	HubID string
-	// Bound are the selectors of the ManagedClusterSets that are bound to the Workflow's namespace.
-	Bound []labels.Selector
+	// Bindings are those of the Workflow's namespace.
+	Bindings []Binding
 	// NameTakenBy is the UID of another hub Workflow whose attempt has the same name on the cluster; "" if there is none.
 	NameTakenBy types.UID
+	// Load is what the caps are compared with; nil if they do not matter: the Workflow counts there already.
+	Load *Load
+	// Capacity is what the cluster's agent has measured lately; nil if it has not.
+	Capacity *contract.Capacity
+}
+
+// Load counts unfinished Workflows: Cluster those on the cluster, Bindings those of the namespace on the clusters of each binding.
+type Load struct {
+	Cluster  int64
+	Bindings []int64
 }
 
 // Problem is why a Workflow may not go to a cluster. Kind says so in two or three words that fit every cluster; the refusal is for
@@ -38,9 +40,16 @@ type Problem struct {
 	hubworkflow.Refusal
 }
 
+// KindAtCap and ReasonAtCap are those of a problem that ends when a Workflow finishes.
+const (
+	KindAtCap   = "at their cap of unfinished Workflows"
+	ReasonAtCap = "AtCap"
+)
+
 // filters are the reasons why a Workflow may not go to a cluster, the first that applies counts.
 var filters = []func(*hubworkflow.Workflow, Target) *Problem{
-	invalidName, notThere, beingDetached, notAccepted, notBound, otherNamespace, hubItself, withoutAgent, agentUnavailable, nameTaken,
+	invalidName, notThere, beingDetached, notAccepted, notBound, invalidBinding, otherNamespace, hubItself, withoutAgent, agentUnavailable,
+	tooSmall, nameTaken, clusterAtCap, namespaceAtCap,
 }
 
 // Filter returns why a Workflow may not go to a cluster now, nil if it may.
@@ -87,18 +96,39 @@ func notAccepted(_ *hubworkflow.Workflow, t Target) *Problem {
 }
 
 func notBound(wf *hubworkflow.Workflow, t Target) *Problem {
-	if slices.ContainsFunc(t.Bound, func(set labels.Selector) bool { return set.Matches(labels.Set(t.Managed.Labels)) }) {
+	if t.isBoundBy(func(Binding) bool { return true }) {
 		return nil
 	}
 	return problem("not bound to the namespace", "ClusterNotBound", "managed cluster %q is not open to namespace %s: bind a "+
 		"ManagedClusterSet that holds it with a ManagedClusterSetBinding there", t.Name, wf.GetNamespace())
 }
 
-func otherNamespace(wf *hubworkflow.Workflow, _ Target) *Problem {
-	if contract.RemoteNamespace(wf) != wf.GetNamespace() {
-		return problem("namespace not allowed", "NamespaceNotAllowed",
-			"annotation %s: a Workflow runs in the namespace of the same name, %s, not in %s",
-			contract.AnnotationClusterNamespace, wf.GetNamespace(), contract.RemoteNamespace(wf))
+// isBoundBy reports whether one of the bindings whose set holds the cluster is such.
+func (t Target) isBoundBy(such func(Binding) bool) bool {
+	return slices.ContainsFunc(t.Bindings, func(b Binding) bool { return b.Holds(t.Managed) && such(b) })
+}
+
+func invalidBinding(_ *hubworkflow.Workflow, t Target) *Problem {
+	if t.isBoundBy(func(b Binding) bool { return b.Invalid == "" }) {
+		return nil
+	}
+	i := slices.IndexFunc(t.Bindings, func(b Binding) bool { return b.Holds(t.Managed) })
+	return problem("invalid binding", "InvalidBinding", "managed cluster %q is open to namespace %s by ManagedClusterSetBinding %s alone, "+
+		"which cannot be used: %s", t.Name, t.Bindings[i].Namespace, t.Bindings[i].Name, t.Bindings[i].Invalid)
+}
+
+func otherNamespace(wf *hubworkflow.Workflow, t Target) *Problem {
+	remote := contract.RemoteNamespace(wf)
+	switch {
+	case remote == wf.GetNamespace():
+		return nil
+	case isReserved(remote):
+		return problem("namespace not allowed", "NamespaceNotAllowed", "annotation %s: no Workflow is sent to namespace %s, which is of "+
+			"Kubernetes or of OCM", contract.AnnotationClusterNamespace, remote)
+	case !t.isBoundBy(func(b Binding) bool { return b.Allows(remote) }):
+		return problem("namespace not allowed", "NamespaceNotAllowed", "annotation %s: the Workflows of namespace %s may not run in namespace "+
+			"%s of managed cluster %q: allow it by annotation %s on the ManagedClusterSetBinding",
+			contract.AnnotationClusterNamespace, wf.GetNamespace(), remote, t.Name, contract.AnnotationNamespaces)
 	}
 	return nil
 }
@@ -148,33 +178,51 @@ func nameTaken(wf *hubworkflow.Workflow, t Target) *Problem {
 	return nil
 }
 
-// BoundTo returns the selectors of the ManagedClusterSets that are bound to a namespace.
-func BoundTo(ctx context.Context, reader client.Reader, namespace string) ([]labels.Selector, error) {
-	var bindings clusterv1beta2.ManagedClusterSetBindingList
-	if err := reader.List(ctx, &bindings, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list ManagedClusterSetBindings: %w", err)
+// tooSmall: no node that the agent counts offers what the largest pod requests, however free it is.
+func tooSmall(wf *hubworkflow.Workflow, t Target) *Problem {
+	if t.Capacity == nil || wf.IsPlaced || isUnchecked(wf.GetAnnotations()) || isUnchecked(t.Managed.Annotations) {
+		return nil
 	}
-	var bound []labels.Selector
-	for i := range bindings.Items {
-		binding := &bindings.Items[i]
-		if !meta.IsStatusConditionTrue(binding.Status.Conditions, clusterv1beta2.ClusterSetBindingBoundType) {
-			continue
-		}
-		set := &clusterv1beta2.ManagedClusterSet{}
-		err := reader.Get(ctx, client.ObjectKey{Name: binding.Spec.ClusterSet}, set)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("get ManagedClusterSet: %w", err)
-		}
-		selector, err := clustersets.BuildClusterSelector(set)
-		if err != nil {
-			// It holds no cluster, and must not keep the Workflows from those of another set.
-			log.FromContext(ctx).Error(err, "passed over a ManagedClusterSet with an invalid selector", "set", set.Name)
-			continue
-		}
-		bound = append(bound, selector)
+	if slices.ContainsFunc(t.Capacity.LargestAllocatable, wf.Requests.Fits) {
+		return nil
 	}
-	return bound, nil
+	return problem("too small for the largest pod", "ClusterTooSmall", "waiting for managed cluster %q: the largest pod requests %s, and "+
+		"no node there offers that; annotation %s: \"false\" on the Workflow or on the ManagedCluster sends it all the same",
+		t.Name, wf.Requests, contract.AnnotationCheckResources)
+}
+
+func isUnchecked(annotations map[string]string) bool {
+	return annotations[contract.AnnotationCheckResources] == "false"
+}
+
+func clusterAtCap(_ *hubworkflow.Workflow, t Target) *Problem {
+	if t.Load == nil {
+		return nil
+	}
+	limit, invalid := maxWorkflows(t.Managed.Annotations)
+	switch {
+	case invalid != "":
+		return problem("invalid cap", "InvalidCap", "waiting for managed cluster %q: its ManagedCluster cannot be used: %s", t.Name, invalid)
+	case t.Load.Cluster >= limit:
+		return problem(KindAtCap, ReasonAtCap, "waiting for managed cluster %q: it is at its cap of %d unfinished Workflows", t.Name, limit)
+	}
+	return nil
+}
+
+func namespaceAtCap(wf *hubworkflow.Workflow, t Target) *Problem {
+	if t.Load == nil {
+		return nil
+	}
+	var full *Binding
+	for i := range t.Bindings {
+		switch b := &t.Bindings[i]; {
+		case !b.Holds(t.Managed) || !b.Allows(contract.RemoteNamespace(wf)):
+		case t.Load.Bindings[i] < b.MaxWorkflows:
+			return nil
+		default:
+			full = b
+		}
+	}
+	return problem(KindAtCap, ReasonAtCap, "waiting for managed cluster %q: namespace %s is at its cap of %d unfinished Workflows by "+
+		"ManagedClusterSetBinding %s", t.Name, wf.GetNamespace(), full.MaxWorkflows, full.Name)
 }

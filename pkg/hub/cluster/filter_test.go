@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -18,6 +19,11 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
+
+// opens is a binding of a set in the Workflow's namespace.
+func opens(set labels.Selector) cluster.Binding {
+	return cluster.Binding{Namespace: gen.Namespace, Name: "b", Set: set, MaxWorkflows: math.MaxInt64}
+}
 
 func TestWhyAWorkflowMayNotGoToACluster(t *testing.T) {
 	withoutAgent := func(value string) func(*cluster.Target) {
@@ -44,16 +50,18 @@ func TestWhyAWorkflowMayNotGoToACluster(t *testing.T) {
 			func(t *cluster.Target) { t.Managed.Spec.HubAcceptsClient = false }, nil, "ClusterNotAccepted", "not accepted by the hub", []string{`"cluster1"`, "accepted"},
 		},
 		"nothing is bound": {
-			func(t *cluster.Target) { t.Bound = nil }, nil, "ClusterNotBound", "not bound to the namespace",
+			func(t *cluster.Target) { t.Bindings = nil }, nil, "ClusterNotBound", "not bound to the namespace",
 			[]string{`"cluster1"`, "namespace default", "ManagedClusterSetBinding"},
 		},
 		"what is bound does not hold it": {
-			func(t *cluster.Target) { t.Bound = []labels.Selector{labels.Nothing()} }, nil, "ClusterNotBound", "not bound to the namespace", nil,
+			func(t *cluster.Target) { t.Bindings = []cluster.Binding{opens(labels.Nothing())} }, nil, "ClusterNotBound", "not bound to the namespace", nil,
 		},
-		"one of what is bound holds it": {change: func(t *cluster.Target) { t.Bound = append([]labels.Selector{labels.Nothing()}, t.Bound...) }},
+		"one of what is bound holds it": {change: func(t *cluster.Target) {
+			t.Bindings = append([]cluster.Binding{opens(labels.Nothing())}, t.Bindings...)
+		}},
 		"another namespace is asked for": {
 			func(*cluster.Target) {}, []gen.Mod{gen.WithAnnotations(map[string]string{contract.AnnotationClusterNamespace: "kube-system"})},
-			"NamespaceNotAllowed", "namespace not allowed", []string{contract.AnnotationClusterNamespace, "default, not in kube-system"},
+			"NamespaceNotAllowed", "namespace not allowed", []string{contract.AnnotationClusterNamespace, "no Workflow is sent to namespace kube-system"},
 		},
 		"the same namespace is asked for": {
 			change: func(*cluster.Target) {}, mods: []gen.Mod{gen.WithAnnotations(map[string]string{contract.AnnotationClusterNamespace: "default"})},
@@ -103,7 +111,7 @@ func TestWhyAWorkflowMayNotGoToACluster(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			target := cluster.Target{
 				Cluster: cluster.Cluster{Name: name1, Managed: gen.ManagedCluster(name1), Addon: gen.ManagedClusterAddOn(name1)},
-				HubID:   gen.HubID, Bound: []labels.Selector{labels.Everything()},
+				HubID:   gen.HubID, Bindings: []cluster.Binding{opens(labels.Everything())},
 			}
 			test.change(&target)
 			problem := cluster.Filter(hubworkflow.Of(gen.Workflow("hello", test.mods...)), target)
@@ -170,11 +178,11 @@ func TestWhatIsBoundToANamespace(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			hub := fakehub.New(t, nil, test.objects...)
-			bound, err := cluster.BoundTo(t.Context(), hub, gen.Namespace)
+			bound, err := cluster.Bindings(t.Context(), hub, gen.Namespace)
 			require.NoError(t, err)
 			holds := false
 			for _, set := range bound {
-				holds = holds || set.Matches(labels.Set(test.managed.Labels))
+				holds = holds || set.Holds(test.managed)
 			}
 			assert.Equal(t, test.want, holds)
 		})
@@ -182,7 +190,7 @@ func TestWhatIsBoundToANamespace(t *testing.T) {
 	for _, call := range []string{"list ManagedClusterSetBinding", "get ManagedClusterSet"} {
 		hub := fakehub.New(t, nil, gen.ManagedClusterSet(set), gen.ManagedClusterSetBinding(set))
 		hub.Fail(call, assert.AnError)
-		_, err := cluster.BoundTo(t.Context(), hub, gen.Namespace)
+		_, err := cluster.Bindings(t.Context(), hub, gen.Namespace)
 		require.ErrorIs(t, err, assert.AnError)
 	}
 }

@@ -31,6 +31,9 @@ type Workflow struct {
 	StatusHash string
 	// Priority is spec.priority.
 	Priority int64
+	// Requests is what its largest pod requests; IsPlaced says that one of its pods tolerates taints.
+	Requests contract.Resources
+	IsPlaced bool
 	// TTLStrategy is the one that counts, as it was written: the spec's own, or else that of the stored template.
 	TTLStrategy any
 	// Spec is what of the spec decides what a report may say.
@@ -88,6 +91,10 @@ func known(wf *unstructured.Unstructured) map[string]any {
 		"view": report.ViewOf(spec).Value(),
 	}
 	k["priority"], _ = spec["priority"].(int64)
+	if !contract.IsFinished(contract.Phase(wf)) {
+		largest, isPlaced := LargestPod(spec)
+		k["milliCPU"], k["memory"], k["isPlaced"] = largest.MilliCPU, largest.Memory, isPlaced
+	}
 	if contract.AssignedCluster(wf) == "" { // it costs, and is of no use later
 		k["payloadBytes"], k["payloadProblem"] = payloadOf(wf)
 	}
@@ -158,6 +165,10 @@ func Of(wf *unstructured.Unstructured) *Workflow {
 	}
 	out.Priority, _ = k["priority"].(int64)
 	out.PayloadBytes, _ = k["payloadBytes"].(int64)
+	out.Requests.MilliCPU, _ = k["milliCPU"].(int64)
+	out.Requests.Memory, _ = k["memory"].(int64)
+	out.Requests.Pods = 1
+	out.IsPlaced, _ = k["isPlaced"].(bool)
 	return out
 }
 

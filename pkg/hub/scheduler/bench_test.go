@@ -22,14 +22,19 @@ import (
 func BenchmarkSchedule(b *testing.B) {
 	const fleet = 1000
 	for _, bm := range []struct {
-		name    string
-		waiting int
-		usable  bool
+		name     string
+		waiting  int
+		usable   bool
+		measured bool
 	}{
-		{"1000 wait", 1000, true}, {"10000 wait", 10_000, true}, {"100000 wait", 100_000, true}, {"no cluster is usable", 1000, false},
+		{"1000 wait", 1000, true, false}, {"10000 wait", 10_000, true, false}, {"100000 wait", 100_000, true, false},
+		{"no cluster is usable", 1000, false, false}, {"10000 wait, with figures and caps", 10_000, true, true},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			s := fleetOf(b, fleet, bm.usable)
+			if bm.measured {
+				measureAndLimit(s, fleet)
+			}
 			decided := 0
 			var used time.Duration
 			began := usedCPU(b)
@@ -75,7 +80,7 @@ func fleetOf(b *testing.B, clusters int, usable bool) *Scheduler {
 	if err := clusterv1beta2.Install(scheme); err != nil {
 		b.Fatal(err)
 	}
-	hub := fake.NewClientBuilder().WithScheme(scheme).WithObjects(open()...).Build()
+	hub := fake.NewClientBuilder().WithScheme(scheme).WithObjects(gen.ManagedClusterSet(gen.GlobalSet), gen.ManagedClusterSetBinding(gen.GlobalSet, limited("1000000"))).Build()
 	s := &Scheduler{Client: hub, Recorder: discard{}, HubID: gen.HubID, Clock: clock.RealClock{}, Concurrency: 1}
 	s.init()
 	s.placementChanged(nil, gen.Placement("p"))
@@ -92,6 +97,15 @@ func fleetOf(b *testing.B, clusters int, usable bool) *Scheduler {
 		}
 	}
 	return s
+}
+
+// measureAndLimit gives each cluster figures, and a cap that is not reached, and the namespace as well.
+func measureAndLimit(s *Scheduler, clusters int) {
+	for i := range clusters {
+		name := fmt.Sprintf("cluster-%04d", i)
+		s.managedClusterChanged(nil, gen.ManagedCluster(name, limited("100000")))
+		s.scoreChanged(nil, gen.Score(name, gen.Nodes(int64(1+i%13), 4)))
+	}
 }
 
 // refill lets so many Workflows wait, none of which is anywhere.

@@ -3,9 +3,10 @@ package scheduler
 import (
 	"maps"
 	"slices"
+	"time"
 
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,8 +27,14 @@ type cache struct {
 	// names are held on managed clusters, by namespace and name there; attempts counts the RemoteWorkflows of a hub Workflow.
 	names    map[client.ObjectKey][]holder
 	attempts map[types.UID]int
-	// bound remembers the selectors of the ManagedClusterSets that are bound to a namespace.
-	bound map[string][]labels.Selector
+	// bindings remembers those of each namespace. Building them costs more than all else.
+	bindings map[string]*bindings
+}
+
+// bindings are the bindings of a namespace, and how many of its unfinished Workflows are on clusters of each.
+type bindings struct {
+	all        []cluster.Binding
+	unfinished []int64
 }
 
 // node is a managed cluster with its load.
@@ -37,14 +44,27 @@ type node struct {
 	problem *cluster.Problem
 	// milliCPU is the CPU capacity in thousandths of a core; 0 if it is not known.
 	milliCPU int64
-	// unfinished counts the Workflows that were assigned to it and have not finished.
-	unfinished int64
+	// unfinished counts the Workflows that were assigned to it and have not finished, and unfinishedOf those of each namespace.
+	unfinished   int64
+	unfinishedOf map[string]int64
+	// capacity is what its agent has measured, nil if nothing is known, and measured when that was heard of, by the hub's clock.
+	capacity *contract.Capacity
+	measured time.Time
+	// expectations are the Workflows that capacity does not show yet, by UID, and expected what they request together.
+	expectations map[types.UID]expectation
+	expected     contract.Resources
 }
 
-// place is where a Workflow is; assumed says that the assignment has not been seen yet.
+// expectation is what a Workflow will take of a cluster. It counts until a measurement is heard of after its start.
+type expectation struct {
+	requests  contract.Resources
+	isStarted bool
+}
+
+// place is where a Workflow of a namespace is; assumed says that the assignment has not been seen yet.
 type place struct {
-	cluster string
-	assumed bool
+	cluster, namespace string
+	assumed            bool
 }
 
 // placement is a Placement with its decisions.
@@ -54,6 +74,7 @@ type placement struct {
 	// pages are the clusters by PlacementDecision, and clusters all of them, sorted.
 	pages    map[string][]string
 	clusters []string
+	preference
 }
 
 // holder is a RemoteWorkflow that has a name on its cluster, and the UID of its hub Workflow.
@@ -65,7 +86,7 @@ type holder struct {
 func newCache(hubID string) *cache {
 	return &cache{
 		hubID: hubID, nodes: map[string]*node{}, placements: map[client.ObjectKey]*placement{}, places: map[types.UID]place{},
-		names: map[client.ObjectKey][]holder{}, attempts: map[types.UID]int{}, bound: map[string][]labels.Selector{},
+		names: map[client.ObjectKey][]holder{}, attempts: map[types.UID]int{}, bindings: map[string]*bindings{},
 	}
 }
 
@@ -79,7 +100,7 @@ func (c *cache) node(name string) *node {
 
 // keep stores a node, unless there is nothing to know about it.
 func (c *cache) keep(n *node) {
-	if n.Managed == nil && n.Addon == nil && n.unfinished == 0 {
+	if n.Managed == nil && n.Addon == nil && n.unfinished == 0 && n.capacity == nil {
 		delete(c.nodes, n.Name)
 		return
 	}
@@ -91,6 +112,9 @@ func (c *cache) setCluster(name string, change func(*cluster.Cluster)) (was, is 
 	n := c.node(name)
 	was = *n
 	change(&n.Cluster)
+	if !maps.Equal(labelsOf(was), labelsOf(*n)) {
+		c.recount(n, was.Managed)
+	}
 	n.problem, n.milliCPU = c.obstacle(anyPlacement, n.Cluster), 0
 	if n.Managed != nil {
 		n.milliCPU = n.MilliCPU()
@@ -99,8 +123,23 @@ func (c *cache) setCluster(name string, change func(*cluster.Cluster)) (was, is 
 	return was, *n
 }
 
+// recount moves a cluster's Workflows to the bindings that hold it now.
+func (c *cache) recount(n *node, was *clusterv1.ManagedCluster) {
+	for namespace, count := range n.unfinishedOf {
+		known := c.bindings[namespace]
+		if known == nil {
+			continue
+		}
+		known.add(&node{Cluster: cluster.Cluster{Managed: was}}, -count)
+		known.add(n, count)
+	}
+}
+
 // assume counts a Workflow for a cluster before its assignment can be seen.
-func (c *cache) assume(uid types.UID, cluster string) { c.put(uid, place{cluster, true}) }
+func (c *cache) assume(wf *hubworkflow.Workflow, cluster string) {
+	c.put(wf.GetUID(), place{cluster, wf.GetNamespace(), true})
+	c.expect(wf, cluster)
+}
 
 // forget takes back what was assumed and did not come true.
 func (c *cache) forget(uid types.UID) {
@@ -112,30 +151,72 @@ func (c *cache) forget(uid types.UID) {
 // setWorkflow takes note of where a Workflow is: at the cluster of its assignment until it has finished. isWaiting says that it has
 // none yet: then what was assumed may still come true.
 func (c *cache) setWorkflow(wf *hubworkflow.Workflow, isWaiting bool) {
-	if isWaiting && c.places[wf.GetUID()].assumed {
+	uid := wf.GetUID()
+	if isWaiting && c.places[uid].assumed {
 		return
 	}
-	at := place{cluster: contract.AssignedCluster(wf)}
-	if contract.IsFinished(wf.Phase) {
+	at := place{cluster: contract.AssignedCluster(wf), namespace: wf.GetNamespace()}
+	if contract.IsFinished(wf.Phase) || at.cluster == "" {
 		at = place{}
 	}
-	c.put(wf.GetUID(), at)
+	isNew := c.places[uid].cluster != at.cluster
+	c.put(uid, at)
+	switch n := c.nodes[at.cluster]; {
+	case n == nil:
+	case isNew && contract.IsPending(wf.Phase):
+		c.expect(wf, at.cluster)
+	case !contract.IsPending(wf.Phase):
+		if e, ok := n.expectations[uid]; ok {
+			n.expectations[uid] = expectation{e.requests, true}
+		}
+	}
+}
+
+// expect lets a Workflow that has been put at a cluster count beside what the agent has measured.
+func (c *cache) expect(wf *hubworkflow.Workflow, cluster string) {
+	n := c.nodes[cluster]
+	if n.expectations == nil {
+		n.expectations = map[types.UID]expectation{}
+	}
+	requests := withDefaults(wf.Requests)
+	n.expectations[wf.GetUID()] = expectation{requests: requests}
+	n.expected = n.expected.Plus(requests)
+}
+
+// setCapacity takes note of what an agent has measured, nil if it has not. What had started before counts in that.
+func (c *cache) setCapacity(name string, capacity *contract.Capacity, now time.Time) {
+	n := c.node(name)
+	n.capacity, n.measured = capacity, now
+	for uid, e := range n.expectations {
+		if e.isStarted {
+			n.meet(uid)
+		}
+	}
+	c.keep(n)
+}
+
+// meet ends the expectation of a Workflow, if there is one.
+func (n *node) meet(uid types.UID) {
+	if e, ok := n.expectations[uid]; ok {
+		delete(n.expectations, uid)
+		n.expected = n.expected.Minus(e.requests)
+	}
 }
 
 // put moves a Workflow from where it was to another place; to nowhere if that is zero.
 func (c *cache) put(uid types.UID, at place) {
-	if at == c.places[uid] {
+	was := c.places[uid]
+	if at == was {
 		return
 	}
-	count := func(name string, by int64) {
-		if name != "" {
-			n := c.node(name)
-			n.unfinished += by
+	if was.cluster != at.cluster {
+		c.count(was, -1)
+		if n := c.nodes[was.cluster]; n != nil {
+			n.meet(uid)
 			c.keep(n)
 		}
+		c.count(at, 1)
 	}
-	count(c.places[uid].cluster, -1)
-	count(at.cluster, 1)
 	if at.cluster == "" {
 		delete(c.places, uid)
 		return
@@ -143,10 +224,50 @@ func (c *cache) put(uid types.UID, at place) {
 	c.places[uid] = at
 }
 
+// count adds Workflows to a place, or takes them off.
+func (c *cache) count(at place, by int64) {
+	if at.cluster == "" {
+		return
+	}
+	n := c.node(at.cluster)
+	if n.unfinishedOf == nil {
+		n.unfinishedOf = map[string]int64{}
+	}
+	n.unfinished += by
+	if n.unfinishedOf[at.namespace] += by; n.unfinishedOf[at.namespace] == 0 {
+		delete(n.unfinishedOf, at.namespace)
+	}
+	c.nodes[n.Name] = n
+	if known := c.bindings[at.namespace]; known != nil {
+		known.add(n, by)
+	}
+}
+
+// add counts so many Workflows on a cluster for the bindings that hold it.
+func (b *bindings) add(n *node, by int64) {
+	for i := range b.all {
+		if b.all[i].Holds(n.Managed) {
+			b.unfinished[i] += by
+		}
+	}
+}
+
+// setBindings takes note of the bindings of a namespace.
+func (c *cache) setBindings(namespace string, all []cluster.Binding) *bindings {
+	known := &bindings{all: all, unfinished: make([]int64, len(all))}
+	for _, n := range c.nodes {
+		if count := n.unfinishedOf[namespace]; count > 0 {
+			known.add(n, count)
+		}
+	}
+	c.bindings[namespace] = known
+	return known
+}
+
 // setPlacement takes note of a Placement, nil if there is none any more.
 func (c *cache) setPlacement(key client.ObjectKey, object *clusterv1beta1.Placement) {
 	p := c.placement(key)
-	p.object = object
+	p.object, p.preference = object, preferenceOf(object)
 	c.keepPlacement(key, p)
 }
 

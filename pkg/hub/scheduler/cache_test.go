@@ -27,20 +27,20 @@ func TestAWorkflowCountsOnceFromTheAssumptionToItsEnd(t *testing.T) {
 		want  map[string]int64
 	}{
 		"it waits":      {[]func(*cache){see(waiting)}, nil},
-		"it is assumed": {[]func(*cache){func(c *cache) { c.assume(uid, "a") }}, map[string]int64{"a": 1}},
+		"it is assumed": {[]func(*cache){func(c *cache) { c.assume(hubworkflow.Of(waiting), "a") }}, map[string]int64{"a": 1}},
 		"an event from before the assignment": {
-			[]func(*cache){func(c *cache) { c.assume(uid, "a") }, see(waiting)}, map[string]int64{"a": 1},
+			[]func(*cache){func(c *cache) { c.assume(hubworkflow.Of(waiting), "a") }, see(waiting)}, map[string]int64{"a": 1},
 		},
 		"the assignment is seen": {
-			[]func(*cache){func(c *cache) { c.assume(uid, "a") }, see(assigned)}, map[string]int64{"a": 1},
+			[]func(*cache){func(c *cache) { c.assume(hubworkflow.Of(waiting), "a") }, see(assigned)}, map[string]int64{"a": 1},
 		},
 		"it is seen twice":                 {[]func(*cache){see(assigned), see(assigned)}, map[string]int64{"a": 1}},
-		"the assumption did not come true": {[]func(*cache){func(c *cache) { c.assume(uid, "a") }, func(c *cache) { c.forget(uid) }}, nil},
+		"the assumption did not come true": {[]func(*cache){func(c *cache) { c.assume(hubworkflow.Of(waiting), "a") }, func(c *cache) { c.forget(uid) }}, nil},
 		"it came true after all": {
-			[]func(*cache){func(c *cache) { c.assume(uid, "a") }, see(assigned), func(c *cache) { c.forget(uid) }}, map[string]int64{"a": 1},
+			[]func(*cache){func(c *cache) { c.assume(hubworkflow.Of(waiting), "a") }, see(assigned), func(c *cache) { c.forget(uid) }}, map[string]int64{"a": 1},
 		},
 		"another cluster is assumed": {
-			[]func(*cache){func(c *cache) { c.assume(uid, "a") }, func(c *cache) { c.assume(uid, "b") }}, map[string]int64{"b": 1},
+			[]func(*cache){func(c *cache) { c.assume(hubworkflow.Of(waiting), "a") }, func(c *cache) { c.assume(hubworkflow.Of(waiting), "b") }}, map[string]int64{"b": 1},
 		},
 		"it has finished":                    {[]func(*cache){see(assigned), see(finished)}, nil},
 		"it had finished before it was seen": {[]func(*cache){see(finished)}, nil},
@@ -50,7 +50,7 @@ func TestAWorkflowCountsOnceFromTheAssumptionToItsEnd(t *testing.T) {
 		},
 		"it is gone": {[]func(*cache){see(assigned), func(c *cache) { c.put(uid, place{}) }}, nil},
 		"it is withdrawn before the bind is seen": {
-			[]func(*cache){func(c *cache) { c.assume(uid, "a") }, see(gen.Workflow("hello", gen.WithLabels(withdrawn)))}, nil,
+			[]func(*cache){func(c *cache) { c.assume(hubworkflow.Of(waiting), "a") }, see(gen.Workflow("hello", gen.WithLabels(withdrawn)))}, nil,
 		},
 		"two on two clusters": {[]func(*cache){see(assigned), see(other)}, map[string]int64{"a": 1, "b": 1}},
 	}
@@ -76,16 +76,20 @@ func TestAWorkflowCountsOnceFromTheAssumptionToItsEnd(t *testing.T) {
 
 func TestAClusterKeepsItsLoadWhateverBecomesOfIt(t *testing.T) {
 	c := newCache(gen.HubID)
-	c.assume("1", "a")
+	wf := hubworkflow.Of(gen.Workflow("hello"))
+	c.assume(wf, "a")
 	managed := gen.ManagedCluster("a", gen.WithAllocatableCPU("7500m"))
 	c.setCluster("a", func(c *cluster.Cluster) { c.Managed = managed })
 	c.setCluster("a", func(c *cluster.Cluster) { c.Addon = gen.ManagedClusterAddOn("a") })
-	assert.Equal(t, &node{cluster.Cluster{Name: "a", Managed: managed, Addon: gen.ManagedClusterAddOn("a")}, nil, 7500, 1}, c.node("a"))
+	assert.Equal(t, cluster.Cluster{Name: "a", Managed: managed, Addon: gen.ManagedClusterAddOn("a")}, c.node("a").Cluster)
+	assert.Nil(t, c.node("a").problem)
+	assert.EqualValues(t, 7500, c.node("a").milliCPU)
+	assert.EqualValues(t, 1, c.node("a").unfinished)
 	c.setCluster("a", func(c *cluster.Cluster) { c.Managed = nil })
 	assert.Equal(t, "no such ManagedCluster", kindOf(c.node("a").problem))
 	assert.EqualValues(t, 0, c.node("a").milliCPU)
 	assert.EqualValues(t, 1, c.node("a").unfinished)
-	c.forget("1")
+	c.forget(wf.GetUID())
 	c.setCluster("a", func(c *cluster.Cluster) { c.Addon = nil })
 	assert.Empty(t, c.nodes)
 }

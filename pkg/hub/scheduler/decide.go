@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,8 @@ const (
 	ReasonPlacementNotFound = "PlacementNotFound"
 	ReasonNoDecision        = "NoClusterSelected"
 	ReasonNoUsableCluster   = "NoUsableCluster"
+	ReasonInvalidPlacement  = "InvalidPlacement"
+	ReasonCapacityRefused   = "CapacityRefused"
 )
 
 // target is where a Workflow of the namespace wants to go: to the cluster that it names, or to one of its Placement. The zero
@@ -68,12 +72,16 @@ func requestOf(wf *hubworkflow.Workflow, restoredAt time.Time) request {
 type decision struct {
 	cluster string
 	why     *hubworkflow.Refusal
-	// waitsFor is the target whose change can change the decision; zero if only the Workflow's own can.
+	// note is why this cluster, in numbers.
+	note string
+	// waitsFor is the target whose change can change the decision; zero if only the Workflow's own can. isAtCap says that the end of
+	// another Workflow can.
 	waitsFor target
+	isAtCap  bool
 }
 
-// decide returns where a Workflow goes whose namespace is bound to these sets of clusters.
-func (c *cache) decide(wf *hubworkflow.Workflow, asked request, bound []labels.Selector) decision {
+// decide returns where a Workflow goes whose namespace has these bindings.
+func (c *cache) decide(wf *hubworkflow.Workflow, asked request, bound *bindings, now time.Time) decision {
 	switch {
 	case c.attempts[wf.GetUID()] > 0:
 		return decision{} // it has lost its assignment, not its RemoteWorkflow: that is not for us to mend
@@ -82,20 +90,21 @@ func (c *cache) decide(wf *hubworkflow.Workflow, asked request, bound []labels.S
 	}
 	problemOf := func(n *node) *cluster.Problem {
 		return cluster.Filter(wf, cluster.Target{
-			Cluster: n.Cluster, HubID: c.hubID, Bound: bound, NameTakenBy: c.takenBy(asked.remoteName, n.Name, wf.GetUID()),
+			Cluster: n.Cluster, HubID: c.hubID, Bindings: bound.all, NameTakenBy: c.takenBy(asked.remoteName, n.Name, wf.GetUID()),
+			Load: &cluster.Load{Cluster: n.unfinished, Bindings: bound.unfinished}, Capacity: n.capacityAt(now),
 		})
 	}
 	switch {
 	case asked.cluster != "":
 		if problem := problemOf(c.node(asked.cluster)); problem != nil {
-			return decision{why: &problem.Refusal, waitsFor: asked.target}
+			return decision{why: &problem.Refusal, waitsFor: asked.target, isAtCap: problem.Kind == cluster.KindAtCap}
 		}
-		return decision{cluster: asked.cluster}
+		return decision{cluster: asked.cluster, note: "the Workflow names it"}
 	case asked.placement == "":
 		return decision{why: refusal(ReasonNoTarget, "no cluster to run on: set the annotation %s to the name of a Placement in "+
 			"namespace %s, or %s to the name of a managed cluster", contract.AnnotationPlacement, asked.namespace, contract.AnnotationCluster)}
 	}
-	return c.decideByPlacement(asked.target, func(n *node) *cluster.Problem {
+	return c.decideByPlacement(wf, asked.target, now, func(n *node) *cluster.Problem {
 		if n.problem != nil {
 			return n.problem
 		}
@@ -103,12 +112,14 @@ func (c *cache) decide(wf *hubworkflow.Workflow, asked request, bound []labels.S
 	})
 }
 
-func (c *cache) decideByPlacement(to target, problemOf func(*node) *cluster.Problem) decision {
+func (c *cache) decideByPlacement(wf *hubworkflow.Workflow, to target, now time.Time, problemOf func(*node) *cluster.Problem) decision {
 	p := c.placement(client.ObjectKey{Namespace: to.namespace, Name: to.placement})
 	switch {
 	case p.object == nil:
 		return decision{waitsFor: to, why: refusal(ReasonPlacementNotFound,
 			"waiting for Placement %q: there is none of this name in namespace %s", to.placement, to.namespace)}
+	case p.invalid != "":
+		return decision{waitsFor: to, why: refusal(ReasonInvalidPlacement, "waiting for Placement %q: %s", to.placement, p.invalid)}
 	case len(p.clusters) == 0:
 		return decision{waitsFor: to, why: refusal(ReasonNoDecision,
 			"waiting for Placement %q to select a cluster%s", to.placement, explanationOf(p.object))}
@@ -117,15 +128,22 @@ func (c *cache) decideByPlacement(to target, problemOf func(*node) *cluster.Prob
 	for _, name := range p.clusters {
 		candidates = append(candidates, c.node(name))
 	}
-	best, problems := pick(candidates, problemOf)
+	best, problems := pick(candidates, wf, p.preference, now, problemOf)
 	if best != nil {
-		return decision{cluster: best.Name}
+		return decision{cluster: best.Name, note: best.explain(len(candidates), p.preference, now)}
+	}
+	if slices.Equal(problems, []string{cluster.KindAtCap}) {
+		return decision{waitsFor: to, isAtCap: true, why: refusal(cluster.ReasonAtCap,
+			"waiting: all %d clusters that Placement %q selects are %s", len(candidates), to.placement, cluster.KindAtCap)}
 	}
 	none := fmt.Sprintf("none of the %d clusters that Placement %q selects can run Workflows", len(candidates), to.placement)
 	if len(candidates) == 1 {
 		none = fmt.Sprintf("cluster %s, the only one that Placement %q selects, cannot run Workflows", candidates[0].Name, to.placement)
 	}
-	return decision{waitsFor: to, why: refusal(ReasonNoUsableCluster, "%s: %s", none, strings.Join(problems, "; "))}
+	return decision{
+		waitsFor: to, isAtCap: slices.Contains(problems, cluster.KindAtCap),
+		why: refusal(ReasonNoUsableCluster, "%s: %s", none, strings.Join(problems, "; ")),
+	}
 }
 
 // explanationOf returns what a Placement says itself about an empty selection.
@@ -147,16 +165,16 @@ var anyPlacement = target{placement: "any"}
 // obstacle returns what keeps every Workflow with this target from the cluster, however it is named; nil if nothing does. Where the
 // bound sets are not known, the cluster is taken for bound.
 func (c *cache) obstacle(on target, to cluster.Cluster) *cluster.Problem {
-	bound, isKnown := c.bound[on.namespace]
-	if !isKnown {
-		bound = []labels.Selector{labels.Everything()}
+	all := []cluster.Binding{{Namespace: on.namespace, Set: labels.Everything(), MaxWorkflows: math.MaxInt64}}
+	if known := c.bindings[on.namespace]; known != nil {
+		all = known.all
 	}
 	anyOne := &hubworkflow.Workflow{Unstructured: contract.NewWorkflow()}
 	anyOne.SetNamespace(on.namespace)
 	if on.placement != "" {
 		anyOne.SetAnnotations(map[string]string{contract.AnnotationPlacement: on.placement})
 	}
-	return cluster.Filter(anyOne, cluster.Target{Cluster: to, HubID: c.hubID, Bound: bound})
+	return cluster.Filter(anyOne, cluster.Target{Cluster: to, HubID: c.hubID, Bindings: all})
 }
 
 // kindOf returns the kind of a problem, "" for none.

@@ -85,6 +85,46 @@ func TestAWorkflowGoesToTheClusterThatItNamesOrThatItsPlacementSelects(t *testin
 		"an unreadable set keeps nobody": {
 			gen.Workflow("hello", gen.WithCluster(cluster1)), objects(surroundings(), oddSet(), gen.ManagedClusterSetBinding("odd")), cluster1,
 		},
+		"another namespace that its binding allows": {
+			gen.Workflow("hello", gen.WithCluster(cluster1), inRemoteNamespace("team-b")),
+			objects(gen.ManagedClusterSet(gen.GlobalSet), surroundings()[2:], gen.ManagedClusterSetBinding(gen.GlobalSet,
+				gen.WithAnnotations(map[string]string{contract.AnnotationNamespaces: "team-a, team-b"}))),
+			cluster1,
+		},
+		"any namespace": {
+			gen.Workflow("hello", gen.WithCluster(cluster1), inRemoteNamespace("team-b")),
+			objects(gen.ManagedClusterSet(gen.GlobalSet), surroundings()[2:], gen.ManagedClusterSetBinding(gen.GlobalSet,
+				gen.WithAnnotations(map[string]string{contract.AnnotationNamespaces: "*"}))),
+			cluster1,
+		},
+		"one of two bindings has room": {
+			gen.Workflow("hello", gen.WithCluster(cluster1)),
+			objects(surroundings(), gpuSet(), gen.ManagedClusterSetBinding("gpu",
+				gen.WithAnnotations(map[string]string{contract.AnnotationMaxWorkflows: "0"}))),
+			cluster1,
+		},
+		"too small, and that is said not to matter": {
+			gen.Workflow("hello", gen.WithCluster(cluster1), requesting("9", "1Gi"), unchecked()),
+			objects(surroundings(), gen.Score(cluster1, gen.Nodes(4, 8))),
+			cluster1,
+		},
+		"too small, and that is said not to matter there": {
+			gen.Workflow("hello", gen.WithPlacement("anywhere"), requesting("9", "1Gi")),
+			objects(surroundings(), gen.Score(cluster1, gen.Nodes(4, 8)), gen.Score("cluster2", gen.Nodes(4, 8)),
+				gen.ManagedCluster("cluster2", unchecked())),
+			"cluster2",
+		},
+		"the nodes that it tolerates are not counted": {
+			gen.Workflow("hello", gen.WithCluster(cluster1), requesting("9", "1Gi"),
+				gen.WithSpecField([]any{map[string]any{"operator": "Exists"}}, "tolerations")),
+			objects(surroundings(), gen.Score(cluster1, gen.Nodes(4, 8))),
+			cluster1,
+		},
+		"the only one with a node that is large enough": {
+			gen.Workflow("hello", gen.WithPlacement("anywhere"), requesting("9", "1Gi")),
+			objects(surroundings(), gen.Score(cluster1, gen.Nodes(40, 8)), gen.Score("cluster2", gen.Nodes(1, 10))),
+			"cluster2",
+		},
 		"a cluster that is used without the agent": {
 			gen.Workflow("hello", gen.WithCluster(cluster1)),
 			objects(open(), gen.ManagedCluster(cluster1, gen.WithLabels(map[string]string{contract.LabelWithoutAgent: "true"}))), cluster1,
@@ -98,7 +138,9 @@ func TestAWorkflowGoesToTheClusterThatItNamesOrThatItsPlacementSelects(t *testin
 			assert.Equal(t, test.want, h.clusterOf(test.wf))
 			assert.Equal(t, test.want, test.wf.GetAnnotations()[contract.AnnotationCluster])
 			assert.Contains(t, test.wf.GetFinalizers(), contract.FinalizerDispatch)
-			assert.Equal(t, []string{"Normal Scheduled assigned to cluster " + test.want}, h.hub.Events())
+			events := h.hub.Events()
+			require.Len(t, events, 1)
+			assert.True(t, strings.HasPrefix(events[0], "Normal Scheduled assigned to cluster "+test.want+": "), events[0])
 			assert.Empty(t, h.queue.items)
 		})
 	}
@@ -118,6 +160,35 @@ func oddSet() *clusterv1beta2.ManagedClusterSet {
 	return set
 }
 
+// waitingTest is a Workflow that goes nowhere, and what it says of that.
+type waitingTest struct {
+	wf         *unstructured.Unstructured
+	objects    []client.Object
+	wantReason string
+	wantParts  []string
+}
+
+func (test waitingTest) run(t *testing.T) {
+	test.wf = test.wf.DeepCopy()
+	h := newHarness(t, append(test.objects, test.wf.DeepCopy())...)
+	assert.Equal(t, 1, h.run(), "its own message is no reason to try again")
+	message := h.messageOf(test.wf)
+	assert.Equal(t, "Pending", contract.Phase(test.wf))
+	for _, part := range test.wantParts {
+		assert.Contains(t, message, part)
+	}
+	assert.Equal(t, []string{"Warning " + test.wantReason + " " + message}, h.hub.Events())
+	assert.Empty(t, contract.AssignedCluster(test.wf))
+	assert.Empty(t, test.wf.GetFinalizers(), "what was not sent anywhere is not kept")
+	assert.Empty(t, h.cache.node(cluster1).unfinished)
+	assert.NotContains(t, h.cache.places, test.wf.GetUID())
+
+	h.start(append(test.objects, test.wf)...)
+	assert.Equal(t, 1, h.run())
+	assert.Len(t, h.hub.Writes(), 1, "after a restart, the same message is not written again")
+	assert.Empty(t, h.hub.Events())
+}
+
 func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
 	direct, placed := gen.Workflow("hello", gen.WithCluster(cluster1)), gen.Workflow("hello", gen.WithPlacement("p"))
 	satisfied := gen.WithCondition(clusterv1beta1.PlacementConditionSatisfied, metav1.ConditionFalse, "NoIntersection",
@@ -130,12 +201,7 @@ func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
 	hubByID.Status.ClusterClaims = []clusterv1.ManagedClusterClaim{{Name: "id.k8s.io", Value: gen.HubID}}
 	notAccepted := gen.ManagedCluster(cluster1)
 	notAccepted.Spec.HubAcceptsClient = false
-	tests := map[string]struct {
-		wf         *unstructured.Unstructured
-		objects    []client.Object
-		wantReason string
-		wantParts  []string
-	}{
+	tests := map[string]waitingTest{
 		"it names neither Placement nor cluster": {
 			gen.Workflow("hello"), surroundings(), "NoTarget",
 			[]string{contract.AnnotationPlacement, "namespace default", contract.AnnotationCluster},
@@ -183,7 +249,7 @@ func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
 		},
 		"another namespace is asked for": {
 			gen.Workflow("hello", gen.WithCluster(cluster1), inRemoteNamespace("kube-system")),
-			surroundings(), "NamespaceNotAllowed", []string{"default, not in kube-system"},
+			surroundings(), "NamespaceNotAllowed", []string{"no Workflow is sent to namespace kube-system"},
 		},
 		"it is the hub, by its label": {
 			direct, objects(open(), gen.ManagedCluster(cluster1, isTheHub), addon), "ClusterIsHub", []string{"the hub itself", "default/hello"},
@@ -237,25 +303,7 @@ func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
 		},
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			test.wf = test.wf.DeepCopy()
-			h := newHarness(t, append(test.objects, test.wf.DeepCopy())...)
-			assert.Equal(t, 1, h.run(), "its own message is no reason to try again")
-			message := h.messageOf(test.wf)
-			assert.Equal(t, "Pending", contract.Phase(test.wf))
-			for _, part := range test.wantParts {
-				assert.Contains(t, message, part)
-			}
-			assert.Equal(t, []string{"Warning " + test.wantReason + " " + message}, h.hub.Events())
-			assert.Empty(t, contract.AssignedCluster(test.wf))
-			assert.Empty(t, test.wf.GetFinalizers(), "what was not sent anywhere is not kept")
-			assert.Empty(t, h.cache.node(cluster1).unfinished)
-
-			h.start(append(test.objects, test.wf)...)
-			assert.Equal(t, 1, h.run())
-			assert.Len(t, h.hub.Writes(), 1, "after a restart, the same message is not written again")
-			assert.Empty(t, h.hub.Events())
-		})
+		t.Run(name, test.run)
 	}
 }
 

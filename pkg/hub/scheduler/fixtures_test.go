@@ -3,6 +3,8 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,14 +33,26 @@ type harness struct {
 	clock *clocktesting.FakePassiveClock
 }
 
-// newHarness returns a scheduler that has been told of these objects.
+// newHarness returns a scheduler that has been told of these objects; of two of the same name, of the last.
 func newHarness(t *testing.T, objects ...client.Object) *harness {
 	t.Helper()
+	objects = lastOfEach(objects)
 	clock := clocktesting.NewFakePassiveClock(gen.Time.Time)
 	h := &harness{t: t, hub: fakehub.New(t, nil, objects...), clock: clock}
 	h.Scheduler = &Scheduler{Client: h.hub, Recorder: h.hub.Recorder, HubID: gen.HubID, Clock: clock, Concurrency: 1}
 	h.start(objects...)
 	return h
+}
+
+func lastOfEach(objects []client.Object) []client.Object {
+	var out []client.Object
+	for _, object := range objects {
+		out = slices.DeleteFunc(out, func(other client.Object) bool {
+			return reflect.TypeOf(other) == reflect.TypeOf(object) && client.ObjectKeyFromObject(other) == client.ObjectKeyFromObject(object)
+		})
+		out = append(out, object)
+	}
+	return out
 }
 
 // start lets the scheduler begin anew and tells it of these objects.
@@ -67,6 +82,8 @@ func (h *harness) told(was, is client.Object) {
 		deliver(h.managedClusterChanged, was, is)
 	case *addonv1beta1.ManagedClusterAddOn:
 		deliver(h.addonChanged, was, is)
+	case *clusterv1alpha1.AddOnPlacementScore:
+		deliver(h.scoreChanged, was, is)
 	case *clusterv1beta1.Placement:
 		deliver(h.placementChanged, was, is)
 	case *clusterv1beta1.PlacementDecision:

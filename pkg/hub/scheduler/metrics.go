@@ -15,6 +15,10 @@ var (
 		Name: "argo_multicluster_scheduler_attempts_total",
 		Help: "Attempts to schedule a Workflow, by result: assigned, unschedulable, stale, refused or error.",
 	}, []string{"result"})
+	refusedCapacities = promauto.With(metrics.Registry).NewCounter(prometheus.CounterOpts{
+		Name: "argo_multicluster_scheduler_capacities_refused_total",
+		Help: "Reports of what a cluster has free that could not be used.",
+	})
 	duration = promauto.With(metrics.Registry).NewHistogram(prometheus.HistogramOpts{
 		Name:    "argo_multicluster_scheduler_attempt_duration_seconds",
 		Help:    "Duration of an attempt to schedule a Workflow, from the decision until it is written.",

@@ -32,9 +32,10 @@ type item struct {
 	// due is when it is tried again, and failures how often in a row it failed.
 	due      time.Time
 	failures int
-	// isParked says that it is among those that wait for waitsFor.
-	isParked bool
-	waitsFor target
+	// isParked says that it is among those that wait for waitsFor, and isAtCap that it is among those of them that the end of another
+	// Workflow can free.
+	isParked, isAtCap bool
+	waitsFor          target
 	// inFlight says that a decision on it is being written, isDirty that something happened meanwhile, and wasRefused that the API
 	// server refused the last one.
 	inFlight, isDirty, wasRefused bool
@@ -47,6 +48,8 @@ type queue struct {
 	active, later *btree.BTreeG[*item]
 	parked        map[target]map[*item]struct{}
 	parkedCount   int
+	// atCap are those that are parked because of a cap, by urgency: the end of a Workflow makes room for one of them.
+	atCap map[target]*btree.BTreeG[*item]
 	// changed has a value after pop may have something else to return.
 	changed chan struct{}
 }
@@ -54,9 +57,13 @@ type queue struct {
 func newQueue() *queue {
 	return &queue{
 		items: map[client.ObjectKey]*item{}, parked: map[target]map[*item]struct{}{}, changed: make(chan struct{}, 1),
-		active: btree.NewG(treeDegree, func(a, b *item) bool { return compareUrgency(a, b) < 0 }),
-		later:  btree.NewG(treeDegree, func(a, b *item) bool { return cmp.Or(a.due.Compare(b.due), compareUrgency(a, b)) < 0 }),
+		active: byUrgency(), atCap: map[target]*btree.BTreeG[*item]{},
+		later: btree.NewG(treeDegree, func(a, b *item) bool { return cmp.Or(a.due.Compare(b.due), compareUrgency(a, b)) < 0 }),
 	}
+}
+
+func byUrgency() *btree.BTreeG[*item] {
+	return btree.NewG(treeDegree, func(a, b *item) bool { return compareUrgency(a, b) < 0 })
 }
 
 // compareUrgency orders by priority, then by age. No two are equal.
@@ -114,9 +121,15 @@ func (q *queue) pop(now time.Time) (*item, time.Duration) {
 }
 
 // park makes a popped Workflow wait until move frees those that wait for the target. Those that wait for nothing, the zero
-// target, are freed by their own change alone.
-func (q *queue) park(it *item, waitsFor target) {
-	it.isParked, it.waitsFor = true, waitsFor
+// target, are freed by their own change alone. One that is at a cap is freed by wakeFirst, too.
+func (q *queue) park(it *item, waitsFor target, isAtCap bool) {
+	it.isParked, it.waitsFor, it.isAtCap = true, waitsFor, isAtCap
+	if isAtCap {
+		if q.atCap[waitsFor] == nil {
+			q.atCap[waitsFor] = byUrgency()
+		}
+		q.atCap[waitsFor].ReplaceOrInsert(it)
+	}
 	if q.parked[waitsFor] == nil {
 		q.parked[waitsFor] = map[*item]struct{}{}
 	}
@@ -186,6 +199,14 @@ func (q *queue) move(now time.Time, judge func(target) verdict) {
 	}
 }
 
+// wakeFirst tries the most urgent one again of those with this target that are at a cap.
+func (q *queue) wakeFirst(on target) {
+	if waiting := q.atCap[on]; waiting != nil {
+		first, _ := waiting.Min()
+		q.activate(first)
+	}
+}
+
 // wake tries a Workflow again that is parked.
 func (q *queue) wake(key client.ObjectKey) {
 	if it := q.items[key]; it != nil && it.isParked {
@@ -229,6 +250,11 @@ func (q *queue) leave(it *item) {
 		q.parkedCount--
 		if delete(q.parked[it.waitsFor], it); len(q.parked[it.waitsFor]) == 0 {
 			delete(q.parked, it.waitsFor)
+		}
+		if waiting := q.atCap[it.waitsFor]; it.isAtCap && waiting != nil {
+			if waiting.Delete(it); waiting.Len() == 0 {
+				delete(q.atCap, it.waitsFor)
+			}
 		}
 	}
 }

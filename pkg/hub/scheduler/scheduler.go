@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/labels"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -126,15 +125,18 @@ func (s *Scheduler) next(ctx context.Context) (*try, time.Duration) {
 			return nil, due
 		}
 		t := &try{item: it, wf: it.wf, begun: now}
-		var bound []labels.Selector
-		if bound, t.err = s.boundTo(ctx, it.namespace); t.err == nil {
-			t.decision = s.cache.decide(it.wf, it.request, bound)
+		var bound *bindings
+		if bound, t.err = s.bindingsOf(ctx, it.namespace); t.err == nil {
+			t.decision = s.cache.decide(it.wf, it.request, bound, now)
+		}
+		if !t.isAtCap && t.err == nil {
+			s.queue.wakeFirst(it.target) // there may be room for more than one
 		}
 		switch {
 		case t.cluster != "":
-			s.cache.assume(it.wf.GetUID(), t.cluster)
+			s.cache.assume(it.wf, t.cluster)
 		case t.err == nil:
-			s.queue.park(it, t.waitsFor)
+			s.queue.park(it, t.waitsFor, t.isAtCap)
 		}
 		if t.cluster != "" || t.why != nil || t.err != nil {
 			it.inFlight = true
@@ -143,23 +145,22 @@ func (s *Scheduler) next(ctx context.Context) (*try, time.Duration) {
 	}
 }
 
-// maxBound bounds how many namespaces are remembered: those that are gone would add up.
-const maxBound = 10_000
+// maxNamespaces bounds how many namespaces are remembered: those that are gone would add up.
+const maxNamespaces = 10_000
 
-// boundTo returns the selectors of the ManagedClusterSets that are bound to a namespace. Building them costs more than all else.
-func (s *Scheduler) boundTo(ctx context.Context, namespace string) ([]labels.Selector, error) {
-	if bound, ok := s.cache.bound[namespace]; ok {
-		return bound, nil
+// bindingsOf returns the bindings of a namespace.
+func (s *Scheduler) bindingsOf(ctx context.Context, namespace string) (*bindings, error) {
+	if known := s.cache.bindings[namespace]; known != nil {
+		return known, nil
 	}
-	bound, err := cluster.BoundTo(ctx, s.Client, namespace)
+	all, err := cluster.Bindings(ctx, s.Client, namespace)
 	if err != nil {
 		return nil, err
 	}
-	if len(s.cache.bound) >= maxBound {
-		clear(s.cache.bound)
+	if len(s.cache.bindings) >= maxNamespaces {
+		clear(s.cache.bindings)
 	}
-	s.cache.bound[namespace] = bound
-	return bound, nil
+	return s.cache.setBindings(namespace, all), nil
 }
 
 // write writes what was decided: the assignment, or why the Workflow waits.
@@ -180,7 +181,7 @@ func (s *Scheduler) write(ctx context.Context, t *try) outcome {
 	}
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("assigned a cluster", "workflow", t.wf.Key(), "cluster", t.cluster)
-		s.Recorder.Eventf(t.wf.Unstructured, nil, corev1.EventTypeNormal, ReasonScheduled, "Schedule", "assigned to cluster %s", t.cluster)
+		s.Recorder.Eventf(t.wf.Unstructured, nil, corev1.EventTypeNormal, ReasonScheduled, "Schedule", "assigned to cluster %s: %s", t.cluster, t.note)
 	}
 	return outcomeOf(ctx, t, assigned, err)
 }
@@ -206,6 +207,7 @@ func (s *Scheduler) finish(t *try, o outcome) {
 	duration.Observe(now.Sub(t.begun).Seconds())
 	if o != assigned {
 		s.cache.forget(t.wf.GetUID())
+		s.hasRoom(t.cluster, t.item.namespace)
 	}
 	s.queue.settle(t.item, t.wf, o, now)
 	s.queue.observe()

@@ -250,7 +250,7 @@ func TestTheInformersOfTwoManagersFeedTwoSchedulers(t *testing.T) {
 			require.NoError(t, err)
 			s := &Scheduler{Client: hub, Recorder: hub.Recorder, HubID: gen.HubID, Clock: clock.RealClock{}, Concurrency: 1}
 			require.NoError(t, s.SetupWithManager(t.Context(), mgr))
-			assert.Len(t, s.synced, 8)
+			assert.Len(t, s.synced, 9)
 
 			managed := gen.ManagedCluster(cluster1)
 			informer, err := informers.FakeInformerFor(t.Context(), managed)

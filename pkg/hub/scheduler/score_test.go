@@ -8,10 +8,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -47,7 +47,7 @@ func TestPick(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			best, problems := pick(test.candidates, func(n *node) *cluster.Problem {
+			best, problems := pick(test.candidates, hubworkflow.Of(gen.Workflow("hello")), preferenceOf(nil), now, func(n *node) *cluster.Problem {
 				if n.Managed != nil {
 					return &cluster.Problem{Kind: "unusable"}
 				}
@@ -63,7 +63,7 @@ func TestPick(t *testing.T) {
 func TestPickSaysOnceAndInOneOrderWhyNoneIsUsable(t *testing.T) {
 	kinds := map[string]string{"a": "z", "b": "y", "c": "z", "d": "x"}
 	best, problems := pick([]*node{loaded("c", 0, 1), loaded("d", 9, 0), loaded("a", 1, 7), loaded("b", 0, 3)},
-		func(n *node) *cluster.Problem { return &cluster.Problem{Kind: kinds[n.Name]} })
+		hubworkflow.Of(gen.Workflow("hello")), preferenceOf(nil), now, func(n *node) *cluster.Problem { return &cluster.Problem{Kind: kinds[n.Name]} })
 	assert.Nil(t, best)
 	assert.Equal(t, []string{"x", "y", "z"}, problems)
 }
@@ -81,9 +81,10 @@ func TestABurstIsSpreadInProportionToTheCapacity(t *testing.T) {
 			total += n.milliCPU
 		}
 		for i := range burst {
+			wf := hubworkflow.Of(gen.Workflow("hello-" + strconv.Itoa(i)))
 			candidates := []*node{c.node("cluster0"), c.node("cluster1"), c.node("cluster2")}
-			best, _ := pick(candidates, func(*node) *cluster.Problem { return nil })
-			c.assume(types.UID(strconv.Itoa(i)), best.Name)
+			best, _ := pick(candidates, wf, preferenceOf(nil), now, func(*node) *cluster.Problem { return nil })
+			c.assume(wf, best.Name)
 		}
 		for name, n := range c.nodes {
 			share := float64(burst) * float64(n.milliCPU) / float64(total)

@@ -9,12 +9,15 @@ import (
 	"slices"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	toolscache "k8s.io/client-go/tools/cache"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -34,6 +37,7 @@ func (s *Scheduler) SetupWithManager(ctx context.Context, mgr manager.Manager) e
 		watch(ctx, s, mgr, &v1alpha1.RemoteWorkflow{}, s.remoteWorkflowChanged),
 		watch(ctx, s, mgr, &clusterv1.ManagedCluster{}, s.managedClusterChanged),
 		watch(ctx, s, mgr, &addonv1beta1.ManagedClusterAddOn{}, s.addonChanged),
+		watch(ctx, s, mgr, &clusterv1alpha1.AddOnPlacementScore{}, s.scoreChanged),
 		watch(ctx, s, mgr, &clusterv1beta1.Placement{}, s.placementChanged),
 		watch(ctx, s, mgr, &clusterv1beta1.PlacementDecision{}, s.decisionsChanged),
 		watch(ctx, s, mgr, &clusterv1beta2.ManagedClusterSetBinding{}, s.bindingChanged),
@@ -79,20 +83,87 @@ func handlerOf[T client.Object](mu sync.Locker, changed func(was, is T)) toolsca
 // workflowChanged queues the Workflow if it is ours, and counts it where it is.
 func (s *Scheduler) workflowChanged(was, is *unstructured.Unstructured) {
 	if was != nil && (is == nil || is.GetUID() != was.GetUID()) {
+		at := s.cache.places[was.GetUID()]
 		s.cache.put(was.GetUID(), place{})
+		s.hasRoom(at.cluster, at.namespace)
 		s.queue.remove(client.ObjectKeyFromObject(was))
 	}
 	if is == nil {
 		return
 	}
 	wf := hubworkflow.Of(is)
-	isOurs := owns(wf)
+	isOurs, at := owns(wf), s.cache.places[is.GetUID()]
 	s.cache.setWorkflow(wf, isOurs)
+	if s.cache.places[is.GetUID()].cluster != at.cluster {
+		s.hasRoom(at.cluster, at.namespace)
+	}
 	if isOurs {
 		s.queue.set(wf, requestOf(wf, s.RestoredAt))
 	} else {
 		s.queue.remove(wf.Key())
 	}
+}
+
+// hasRoom frees the most urgent ones of those that are at a cap after a Workflow of the namespace has left the cluster.
+func (s *Scheduler) hasRoom(name, namespace string) {
+	if name == "" {
+		return
+	}
+	for on := range s.queue.atCap {
+		if on.cluster == name || on.namespace == namespace || s.cache.selects(on, name) {
+			s.queue.wakeFirst(on)
+		}
+	}
+}
+
+// scoreChanged takes note of what an agent has measured. Nodes of another size free those for whom there was none.
+func (s *Scheduler) scoreChanged(was, is *clusterv1alpha1.AddOnPlacementScore) {
+	either := cmp.Or(is, was)
+	if either.Name != contract.ScoreName || was != nil && is != nil && was.ResourceVersion == is.ResourceVersion {
+		return
+	}
+	name := either.Namespace
+	before := s.cache.node(name).capacity
+	after := s.capacityIn(is)
+	s.cache.setCapacity(name, after, s.Clock.Now())
+	if before != nil && (after == nil || !slices.Equal(before.LargestAllocatable, after.LargestAllocatable)) {
+		s.move(func(on target) verdict {
+			isConcerned := on.cluster == name || s.cache.selects(on, name)
+			return when(isConcerned, isConcerned)
+		})
+	}
+}
+
+// capacityIn returns what a score says, nil if it says nothing that can be used.
+func (s *Scheduler) capacityIn(score *clusterv1alpha1.AddOnPlacementScore) *contract.Capacity {
+	if score == nil {
+		return nil
+	}
+	measured := meta.FindStatusCondition(score.Status.Conditions, contract.ConditionMeasured)
+	if measured == nil || measured.Status != metav1.ConditionTrue {
+		return nil
+	}
+	capacity, err := contract.ReadCapacity(measured.Message)
+	if err != nil {
+		refusedCapacities.Inc()
+		s.Recorder.Eventf(score, nil, corev1.EventTypeWarning, ReasonCapacityRefused, "Schedule",
+			"what the agent of cluster %s reports to be free is not used: %s", score.Namespace, err.Error())
+		return nil
+	}
+	return &capacity
+}
+
+// TrimScore makes an AddOnPlacementScore what the cache keeps of it: what the agent has measured. It is the transform of the cache.
+func TrimScore(obj any) (any, error) {
+	score, ok := obj.(*clusterv1alpha1.AddOnPlacementScore)
+	if !ok {
+		return obj, nil
+	}
+	score.ManagedFields, score.Annotations, score.Status.Scores = nil, nil, nil
+	score.Status.Conditions = slices.DeleteFunc(score.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Type != contract.ConditionMeasured
+	})
+	return score, nil
 }
 
 // remoteWorkflowChanged takes note of who has which name. The end of a RemoteWorkflow frees its own Workflow, and the one that waits
@@ -126,6 +197,9 @@ func (s *Scheduler) addonChanged(was, is *addonv1beta1.ManagedClusterAddOn) {
 // the cluster's resources, are none of that; and if the cluster gets another problem, those that wait for it say so.
 func (s *Scheduler) clusterChanged(name string, change func(*cluster.Cluster)) {
 	was, is := s.cache.setCluster(name, change)
+	if annotationsOf(was) != annotationsOf(is) {
+		s.move(func(on target) verdict { return when(true, on.cluster == name || s.cache.selects(on, name)) })
+	}
 	if maps.Equal(labelsOf(was), labelsOf(is)) && kindOf(was.problem) == kindOf(is.problem) {
 		return
 	}
@@ -145,13 +219,22 @@ func labelsOf(n node) map[string]string {
 	return n.Managed.Labels
 }
 
+// annotationsOf returns those of a ManagedCluster that decide whether a Workflow may go there.
+func annotationsOf(n node) [2]string {
+	if n.Managed == nil {
+		return [2]string{}
+	}
+	return [2]string{n.Managed.Annotations[contract.AnnotationMaxWorkflows], n.Managed.Annotations[contract.AnnotationCheckResources]}
+}
+
 func (s *Scheduler) placementChanged(was, is *clusterv1beta1.Placement) {
 	key := client.ObjectKeyFromObject(cmp.Or(is, was))
 	s.cache.setPlacement(key, is)
-	if was != nil && is != nil && explanationOf(was) == explanationOf(is) {
+	if was != nil && is != nil && explanationOf(was) == explanationOf(is) && preferenceOf(was) == preferenceOf(is) {
 		return
 	}
-	s.move(func(on target) verdict { return when(on.isPlacement(key), is != nil && was == nil) })
+	isFreed := is != nil && (was == nil || preferenceOf(was) != preferenceOf(is))
+	s.move(func(on target) verdict { return when(on.isPlacement(key), isFreed) })
 }
 
 // decisionsChanged takes note of one page of a Placement's decisions. A cluster that is new in it frees those whom it has no problem with.
@@ -187,11 +270,22 @@ func (s *Scheduler) pageChanged(placement client.ObjectKey, page string, cluster
 }
 
 func (s *Scheduler) bindingChanged(was, is *clusterv1beta2.ManagedClusterSetBinding) {
-	if boundSet(was) != boundSet(is) {
+	if what := allowedBy(is); what != allowedBy(was) {
 		namespace := cmp.Or(is, was).Namespace
-		delete(s.cache.bound, namespace)
-		s.move(func(on target) verdict { return when(on.namespace == namespace, boundSet(is) != "") })
+		delete(s.cache.bindings, namespace)
+		s.move(func(on target) verdict { return when(on.namespace == namespace, what.set != "") })
 	}
+}
+
+// allowed is what a binding says: the set, and the annotations that are read of it.
+type allowed struct{ set, maxWorkflows, namespaces string }
+
+func allowedBy(binding *clusterv1beta2.ManagedClusterSetBinding) allowed {
+	set := boundSet(binding)
+	if set == "" {
+		return allowed{}
+	}
+	return allowed{set, binding.Annotations[contract.AnnotationMaxWorkflows], binding.Annotations[contract.AnnotationNamespaces]}
 }
 
 // boundSet returns the name of the set that is bound; "" if it is not.
@@ -204,7 +298,7 @@ func boundSet(binding *clusterv1beta2.ManagedClusterSetBinding) string {
 
 func (s *Scheduler) clusterSetChanged(was, is *clusterv1beta2.ManagedClusterSet) {
 	if was == nil || is == nil || !apiequality.Semantic.DeepEqual(was.Spec, is.Spec) {
-		clear(s.cache.bound)
+		clear(s.cache.bindings)
 		s.move(func(target) verdict { return when(true, is != nil) })
 	}
 }

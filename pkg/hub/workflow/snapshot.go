@@ -187,11 +187,11 @@ func (r *Reconciler) readAssigned(ctx context.Context, s *snapshot, name string)
 	if s.hasStarted() || !contract.IsPending(s.wf.LastPhase()) {
 		return nil
 	}
-	bound, err := cluster.BoundTo(ctx, r.Client, s.wf.GetNamespace())
+	bindings, err := cluster.Bindings(ctx, r.Client, s.wf.GetNamespace())
 	if err != nil {
 		return err
 	}
-	s.problem = cluster.Filter(s.wf, cluster.Target{Cluster: s.assigned, HubID: r.HubID, Bound: bound})
+	s.problem = cluster.Filter(s.wf, cluster.Target{Cluster: s.assigned, HubID: r.HubID, Bindings: bindings})
 	return nil
 }
 

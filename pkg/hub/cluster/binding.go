@@ -1,0 +1,124 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	clustersets "open-cluster-management.io/sdk-go/pkg/apis/cluster/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// Binding is a ManagedClusterSetBinding: it opens the clusters of a set to the Workflows of its namespace. Where several hold a cluster,
+// a Workflow may go there if one of them lets it.
+type Binding struct {
+	Namespace, Name string
+	// Set selects the clusters.
+	Set labels.Selector
+	// MaxWorkflows is the most unfinished Workflows of the namespace on clusters of the set.
+	MaxWorkflows int64
+	// namespaces are those on the clusters that are allowed besides the one of the same name.
+	namespaces []string
+	// Invalid is why nothing goes by this binding, "" if it does: what cannot be read is not taken for a permission.
+	Invalid string
+}
+
+// Holds reports whether the binding's set holds the cluster.
+func (b Binding) Holds(managed *clusterv1.ManagedCluster) bool {
+	return managed != nil && b.Set.Matches(labels.Set(managed.Labels))
+}
+
+// Allows reports whether Workflows may run in this namespace of the cluster by this binding.
+func (b Binding) Allows(remoteNamespace string) bool {
+	if b.Invalid != "" {
+		return false
+	}
+	return remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace) ||
+		slices.Contains(b.namespaces, contract.AnyNamespace) && !isReserved(remoteNamespace)
+}
+
+// isReserved reports whether a namespace on a cluster is of Kubernetes or of OCM.
+func isReserved(namespace string) bool {
+	return strings.HasPrefix(namespace, "kube-") || strings.HasPrefix(namespace, "open-cluster-management")
+}
+
+// Bindings returns the bindings of a namespace that OCM has bound, by name. One to a set that cannot be read holds no cluster.
+func Bindings(ctx context.Context, reader client.Reader, namespace string) ([]Binding, error) {
+	var list clusterv1beta2.ManagedClusterSetBindingList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list ManagedClusterSetBindings: %w", err)
+	}
+	var bindings []Binding
+	for i := range list.Items {
+		binding := &list.Items[i]
+		if !meta.IsStatusConditionTrue(binding.Status.Conditions, clusterv1beta2.ClusterSetBindingBoundType) {
+			continue
+		}
+		set := &clusterv1beta2.ManagedClusterSet{}
+		err := reader.Get(ctx, client.ObjectKey{Name: binding.Spec.ClusterSet}, set)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("get ManagedClusterSet: %w", err)
+		}
+		selector, err := clustersets.BuildClusterSelector(set)
+		if err != nil {
+			// It holds no cluster, and must not keep the Workflows from those of another set.
+			log.FromContext(ctx).Error(err, "passed over a ManagedClusterSet with an invalid selector", "set", set.Name)
+			continue
+		}
+		bindings = append(bindings, bindingOf(binding, selector))
+	}
+	slices.SortFunc(bindings, func(a, b Binding) int { return strings.Compare(a.Name, b.Name) })
+	return bindings, nil
+}
+
+func bindingOf(binding *clusterv1beta2.ManagedClusterSetBinding, set labels.Selector) Binding {
+	b := Binding{Namespace: binding.Namespace, Name: binding.Name, Set: set}
+	if b.MaxWorkflows, b.Invalid = maxWorkflows(binding.Annotations); b.Invalid != "" {
+		return b
+	}
+	value, ok := binding.Annotations[contract.AnnotationNamespaces]
+	if !ok {
+		return b
+	}
+	for name := range strings.SplitSeq(value, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case name == contract.AnyNamespace:
+		case isReserved(name):
+			b.Invalid = fmt.Sprintf("annotation %s: namespace %s is of Kubernetes or of OCM", contract.AnnotationNamespaces, name)
+		case len(validation.IsDNS1123Label(name)) > 0:
+			b.Invalid = fmt.Sprintf("annotation %s: %q cannot be the name of a namespace", contract.AnnotationNamespaces, name)
+		}
+		b.namespaces = append(b.namespaces, name)
+	}
+	return b
+}
+
+// maxWorkflows returns the cap in the annotations of a ManagedCluster or of a binding, MaxInt64 if there is none, and what is wrong
+// with it.
+func maxWorkflows(annotations map[string]string) (limit int64, invalid string) {
+	value, ok := annotations[contract.AnnotationMaxWorkflows]
+	if !ok {
+		return math.MaxInt64, ""
+	}
+	limit, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || limit < 0 {
+		return 0, fmt.Sprintf("annotation %s: %q is not a whole number of at least 0", contract.AnnotationMaxWorkflows, value)
+	}
+	return limit, ""
+}

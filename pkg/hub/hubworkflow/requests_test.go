@@ -1,0 +1,82 @@
+package hubworkflow_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/json"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+)
+
+func TestTheLargestPodOfAWorkflow(t *testing.T) {
+	tests := map[string]struct {
+		spec         string
+		wantCPU      int64
+		wantMemory   int64
+		wantIsPlaced bool
+	}{
+		"nothing":     {spec: `{}`},
+		"no requests": {spec: `{"templates":[{"container":{"image":"a"}},{"dag":{}}]}`},
+		"a container": {
+			spec:    `{"templates":[{"container":{"resources":{"requests":{"cpu":"1500m","memory":"1Gi"}}}}]}`,
+			wantCPU: 1500, wantMemory: 1 << 30,
+		},
+		"each resource is the largest of all templates": {
+			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":2,"memory":"1Mi"}}}},
+				{"script":{"resources":{"requests":{"cpu":0.5,"memory":"1Gi"}}}}]}`,
+			wantCPU: 2000, wantMemory: 1 << 30,
+		},
+		"a limit stands in for a missing request": {
+			spec:    `{"templates":[{"container":{"resources":{"requests":{"cpu":"1"},"limits":{"cpu":"4","memory":"2Ki"}}}}]}`,
+			wantCPU: 1000, wantMemory: 2048,
+		},
+		"what runs together adds up": {
+			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"1"}}},"sidecars":[{"resources":{"requests":{"cpu":"2"}}}],
+				"initContainers":[{"resources":{"requests":{"cpu":"2500m"}}}]}]}`,
+			wantCPU: 3000,
+		},
+		"what runs before counts if it is larger": {
+			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"1"}}},
+				"initContainers":[{"resources":{"requests":{"cpu":"2"}}},{"resources":{"requests":{"cpu":"1"}}}]}]}`,
+			wantCPU: 2000,
+		},
+		"a container set": {
+			spec:    `{"templates":[{"containerSet":{"containers":[{"resources":{"requests":{"cpu":"1"}}},{"resources":{"requests":{"cpu":"1"}}}]}}]}`,
+			wantCPU: 2000,
+		},
+		"the template's defaults": {
+			spec:    `{"templateDefaults":{"container":{"resources":{"requests":{"cpu":"3"}}}},"templates":[{"container":{"image":"a"}}]}`,
+			wantCPU: 3000,
+		},
+		"a template tolerates taints":       {spec: `{"templates":[{"tolerations":[{"operator":"Exists"}]}]}`, wantIsPlaced: true},
+		"the Workflow tolerates taints":     {spec: `{"tolerations":[{"operator":"Exists"}]}`, wantIsPlaced: true},
+		"by its defaults it does":           {spec: `{"templateDefaults":{"tolerations":[{"operator":"Exists"}]}}`, wantIsPlaced: true},
+		"what is no quantity is no request": {spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"lots","memory":true}}}}]}`},
+		"nor what is negative":              {spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"-1","memory":-5}}}}]}`},
+		"nor what is endless": {
+			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"` + strings.Repeat("9", 10_000) + `","memory":1e300}}}}]}`,
+		},
+		"an absurd one is bounded": {
+			spec:    `{"templates":[{"container":{"resources":{"requests":{"cpu":"9E","memory":"9E"}}}}]}`,
+			wantCPU: 1 << 45, wantMemory: 1 << 45,
+		},
+		"nothing is what it should be": {
+			spec: `{"tolerations":"x","templateDefaults":7,"templates":[3,null,{"container":[],"script":{"resources":1},"sidecars":{},
+				"containerSet":{"containers":"x"}}]}`,
+		},
+		"the templates are no list": {spec: `{"templates":{"a":1}}`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			var spec map[string]any
+			require.NoError(t, json.Unmarshal([]byte(test.spec), &spec))
+			largest, isPlaced := hubworkflow.LargestPod(spec)
+			assert.Equal(t, contract.Resources{MilliCPU: test.wantCPU, Memory: test.wantMemory, Pods: 1}, largest)
+			assert.Equal(t, test.wantIsPlaced, isPlaced)
+		})
+	}
+}
