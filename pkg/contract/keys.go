@@ -40,6 +40,26 @@ const (
 	AnnotationReleaseValue = "true"
 )
 
+// Keys by which administrators, and whoever owns a Placement, steer the scheduler. The chart's admission policies refuse other values.
+const (
+	// AnnotationMaxWorkflows, on a ManagedCluster or a ManagedClusterSetBinding, is how many unfinished Workflows the cluster, or the
+	// binding's namespace, may have at once: a whole number from 0 to 1000000.
+	AnnotationMaxWorkflows = argoPrefix + "max-workflows"
+	// AnnotationStrategy, on a Placement, is StrategySpread or StrategyPack.
+	AnnotationStrategy = argoPrefix + "strategy"
+	// StrategySpread and StrategyPack are the values of AnnotationStrategy.
+	StrategySpread = "spread"
+	StrategyPack   = "pack"
+	// AnnotationWeights, on a Placement, is how much each resource counts, such as "cpu=2,memory=1,pods=0": whole numbers from 0 to 100.
+	AnnotationWeights = argoPrefix + "weights"
+	// AnnotationNamespaces, on a ManagedClusterSetBinding, lists the namespaces on its clusters, separated by commas, in which Workflows of
+	// the binding's namespace may run; "*" is any.
+	AnnotationNamespaces = argoPrefix + "namespace"
+	// AnnotationExecutor, on a ManagedClusterSetBinding, is the ServiceAccount "<namespace>/<name>" on the managed clusters as which the work
+	// agent creates the Workflows of the binding's namespace.
+	AnnotationExecutor = argoPrefix + "executor"
+)
+
 // Keys that the managed cluster's copy carries.
 const (
 	// LabelCluster, on the copy and its pods, names the managed cluster.
