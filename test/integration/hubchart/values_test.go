@@ -111,6 +111,8 @@ func TestInvalidAnnotationsAreRefused(t *testing.T) {
 				require.ErrorContains(t, err, test.message, "%s %s=%q", kind, test.key, value)
 				require.ErrorContains(t, err, "annotation "+test.key+": ", "%s %s=%q", kind, test.key, value)
 			}
+			err := admin.Create(t.Context(), annotated("huge", test.key, strings.Repeat("a", 250_000))[kind], client.DryRunAll)
+			require.ErrorContains(t, err, "annotation "+test.key+": ", "no size costs more than an API server allows")
 		}
 	}
 }
