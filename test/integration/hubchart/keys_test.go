@@ -107,7 +107,8 @@ func TestADispatchedWorkflowStaysWhereItIs(t *testing.T) {
 	} {
 		assertForbidden(t, user, wf, patch, why)
 	}
-	assertForbidden(t, user, wf, annotation(contract.AnnotationPlacement, "other"), "annotation "+contract.AnnotationPlacement+" cannot be changed")
+	placement := annotation(contract.AnnotationPlacement, "other")
+	assertForbidden(t, user, wf, placement, "annotation "+contract.AnnotationPlacement+" cannot be changed")
 	for _, allowed := range []string{
 		annotation(contract.AnnotationRelease, "true"), annotation("note", "mine"), label("team", "a"), `{"spec":{"shutdown":"Stop"}}`,
 		annotation(contract.AnnotationCluster, "cluster1"),

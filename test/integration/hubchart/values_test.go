@@ -58,7 +58,8 @@ func TestInvalidAnnotationsAreRefused(t *testing.T) {
 	}{
 		{
 			[]string{"Workflow"}, contract.AnnotationCluster, []string{"cluster1", "1-a", label63, ""},
-			[]string{"Cluster1", "a.b", "-a", "a-", "a b", "a/b", label63 + "a", "a\n", " "}, "the name of a managed cluster has at most 63 lower case letters",
+			[]string{"Cluster1", "a.b", "-a", "a-", "a b", "a/b", label63 + "a", "a\n", " "},
+			"the name of a managed cluster has at most 63 lower case letters",
 		},
 		{
 			[]string{"Workflow"}, contract.AnnotationClusterNamespace, []string{team, label63, ""},
@@ -96,7 +97,10 @@ func TestInvalidAnnotationsAreRefused(t *testing.T) {
 		},
 		{
 			[]string{"Placement"}, contract.AnnotationWeights, []string{"cpu=2,memory=1,pods=0", "pods=100", "memory=0,cpu=99"},
-			[]string{"", "cpu", "cpu=", "cpu=-1", "cpu=101", "cpu=1.5", "gpu=1", "cpu=1,", "cpu=1, memory=1", "cpu=1,cpu=2", "cpu=1,memory=1,pods=1,cpu=1"},
+			[]string{
+				"", "cpu", "cpu=", "cpu=-1", "cpu=101", "cpu=1.5", "gpu=1", "cpu=1,", "cpu=1, memory=1", "cpu=1,cpu=2",
+				"cpu=1,memory=1,pods=1,cpu=1",
+			},
 			"each at most once, how much it counts",
 		},
 	} {
