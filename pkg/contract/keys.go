@@ -40,14 +40,17 @@ const (
 	AnnotationReleaseValue = "true"
 )
 
-// Keys by which administrators and users steer where Workflows go.
+// Keys by which administrators, and whoever owns a Placement, steer the scheduler. The chart's admission policies refuse other values.
 const (
 	// AnnotationMaxWorkflows is the most unfinished Workflows: on a ManagedCluster those there, on a ManagedClusterSetBinding those of
-	// its namespace on clusters of its set.
+	// its namespace on clusters of its set. A whole number from 0 to 1000000.
 	AnnotationMaxWorkflows = argoPrefix + "max-workflows"
 	// AnnotationNamespaces, on a ManagedClusterSetBinding, names the namespaces on the clusters of its set in which the Workflows of its
 	// namespace may run, besides that of the same name: separated by commas, or AnyNamespace.
 	AnnotationNamespaces = argoPrefix + "namespace"
+	// AnnotationExecutor, on a ManagedClusterSetBinding, is the ServiceAccount "<namespace>/<name>" on the managed clusters as which the work
+	// agent creates the Workflows of the binding's namespace.
+	AnnotationExecutor = argoPrefix + "executor"
 	// AnyNamespace, as the value of AnnotationNamespaces, stands for all but those of Kubernetes and of OCM.
 	AnyNamespace = "*"
 	// AnnotationStrategy, on a Placement, is StrategySpread, the default, or StrategyPack.
@@ -55,7 +58,7 @@ const (
 	// StrategySpread prefers the cluster with the most free resources, StrategyPack the one with the least in which the Workflow fits.
 	StrategySpread = "spread"
 	StrategyPack   = "pack"
-	// AnnotationWeights, on a Placement, says how much each resource counts: such as "cpu=2,memory=1,pods=0".
+	// AnnotationWeights, on a Placement, says how much each resource counts: such as "cpu=2,memory=1,pods=0", whole numbers from 0 to 100.
 	AnnotationWeights = argoPrefix + "weights"
 	// AnnotationCheckResources, with the value "false" on a Workflow or a ManagedCluster, lets a Workflow go to a cluster whose nodes are
 	// too small for its largest pod: because more or larger ones can be added.

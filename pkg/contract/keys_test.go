@@ -31,6 +31,11 @@ func TestPublishedKeysNeverChange(t *testing.T) {
 		"workflows.argoproj.io/ocm-managed-cluster-namespace": contract.AnnotationClusterNamespace,
 		"workflows.argoproj.io/ocm-release":                   contract.AnnotationRelease,
 		"workflows.argoproj.io/without-agent":                 contract.LabelWithoutAgent,
+		"workflows.argoproj.io/max-workflows":                 contract.AnnotationMaxWorkflows,
+		"workflows.argoproj.io/strategy":                      contract.AnnotationStrategy,
+		"workflows.argoproj.io/weights":                       contract.AnnotationWeights,
+		"workflows.argoproj.io/namespace":                     contract.AnnotationNamespaces,
+		"workflows.argoproj.io/executor":                      contract.AnnotationExecutor,
 		"workflows.argoproj.io/ocm-hub-workflow-namespace":    contract.AnnotationHubNamespace,
 		"workflows.argoproj.io/ocm-hub-workflow-name":         contract.AnnotationHubName,
 		"workflows.argoproj.io/ocm-hub-workflow-uid":          contract.AnnotationHubUID,
@@ -50,6 +55,8 @@ func TestEveryKeyIsAQualifiedName(t *testing.T) {
 		contract.LabelApplyRetried,
 		contract.FinalizerReport, contract.LabelInstalledBy, contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.LabelWorkflowUID,
 		contract.FinalizerDispatch, contract.AnnotationRelease, contract.LabelInstanceID, contract.LabelPhase, contract.LabelCompleted,
+		contract.AnnotationMaxWorkflows, contract.AnnotationStrategy, contract.AnnotationWeights, contract.AnnotationNamespaces,
+		contract.AnnotationExecutor,
 	}
 	seen := map[string]bool{}
 	for _, key := range keys {

@@ -467,11 +467,43 @@ func TestPoliciesNameTheKeysOfTheContract(t *testing.T) {
 			assert.Contains(t, text[policy], `"`+key+`"`, policy)
 		}
 	}
+	const validating = "ValidatingAdmissionPolicy argo-workflow-multicluster-"
+	for policy, keys := range map[string][]string{
+		"dispatched": {
+			contract.AnnotationAssigned, contract.FinalizerDispatch, contract.LabelEnable, contract.AnnotationCluster,
+			contract.AnnotationClusterNamespace, contract.AnnotationPlacement,
+		},
+		"workflow-values": {
+			contract.LabelEnable, contract.LabelEnableValue, contract.AnnotationCluster, contract.AnnotationClusterNamespace,
+			contract.AnnotationPlacement,
+		},
+		"cluster-values":   {contract.AnnotationMaxWorkflows},
+		"binding-values":   {contract.AnnotationMaxWorkflows, contract.AnnotationNamespaces, contract.AnnotationExecutor},
+		"placement-values": {contract.AnnotationStrategy, contract.AnnotationWeights, contract.StrategySpread, contract.StrategyPack},
+	} {
+		for _, key := range keys {
+			assert.Contains(t, text[validating+policy], `"`+key+`"`, policy)
+		}
+	}
 	prefix, _, _ := strings.Cut(contract.AnnotationStatusHash, "/")
-	assert.Contains(t, text["ValidatingAdmissionPolicy argo-workflow-multicluster-internal-keys"], `"`+prefix+`/"`)
+	assert.Contains(t, text[validating+"internal-keys"], `"`+prefix+`/"`)
+}
 
-	for _, object := range render(t, "admission: {protectInternalKeys: false}") {
-		assert.NotEqual(t, "argo-workflow-multicluster-internal-keys", object.GetName())
+func TestEachPolicyHasItsSwitch(t *testing.T) {
+	t.Parallel()
+	for value, policies := range map[string][]string{
+		"protectInternalKeys": {"internal-keys"},
+		"protectDispatched":   {"dispatched"},
+		"refuseInvalidValues": {"workflow-values", "cluster-values", "binding-values", "placement-values"},
+	} {
+		with, without := render(t, ""), render(t, "admission: {"+value+": false}")
+		for _, policy := range policies {
+			name := "argo-workflow-multicluster-" + policy
+			assert.NotNil(t, find[admissionv1.ValidatingAdmissionPolicy](t, with, "ValidatingAdmissionPolicy", name), name)
+			assert.Nil(t, find[admissionv1.ValidatingAdmissionPolicy](t, without, "ValidatingAdmissionPolicy", name), name)
+			assert.Nil(t, find[admissionv1.ValidatingAdmissionPolicyBinding](t, without, "ValidatingAdmissionPolicyBinding", name), name)
+		}
+		assert.Len(t, without, len(with)-2*len(policies), "and nothing else")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -84,21 +85,9 @@ var refusedWorkflows = []refused{
 		cure: edited(chosen("cluster1")),
 	},
 	{
-		name:    "its cluster's name is invalid",
-		mods:    []gen.Mod{gen.WithCluster("../Cluster_1")},
-		message: `"../Cluster_1" cannot be the name of a managed cluster`, reason: "InvalidClusterName",
-		cure: edited(chosen("cluster1")),
-	},
-	{
 		name: "its cluster is not bound to the namespace", unbound: true,
 		message: `managed cluster "cluster1" is not open to namespace`, reason: "ClusterNotBound",
 		cure: func(s *space, _ *run) { s.bind() },
-	},
-	{
-		name:    "its label has another value than true",
-		mods:    []gen.Mod{gen.WithLabels(map[string]string{contract.LabelEnable: "yes"})},
-		message: `the value must be "true", not "yes"`, reason: "InvalidLabel",
-		cure: edited(`{"metadata":{"labels":{"workflows.argoproj.io/enable-ocm-multicluster":"true"}}}`),
 	},
 	{
 		name:    "its name is longer than 63 characters",
@@ -169,6 +158,19 @@ func (c refused) test(t *testing.T) {
 	r.waitFor("Succeeded")
 	labtest.Eventually(t, patience, func() error { return r.mirrored(cluster1) })
 	require.NoError(t, h.ran(1, 1))
+}
+
+func TestInvalidValuesAreRefusedByTheAPIServer(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	for message, mod := range map[string]gen.Mod{
+		"the name of a managed cluster has at most 63 lower case letters": gen.WithCluster("../Cluster_1"),
+		`the value must be "true"`:                                        gen.WithLabels(map[string]string{contract.LabelEnable: "yes"}),
+	} {
+		err := theHub.client.Create(t.Context(), s.hello("invalid", on(cluster1), mod))
+		require.True(t, apierrors.IsInvalid(err), err)
+		require.ErrorContains(t, err, message)
+	}
 }
 
 func TestWorkflowForAClusterThatJoinsLaterIsSentThere(t *testing.T) {

@@ -67,3 +67,23 @@ helm.sh/hook: pre-delete
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
+
+{{/* Whether who asks may do as much without what a policy refuses: the manager, its uninstall hook and administrators. */}}
+{{- define "hub.mayActAsManager" -}}
+authorizer.group("workflow.open-cluster-management.io").resource("remoteworkflows").check("create").allowed()
+{{- end }}
+
+{{/* Which of these annotations the request sets or changes, as CEL. A value that was there before is nobody's fault now. */}}
+{{- define "hub.changedAnnotations" -}}
+{{ toJson . }}.filter(key,
+key in object.metadata.?annotations.orValue({}) &&
+(oldObject == null || oldObject.metadata.?annotations[key] != object.metadata.?annotations[key]))
+{{- end }}
+
+{{/* What the name of a namespace, a cluster or a ServiceAccount may be, as regular expressions. */}}
+{{- define "hub.dns1123Label" -}}
+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?
+{{- end }}
+{{- define "hub.dns1123Subdomain" -}}
+[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*
+{{- end }}

@@ -2,6 +2,8 @@ package hubchart
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
-	"open-cluster-management.io/argo-workflow-multicluster/test/chart"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -29,12 +30,19 @@ func as(t *testing.T, user string, groups ...string) client.Client {
 	return c
 }
 
-// aUser returns a client of somebody who may do everything with Workflows.
+// aUser returns a client of somebody who may do everything with Workflows, and change RemoteWorkflows, when the policies of what users
+// may not change are followed.
 func aUser(t *testing.T, name string) client.Client {
 	t.Helper()
 	role := &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"*"}}},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"*"}},
+			{
+				APIGroups: []string{"workflow.open-cluster-management.io"}, Resources: []string{"remoteworkflows"},
+				Verbs: []string{"get", "patch"},
+			},
+		},
 	}
 	require.NoError(t, admin.Create(t.Context(), role))
 	require.NoError(t, admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
@@ -43,10 +51,46 @@ func aUser(t *testing.T, name string) client.Client {
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
 	}))
 	c := as(t, name)
+	sent := dispatched(t, "probe-of-"+name)
 	require.NoError(t, eventually(t.Context(), func() error {
-		return c.Create(t.Context(), workflow("probe"), client.DryRunAll)
+		for policy, patch := range map[string]string{
+			"are internal": annotation(contract.AnnotationStatusHash, "forged"), "dispatched": annotation(contract.AnnotationCluster, "cluster2"),
+		} {
+			err := c.Patch(t.Context(), sent.DeepCopy(), merge(patch), client.DryRunAll)
+			if err == nil || !strings.Contains(err.Error(), policy) {
+				return fmt.Errorf("not refused because they %s: %w", policy, err)
+			}
+		}
+		return nil
 	}))
 	return c
+}
+
+// theManager returns a client of the manager's own user.
+func theManager(t *testing.T) client.Client {
+	t.Helper()
+	return as(t, userOf(manager))
+}
+
+// dispatched returns a Workflow that the manager has given to cluster1, by its Placement.
+func dispatched(t *testing.T, name string, mods ...gen.Mod) *unstructured.Unstructured {
+	t.Helper()
+	wf := create(t, workflow(name, append([]gen.Mod{gen.WithPlacement("all")}, mods...)...))
+	gen.WithAnnotations(map[string]string{
+		contract.AnnotationCluster: "cluster1", contract.AnnotationAssigned: contract.Assignment(wf, 1, "cluster1"),
+	})(wf)
+	gen.WithFinalizers(contract.FinalizerDispatch)(wf)
+	require.NoError(t, theManager(t).Patch(t.Context(), wf, client.Merge))
+	return wf
+}
+
+// annotation and label return the merge patch that sets one.
+func annotation(key, value string) string {
+	return fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, key, value)
+}
+
+func label(key, value string) string {
+	return fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, key, value)
 }
 
 // merge returns a merge patch.
@@ -126,39 +170,4 @@ func TestOlderWorkflowsCanBeFinished(t *testing.T) {
 	wf := workflow(older)
 	require.NoError(t, admin.Patch(t.Context(), wf, merge(`{"status":{"phase":"Running"}}`)))
 	assert.Equal(t, contract.InstanceIDHub, wf.GetLabels()[contract.LabelInstanceID])
-}
-
-func TestInternalAnnotationsAreTheManagers(t *testing.T) {
-	user, manager := aUser(t, "alice"), as(t, "system:serviceaccount:"+chart.Release+":"+chart.Release+"-hub")
-	copied := map[string]string{contract.AnnotationAssigned: "another/1/cluster1", "note": "mine"}
-	wf := workflow("internal", gen.WithAnnotations(copied), gen.WithFinalizers(contract.FinalizerDispatch))
-	require.NoError(t, user.Create(t.Context(), wf), "a new Workflow may have what a client copied")
-
-	for _, refused := range []string{
-		`{"metadata":{"annotations":{"` + contract.AnnotationAssigned + `":"forged"}}}`,
-		`{"metadata":{"annotations":{"` + contract.AnnotationAssigned + `":null}}}`,
-		`{"metadata":{"annotations":{"` + contract.AnnotationStatusHash + `":"forged"}}}`,
-		`{"metadata":{"annotations":null}}`,
-	} {
-		err := user.Patch(t.Context(), wf.DeepCopy(), merge(refused))
-		require.True(t, apierrors.IsForbidden(err), "%s: %v", refused, err)
-		require.ErrorContains(t, err, "are internal: leave them as they are", refused)
-	}
-	for _, allowed := range []string{
-		`{"metadata":{"annotations":{"note":"changed"}}}`,
-		`{"metadata":{"annotations":{"note":null}}}`,
-		`{"metadata":{"labels":{"team":"a"}}}`,
-		`{"spec":{"shutdown":"Terminate"}}`,
-		`{"metadata":{"finalizers":null}}`,
-	} {
-		require.NoError(t, user.Patch(t.Context(), wf.DeepCopy(), merge(allowed)), allowed)
-	}
-	for _, client := range []client.Client{manager, admin} {
-		require.NoError(t, client.Patch(t.Context(), wf.DeepCopy(),
-			merge(`{"metadata":{"annotations":{"`+contract.AnnotationStatusHash+`":"`+string(wf.GetUID())+`"}}}`)))
-	}
-	require.NoError(t, user.Delete(t.Context(), wf))
-
-	plain := create(t, workflow("without-annotations"))
-	require.NoError(t, user.Patch(t.Context(), plain, merge(`{"spec":{"suspend":true}}`)))
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/chart"
 	"open-cluster-management.io/argo-workflow-multicluster/test/env"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
@@ -61,10 +62,14 @@ func setUp(ctx context.Context, dir string) error {
 		"runtime-config=admissionregistration.k8s.io/v1beta1=true"); err != nil {
 		return err
 	}
-	if admin, err = client.New(server.Config, client.Options{}); err != nil {
+	scheme, err := hub.Scheme()
+	if err != nil {
 		return err
 	}
-	for _, object := range []client.Object{namespace(team), namespace(chart.Release), workflow(older)} {
+	if admin, err = client.New(server.Config, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	for _, object := range append([]client.Object{namespace(team), namespace(chart.Release), workflow(older)}, invalidBefore()...) {
 		if err := admin.Create(ctx, object); err != nil {
 			return err
 		}
@@ -141,8 +146,8 @@ func eventually(ctx context.Context, ask func() error) error {
 	return env.Retry(ctx, ask)
 }
 
-// waitForPolicies returns when the API server follows the policies of dormancy, which takes it a moment: one refuses
-// something, and the other adds the label.
+// waitForPolicies returns when the API server follows the policies of dormancy and of values, which takes it a moment: they refuse
+// something, and the mutating one adds the label.
 func waitForPolicies(ctx context.Context) error {
 	return eventually(ctx, func() error {
 		wrong := workflow("probe", withInstanceID("other"))
@@ -155,6 +160,11 @@ func waitForPolicies(ctx context.Context) error {
 		}
 		if right.GetLabels()[contract.LabelInstanceID] == "" {
 			return errors.New("the policy does not add the instance id")
+		}
+		for _, invalid := range invalid("probe") {
+			if err := admin.Create(ctx, invalid, client.DryRunAll); !apierrors.IsInvalid(err) {
+				return fmt.Errorf("no policy refuses the values of a %T: %w", invalid, err)
+			}
 		}
 		return nil
 	})

@@ -105,19 +105,10 @@ func enableAddon(t *testing.T, c client.Client) {
 	require.NoError(t, c.Status().Update(ctx, enabled))
 }
 
-func adminOf(t *testing.T) client.Client {
-	t.Helper()
-	scheme, err := hub.Scheme()
-	require.NoError(t, err)
-	c, err := client.New(server.Config, client.Options{Scheme: scheme})
-	require.NoError(t, err)
-	return c
-}
-
 // TestRightsAreEnough has the manager lead, read all that it watches, send a Workflow, delete one and deploy the addon, and then
 // the uninstall hook take all that back.
 func TestRightsAreEnough(t *testing.T) {
-	c := adminOf(t)
+	c := admin
 	enableAddon(t, c)
 	refused := &refusals{}
 	stop := startManager(t, refused.of(t, userOf(manager)))
