@@ -29,7 +29,7 @@ func HubCRDs(ctx context.Context) ([]*apiextensionsv1.CustomResourceDefinition, 
 		return nil, err
 	}
 	ocm, err := crds(ctx, ocmModule, "addon/v1beta1/*.crd.yaml", "work/v1/*_manifestworks.crd.yaml", "cluster/v1/*.crd.yaml",
-		"cluster/v1beta1/*.crd.yaml", "cluster/v1beta2/*.crd.yaml")
+		"cluster/v1alpha1/*_addonplacementscores.crd.yaml", "cluster/v1beta1/*.crd.yaml", "cluster/v1beta2/*.crd.yaml")
 	if err != nil {
 		return nil, err
 	}

@@ -112,6 +112,7 @@ func TestAgentHasNoRightsButThoseOfTheAddonAndItsManifests(t *testing.T) {
 	hubs, managed := clientOf(t, config), clientOf(t, managedConfig)
 	const workflows = "argoproj.io/workflows: delete,get,list,patch,watch"
 	const events, newEvents = "/events: create,patch", "events.k8s.io/events: create,patch"
+	const nodes, pods = "/nodes: list,watch", "/pods: list,watch"
 	const namespaces = "/namespaces: get,list,watch of " + agentNamespace
 	for _, test := range []struct {
 		what      string
@@ -122,12 +123,13 @@ func TestAgentHasNoRightsButThoseOfTheAddonAndItsManifests(t *testing.T) {
 		{"on the hub, for its own cluster", hubs, "cluster1", []string{
 			"workflow.open-cluster-management.io/remoteworkflows: get,list,watch",
 			"workflow.open-cluster-management.io/remoteworkflows/status: patch,update",
+			"cluster.open-cluster-management.io/addonplacementscores/status: patch,update of argo-workflows",
 		}},
 		{"on the hub, for another cluster", hubs, "cluster2", nil},
 		{"on the hub, elsewhere", hubs, "default", nil},
-		{"on its cluster", managed, "default", []string{events, workflows, newEvents, namespaces}},
+		{"on its cluster", managed, "default", []string{events, nodes, pods, workflows, newEvents, namespaces}},
 		{"on its cluster, in its own namespace", managed, agentNamespace, []string{
-			events, workflows, newEvents, namespaces, "coordination.k8s.io/leases: create",
+			events, nodes, pods, workflows, newEvents, namespaces, "coordination.k8s.io/leases: create",
 			"coordination.k8s.io/leases: delete,get,update of argo-workflow-multicluster,argo-workflow-multicluster-agent",
 		}},
 	} {
