@@ -16,7 +16,6 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"open-cluster-management.io/addon-framework/pkg/agent"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
-	fakeclusters "open-cluster-management.io/api/client/cluster/clientset/versioned/fake"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
@@ -31,7 +30,7 @@ func TestPermissionsAreBoundToTheOneAgentAndToNoGroup(t *testing.T) {
 	addon.Status.Registrations = []addonv1beta1.RegistrationConfig{registration}
 
 	kubeClient := fake.NewClientset()
-	require.NoError(t, permissions(kubeClient, fakeclusters.NewSimpleClientset())(t.Context(), cluster, addon))
+	require.NoError(t, permissions(kubeClient, newFakeClusters())(t.Context(), cluster, addon))
 
 	binding, err := kubeClient.RbacV1().RoleBindings("cluster1").Get(t.Context(), roleName, metav1.GetOptions{})
 	require.NoError(t, err)
@@ -46,7 +45,7 @@ func TestPermissionsAreBoundToTheOneAgentAndToNoGroup(t *testing.T) {
 
 func TestPermissionsWaitForTheRegistration(t *testing.T) {
 	kubeClient := fake.NewClientset()
-	clusterClient := fakeclusters.NewSimpleClientset()
+	clusterClient := newFakeClusters()
 	err := permissions(kubeClient, clusterClient)(t.Context(), gen.ManagedCluster("cluster1"), gen.ManagedClusterAddOn("cluster1"))
 	var notReady *agent.SubjectNotReadyError
 	require.ErrorAs(t, err, &notReady)
@@ -55,7 +54,7 @@ func TestPermissionsWaitForTheRegistration(t *testing.T) {
 }
 
 func TestEachClusterHasAScoreThatGoesWithTheAddon(t *testing.T) {
-	clusterClient, addon := fakeclusters.NewSimpleClientset(), gen.ManagedClusterAddOn("cluster1")
+	clusterClient, addon := newFakeClusters(), gen.ManagedClusterAddOn("cluster1")
 	creations := func() int {
 		return len(slices.DeleteFunc(clusterClient.Actions(), func(action clienttesting.Action) bool { return action.GetVerb() != "create" }))
 	}
@@ -89,7 +88,7 @@ func TestAScoreThatCannotBeMade(t *testing.T) {
 		"is tried again where the hub refuses it":          {"create", apierrors.NewInternalError(errors.New("away")), "away"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clusterClient := fakeclusters.NewSimpleClientset()
+			clusterClient := newFakeClusters()
 			clusterClient.PrependReactor(test.verb, "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return true, nil, test.answer
 			})

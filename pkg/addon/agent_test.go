@@ -48,9 +48,14 @@ func (c oneConfig) Get(context.Context, string, string) (*addonv1beta1.AddOnDepl
 func newTestAddon(t *testing.T, config *addonv1beta1.AddOnDeploymentConfigSpec) agent.AgentAddon {
 	t.Helper()
 	built, err := newAgentAddon(
-		fake.NewClientset(), fakeclusters.NewSimpleClientset(), oneConfig{config}, Options{AgentImage: testImage, HubID: testHubID})
+		fake.NewClientset(), newFakeClusters(), oneConfig{config}, Options{AgentImage: testImage, HubID: testHubID})
 	require.NoError(t, err)
 	return built
+}
+
+// newFakeClusters returns a hub's API of clusters.
+func newFakeClusters() *fakeclusters.Clientset {
+	return fakeclusters.NewSimpleClientset() //nolint:staticcheck // the newer function that it names is not generated for this API
 }
 
 // testAddOn is the ManagedClusterAddOn, which OCM has configured with what oneConfig has.

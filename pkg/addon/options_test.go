@@ -12,7 +12,6 @@ import (
 	"open-cluster-management.io/addon-framework/pkg/agent"
 	"open-cluster-management.io/addon-framework/pkg/utils"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
-	fakeclusters "open-cluster-management.io/api/client/cluster/clientset/versioned/fake"
 	workv1 "open-cluster-management.io/api/work/v1"
 
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
@@ -37,7 +36,7 @@ func TestOneClustersRoleIsNotAnothers(t *testing.T) {
 		registration := addonv1beta1.RegistrationConfig{Type: addonv1beta1.KubeClient, KubeClient: &addonv1beta1.KubeClientConfig{}}
 		registration.KubeClient.Subject.User = "agent of " + cluster
 		addon.Status.Registrations = []addonv1beta1.RegistrationConfig{registration}
-		require.NoError(t, permissions(kubeClient, fakeclusters.NewSimpleClientset())(t.Context(), gen.ManagedCluster(cluster), addon))
+		require.NoError(t, permissions(kubeClient, newFakeClusters())(t.Context(), gen.ManagedCluster(cluster), addon))
 	}
 	for _, cluster := range []string{"cluster1", "cluster2"} {
 		role, err := kubeClient.RbacV1().Roles(cluster).Get(t.Context(), roleName, metav1.GetOptions{})

@@ -199,7 +199,7 @@ func addScore(mgr manager.Manager, hub cluster.Cluster, options Options) error {
 	}
 	writer, err := client.New(hub.GetConfig(), client.Options{
 		HTTPClient: hub.GetHTTPClient(), Scheme: scheme,
-		Mapper: mapperOf(clusterv1alpha1.SchemeGroupVersion.WithKind("AddOnPlacementScore")),
+		Mapper: mapperOf(schema.GroupVersion(clusterv1alpha1.GroupVersion).WithKind("AddOnPlacementScore")),
 	})
 	if err != nil {
 		return fmt.Errorf("create client of the score: %w", err)

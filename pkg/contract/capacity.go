@@ -52,7 +52,9 @@ func (r Resources) Fits(other Resources) bool {
 // within returns r with each amount no less than least's and no more than most's.
 func (r Resources) within(least, most Resources) Resources {
 	return Resources{
-		min(max(r.MilliCPU, least.MilliCPU), most.MilliCPU), min(max(r.Memory, least.Memory), most.Memory), min(max(r.Pods, least.Pods), most.Pods),
+		min(max(r.MilliCPU, least.MilliCPU), most.MilliCPU),
+		min(max(r.Memory, least.Memory), most.Memory),
+		min(max(r.Pods, least.Pods), most.Pods),
 	}
 }
 
@@ -152,21 +154,29 @@ func ReadCapacity(message string) (Capacity, error) {
 	if len(c.LargestAllocatable) > MaxLargest || len(c.LargestFree) > MaxLargest {
 		return Capacity{}, fmt.Errorf("the capacity names more than %d nodes", MaxLargest)
 	}
+	if err := c.believable(); err != nil {
+		return Capacity{}, err
+	}
+	return c, nil
+}
+
+// believable returns an error if no cluster can have c.
+func (c Capacity) believable() error {
 	switch {
 	case c.Nodes < 0 || c.Nodes > maxCount || !(Resources{}).Fits(c.Allocatable) || !c.Allocatable.Fits(mostBelieved):
-		return Capacity{}, fmt.Errorf("no cluster offers %d nodes with %+v", c.Nodes, c.Allocatable)
+		return fmt.Errorf("no cluster offers %d nodes with %+v", c.Nodes, c.Allocatable)
 	case !leastBelieved.Fits(c.Free) || !c.Free.Fits(c.Allocatable):
-		return Capacity{}, fmt.Errorf("no cluster has %+v free that offers %+v", c.Free, c.Allocatable)
+		return fmt.Errorf("no cluster has %+v free that offers %+v", c.Free, c.Allocatable)
 	}
 	for _, node := range append(c.LargestAllocatable, c.LargestFree...) {
 		if !leastBelieved.Fits(node) || !node.Fits(c.Allocatable) {
-			return Capacity{}, fmt.Errorf("no node has %+v in a cluster that offers %+v", node, c.Allocatable)
+			return fmt.Errorf("no node has %+v in a cluster that offers %+v", node, c.Allocatable)
 		}
 	}
 	for _, count := range []int64{c.WorkflowsRunning, c.WorkflowsPending, c.WorkflowPods} {
 		if count < 0 || count > maxCount {
-			return Capacity{}, fmt.Errorf("no cluster has %d Workflows or pods", count)
+			return fmt.Errorf("no cluster has %d Workflows or pods", count)
 		}
 	}
-	return c, nil
+	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -89,10 +88,12 @@ func (c *Cluster) follow(ctx context.Context) {
 // measure returns what the cluster has, or why that is not known: errNotListed as long as nothing is wrong but the first lists are under
 // way.
 func (c *Cluster) measure() (contract.Capacity, error) {
-	for _, mu := range []*sync.Mutex{&c.nodes.mu, &c.pods.mu, &c.workflows.mu} {
-		mu.Lock()
-		defer mu.Unlock()
-	}
+	c.nodes.mu.Lock()
+	defer c.nodes.mu.Unlock()
+	c.pods.mu.Lock()
+	defer c.pods.mu.Unlock()
+	c.workflows.mu.Lock()
+	defer c.workflows.mu.Unlock()
 	var err error
 	for _, doubt := range []error{c.nodes.doubt(), c.pods.doubt(), c.workflows.doubt()} {
 		if doubt != nil && (err == nil || errors.Is(err, errNotListed)) {
