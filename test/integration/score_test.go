@@ -87,7 +87,8 @@ func TestTheHubLearnsWhatAClusterHasFree(t *testing.T) {
 	}
 	node := s.name + "-a"
 	addNode(t, cluster2, node, corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("10"),
+		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"),
+		corev1.ResourcePods: resource.MustParse("10"),
 	})
 	nodes := []contract.Resources{amounts(4000, 8, 10)}
 	empty := contract.Capacity{Nodes: 1, Allocatable: nodes[0], Free: nodes[0], LargestAllocatable: nodes, LargestFree: nodes}
