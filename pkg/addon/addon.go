@@ -11,6 +11,7 @@ import (
 	"open-cluster-management.io/addon-framework/pkg/addonmanager"
 	"open-cluster-management.io/addon-framework/pkg/utils"
 	addonclient "open-cluster-management.io/api/client/addon/clientset/versioned"
+	clusterclient "open-cluster-management.io/api/client/cluster/clientset/versioned"
 )
 
 // Options configure the addons.
@@ -31,8 +32,12 @@ func AddToManager(manager addonmanager.AddonManager, config *rest.Config, option
 	if err != nil {
 		return fmt.Errorf("create client of addons: %w", err)
 	}
+	clusterClient, err := clusterclient.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("create client of clusters: %w", err)
+	}
 	getter := utils.NewAddOnDeploymentConfigGetter(addonClient)
-	agentAddon, err := newAgentAddon(kubeClient, getter, options)
+	agentAddon, err := newAgentAddon(kubeClient, clusterClient, getter, options)
 	if err != nil {
 		return err
 	}

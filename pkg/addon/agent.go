@@ -2,15 +2,20 @@ package addon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"open-cluster-management.io/addon-framework/pkg/addonfactory"
 	"open-cluster-management.io/addon-framework/pkg/agent"
 	"open-cluster-management.io/addon-framework/pkg/utils"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterclient "open-cluster-management.io/api/client/cluster/clientset/versioned"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	workv1 "open-cluster-management.io/api/work/v1"
 
 	"open-cluster-management.io/argo-workflow-multicluster/manifests"
@@ -27,15 +32,15 @@ const (
 	agentDeployment = contract.AddonName + "-agent"
 )
 
-// newAgentAddon returns the addon that runs the agent on a managed cluster. kubeClient reaches the hub.
+// newAgentAddon returns the addon that runs the agent on a managed cluster. kubeClient and clusterClient reach the hub.
 func newAgentAddon(
-	kubeClient kubernetes.Interface, getter utils.AddOnDeploymentConfigGetter, options Options,
+	kubeClient kubernetes.Interface, clusterClient clusterclient.Interface, getter utils.AddOnDeploymentConfigGetter, options Options,
 ) (agent.AgentAddon, error) {
 	factory := addonfactory.NewAgentAddonFactory(contract.AddonName, manifests.Agent, "agent").
 		WithAgentRegistrationOption(&agent.RegistrationOption{
 			Configurations:   agent.KubeClientSignerConfigurations(contract.AddonName, agentName),
 			CSRApproveCheck:  approve,
-			PermissionConfig: permissions(kubeClient),
+			PermissionConfig: permissions(kubeClient, clusterClient),
 		}).
 		WithAgentHealthProber(&agent.HealthProber{Type: agent.HealthProberTypeLease})
 	return build(factory, getter, []workv1.ManifestConfigOption{watchDeployment(agentDeployment)},
@@ -56,17 +61,37 @@ func agentValues(hubID string) addonfactory.GetValuesFunc {
 
 // permissions returns what binds the agent's Role to the user that the agent's registration reports, whatever driver it has
 // used. Not to the groups that it reports, too: the agents of all clusters are in the addon's group, and each could write
-// what is another's. The Role is a new one for each call: the framework sets the namespace and the owner in it.
-func permissions(kubeClient kubernetes.Interface) agent.PermissionConfigFunc {
+// what is another's. The Role is a new one for each call: the framework sets the namespace and the owner in it. With the right to write
+// its score, the agent gets the score: it may create none.
+func permissions(kubeClient kubernetes.Interface, clusterClient clusterclient.Interface) agent.PermissionConfigFunc {
 	return func(ctx context.Context, cluster *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) error {
 		user := registeredUser(addon)
 		if user == "" {
 			return &agent.SubjectNotReadyError{}
 		}
-		return utils.NewRBACPermissionConfigBuilder(kubeClient).
+		err := utils.NewRBACPermissionConfigBuilder(kubeClient).
 			BindRoleToUser(agentRole(), user).
 			Build()(ctx, cluster, addon)
+		return errors.Join(err, makeScore(ctx, clusterClient, addon))
 	}
+}
+
+// makeScore creates the AddOnPlacementScore whose status the agent writes, unless it is there. It goes with the addon.
+func makeScore(ctx context.Context, clusterClient clusterclient.Interface, addon *addonv1beta1.ManagedClusterAddOn) error {
+	scores := clusterClient.ClusterV1alpha1().AddOnPlacementScores(addon.Namespace)
+	_, err := scores.Get(ctx, contract.ScoreName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) && addon.DeletionTimestamp.IsZero() {
+		_, err = scores.Create(ctx, &clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{
+			Name: contract.ScoreName,
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: addonv1beta1.GroupVersion.String(), Kind: "ManagedClusterAddOn", Name: addon.Name, UID: addon.UID,
+			}},
+		}}, metav1.CreateOptions{})
+	}
+	if err != nil && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("make the score: %w", err)
+	}
+	return nil
 }
 
 // registeredUser returns the user that the agent is on the hub, "" as long as it has not registered.
@@ -79,8 +104,8 @@ func registeredUser(addon *addonv1beta1.ManagedClusterAddOn) string {
 	return ""
 }
 
-// agentRole lets an agent read what is dispatched to its cluster and report on it. It can create nothing, so it can
-// neither invent a Workflow nor redirect a report.
+// agentRole lets an agent read what is dispatched to its cluster and report on it, and write the scores of its cluster. It can create
+// nothing, so it can neither invent a Workflow nor redirect a report.
 func agentRole() *rbacv1.Role {
 	group := []string{v1alpha1.GroupVersion.Group}
 	return &rbacv1.Role{
@@ -88,6 +113,10 @@ func agentRole() *rbacv1.Role {
 		Rules: []rbacv1.PolicyRule{
 			{APIGroups: group, Resources: []string{"remoteworkflows"}, Verbs: []string{"get", "list", "watch"}},
 			{APIGroups: group, Resources: []string{"remoteworkflows/status"}, Verbs: []string{"update", "patch"}},
+			{
+				APIGroups: []string{clusterv1alpha1.GroupName}, Resources: []string{"addonplacementscores/status"},
+				ResourceNames: []string{contract.ScoreName}, Verbs: []string{"update", "patch"},
+			},
 		},
 	}
 }

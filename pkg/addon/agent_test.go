@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"open-cluster-management.io/addon-framework/pkg/agent"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	fakeclusters "open-cluster-management.io/api/client/cluster/clientset/versioned/fake"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -46,9 +47,15 @@ func (c oneConfig) Get(context.Context, string, string) (*addonv1beta1.AddOnDepl
 
 func newTestAddon(t *testing.T, config *addonv1beta1.AddOnDeploymentConfigSpec) agent.AgentAddon {
 	t.Helper()
-	built, err := newAgentAddon(fake.NewClientset(), oneConfig{config}, Options{AgentImage: testImage, HubID: testHubID})
+	built, err := newAgentAddon(
+		fake.NewClientset(), newFakeClusters(), oneConfig{config}, Options{AgentImage: testImage, HubID: testHubID})
 	require.NoError(t, err)
 	return built
+}
+
+// newFakeClusters returns a hub's API of clusters.
+func newFakeClusters() *fakeclusters.Clientset {
+	return fakeclusters.NewSimpleClientset() //nolint:staticcheck // the newer function that it names is not generated for this API
 }
 
 // testAddOn is the ManagedClusterAddOn, which OCM has configured with what oneConfig has.
@@ -190,6 +197,7 @@ func TestTheAgentMayDoOnTheClusterWhatItNeeds(t *testing.T) {
 			APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{agentNamespace},
 			Verbs: []string{"get", "list", "watch"},
 		},
+		{APIGroups: []string{""}, Resources: []string{"nodes", "pods"}, Verbs: []string{"list", "watch"}},
 	}, role.Rules)
 	leases := []string{"argo-workflow-multicluster", "argo-workflow-multicluster-agent"}
 	assert.Equal(t, []rbacv1.PolicyRule{

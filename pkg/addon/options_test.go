@@ -22,6 +22,10 @@ func TestTheAgentMayReadItsRunsAndWriteTheirStatusAndNothingElse(t *testing.T) {
 	assert.Equal(t, []rbacv1.PolicyRule{
 		{APIGroups: group, Resources: []string{"remoteworkflows"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: group, Resources: []string{"remoteworkflows/status"}, Verbs: []string{"update", "patch"}},
+		{
+			APIGroups: []string{"cluster.open-cluster-management.io"}, Resources: []string{"addonplacementscores/status"},
+			ResourceNames: []string{"argo-workflows"}, Verbs: []string{"update", "patch"},
+		},
 	}, agentRole().Rules)
 }
 
@@ -32,7 +36,7 @@ func TestOneClustersRoleIsNotAnothers(t *testing.T) {
 		registration := addonv1beta1.RegistrationConfig{Type: addonv1beta1.KubeClient, KubeClient: &addonv1beta1.KubeClientConfig{}}
 		registration.KubeClient.Subject.User = "agent of " + cluster
 		addon.Status.Registrations = []addonv1beta1.RegistrationConfig{registration}
-		require.NoError(t, permissions(kubeClient)(t.Context(), gen.ManagedCluster(cluster), addon))
+		require.NoError(t, permissions(kubeClient, newFakeClusters())(t.Context(), gen.ManagedCluster(cluster), addon))
 	}
 	for _, cluster := range []string{"cluster1", "cluster2"} {
 		role, err := kubeClient.RbacV1().Roles(cluster).Get(t.Context(), roleName, metav1.GetOptions{})

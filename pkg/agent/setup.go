@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"open-cluster-management.io/addon-framework/pkg/lease"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/agent/run"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/agent/score"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/relist"
@@ -91,6 +93,7 @@ func Start(ctx context.Context, hubConfig, managedConfig *rest.Config, options O
 	if err := errors.Join(
 		mgr.Add(hub),
 		reconciler.SetupWithManager(mgr, hub.GetCache(), options.ClusterName, controllerOptions(options)),
+		addScore(mgr, hub, options),
 		addLease(mgr, options.Namespace),
 	); err != nil {
 		return fmt.Errorf("set up: %w", err)
@@ -177,6 +180,33 @@ func controllerOptions(options Options) controller.Options {
 		ReconciliationTimeout:   reconcileTimeout,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, maxRetryDelay),
 	}
+}
+
+// addScore measures on the leader what this cluster has free, and writes it to the hub. It has clients of its own on both sides, for what
+// nothing else of the agent reads or writes.
+func addScore(mgr manager.Manager, hub cluster.Cluster, options Options) error {
+	counters, err := score.NewMetrics(metrics.Registry)
+	if err != nil {
+		return err
+	}
+	measured, err := score.NewCluster(mgr.GetConfig(), mgr.GetHTTPClient(), clock.RealClock{})
+	if err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := clusterv1alpha1.Install(scheme); err != nil {
+		return fmt.Errorf("build scheme: %w", err)
+	}
+	writer, err := client.New(hub.GetConfig(), client.Options{
+		HTTPClient: hub.GetHTTPClient(), Scheme: scheme,
+		Mapper: mapperOf(schema.GroupVersion(clusterv1alpha1.GroupVersion).WithKind("AddOnPlacementScore")),
+	})
+	if err != nil {
+		return fmt.Errorf("create client of the score: %w", err)
+	}
+	return mgr.Add(&score.Writer{
+		Hub: writer, ClusterName: options.ClusterName, Managed: measured, Clock: clock.RealClock{}, Metrics: counters,
+	})
 }
 
 // addLease renews the Lease by which OCM knows that the addon works: on the leader, from the moment that this cluster

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,14 +41,14 @@ func (r Resources) String() string {
 		resource.NewQuantity(r.Memory, resource.BinarySI))
 }
 
-// Plus returns the sum, which stays at the largest number where it would overflow.
+// Plus returns the sum, which stays at the smallest or largest number where it would overflow.
 func (r Resources) Plus(other Resources) Resources {
 	return Resources{saturated(r.MilliCPU, other.MilliCPU), saturated(r.Memory, other.Memory), saturated(r.Pods, other.Pods)}
 }
 
-// Minus returns the difference, which may be negative.
+// Minus returns the difference, which may be negative. It stays at the smallest or largest number where it would overflow.
 func (r Resources) Minus(other Resources) Resources {
-	return Resources{r.MilliCPU - other.MilliCPU, r.Memory - other.Memory, r.Pods - other.Pods}
+	return r.Plus(Resources{negated(other.MilliCPU), negated(other.Memory), negated(other.Pods)})
 }
 
 // Fits reports whether r is no more than other in any of the three.
@@ -55,11 +56,31 @@ func (r Resources) Fits(other Resources) bool {
 	return r.MilliCPU <= other.MilliCPU && r.Memory <= other.Memory && r.Pods <= other.Pods
 }
 
+// within returns r with each amount no less than least's and no more than most's.
+func (r Resources) within(least, most Resources) Resources {
+	return Resources{
+		min(max(r.MilliCPU, least.MilliCPU), most.MilliCPU),
+		min(max(r.Memory, least.Memory), most.Memory),
+		min(max(r.Pods, least.Pods), most.Pods),
+	}
+}
+
 func saturated(a, b int64) int64 {
-	if a > 0 && b > math.MaxInt64-a {
+	switch {
+	case a > 0 && b > math.MaxInt64-a:
 		return math.MaxInt64
+	case a < 0 && b < math.MinInt64-a:
+		return math.MinInt64
 	}
 	return a + b
+}
+
+// negated returns -a, or the largest number where there is no -a.
+func negated(a int64) int64 {
+	if a == math.MinInt64 {
+		return math.MaxInt64
+	}
+	return -a
 }
 
 // Capacity is what a managed cluster has for Workflows, as its agent has measured it. Only nodes count that take new pods without a
@@ -93,17 +114,38 @@ const (
 	maxCount    = 1e9
 )
 
-// Condition returns the condition that carries c. The nodes that are too many for it are left out.
+// mostBelieved and leastBelieved bound the amounts that are believed.
+var (
+	mostBelieved  = Resources{MilliCPU: maxMilliCPU, Memory: maxMemory, Pods: maxCount}
+	leastBelieved = Resources{}.Minus(mostBelieved)
+)
+
+// Condition returns the condition that carries c. The nodes that are too many for it are left out, and what exceeds the bounds of
+// ReadCapacity is brought within them.
 func (c Capacity) Condition(now metav1.Time) (metav1.Condition, error) {
-	c.LargestAllocatable = c.LargestAllocatable[:min(len(c.LargestAllocatable), MaxLargest)]
-	c.LargestFree = c.LargestFree[:min(len(c.LargestFree), MaxLargest)]
-	message, err := json.Marshal(c)
+	message, err := json.Marshal(c.bounded())
 	if err != nil {
 		return metav1.Condition{}, fmt.Errorf("encode capacity: %w", err)
 	}
 	return metav1.Condition{
 		Type: ConditionMeasured, Status: metav1.ConditionTrue, Reason: ReasonMeasured, Message: string(message), LastTransitionTime: now,
 	}, nil
+}
+
+// bounded returns the Capacity that ReadCapacity takes and that is nearest to c.
+func (c Capacity) bounded() Capacity {
+	c.Allocatable = c.Allocatable.within(Resources{}, mostBelieved)
+	c.Free = c.Free.within(leastBelieved, c.Allocatable)
+	for _, list := range []*[]Resources{&c.LargestAllocatable, &c.LargestFree} {
+		*list = slices.Clone((*list)[:min(len(*list), MaxLargest)])
+		for i := range *list {
+			(*list)[i] = (*list)[i].within(leastBelieved, c.Allocatable)
+		}
+	}
+	for _, count := range []*int64{&c.Nodes, &c.WorkflowsRunning, &c.WorkflowsPending, &c.WorkflowPods} {
+		*count = min(max(*count, 0), maxCount)
+	}
+	return c
 }
 
 // ReadCapacity returns what an agent has written into the message of the condition. It returns an error if that is not a Capacity, or one
@@ -119,23 +161,29 @@ func ReadCapacity(message string) (Capacity, error) {
 	if len(c.LargestAllocatable) > MaxLargest || len(c.LargestFree) > MaxLargest {
 		return Capacity{}, fmt.Errorf("the capacity names more than %d nodes", MaxLargest)
 	}
-	most := Resources{MilliCPU: maxMilliCPU, Memory: maxMemory, Pods: maxCount}
-	least := Resources{}.Minus(most)
+	if err := c.believable(); err != nil {
+		return Capacity{}, err
+	}
+	return c, nil
+}
+
+// believable returns an error if no cluster can have c.
+func (c Capacity) believable() error {
 	switch {
-	case c.Nodes < 0 || c.Nodes > maxCount || !(Resources{}).Fits(c.Allocatable) || !c.Allocatable.Fits(most):
-		return Capacity{}, fmt.Errorf("no cluster offers %d nodes with %+v", c.Nodes, c.Allocatable)
-	case !least.Fits(c.Free) || !c.Free.Fits(c.Allocatable):
-		return Capacity{}, fmt.Errorf("no cluster has %+v free that offers %+v", c.Free, c.Allocatable)
+	case c.Nodes < 0 || c.Nodes > maxCount || !(Resources{}).Fits(c.Allocatable) || !c.Allocatable.Fits(mostBelieved):
+		return fmt.Errorf("no cluster offers %d nodes with %+v", c.Nodes, c.Allocatable)
+	case !leastBelieved.Fits(c.Free) || !c.Free.Fits(c.Allocatable):
+		return fmt.Errorf("no cluster has %+v free that offers %+v", c.Free, c.Allocatable)
 	}
 	for _, node := range append(c.LargestAllocatable, c.LargestFree...) {
-		if !least.Fits(node) || !node.Fits(c.Allocatable) {
-			return Capacity{}, fmt.Errorf("no node has %+v in a cluster that offers %+v", node, c.Allocatable)
+		if !leastBelieved.Fits(node) || !node.Fits(c.Allocatable) {
+			return fmt.Errorf("no node has %+v in a cluster that offers %+v", node, c.Allocatable)
 		}
 	}
 	for _, count := range []int64{c.WorkflowsRunning, c.WorkflowsPending, c.WorkflowPods} {
 		if count < 0 || count > maxCount {
-			return Capacity{}, fmt.Errorf("no cluster has %d Workflows or pods", count)
+			return fmt.Errorf("no cluster has %d Workflows or pods", count)
 		}
 	}
-	return c, nil
+	return nil
 }

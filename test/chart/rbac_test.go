@@ -31,6 +31,8 @@ func TestRightsOfTheManager(t *testing.T) {
 		"cluster.open-cluster-management.io/managedclustersetbindings: list watch",
 		"cluster.open-cluster-management.io/placements: list watch",
 		"cluster.open-cluster-management.io/placementdecisions: list watch",
+		"cluster.open-cluster-management.io/addonplacementscores: get list watch create",
+		"cluster.open-cluster-management.io/addonplacementscores/status [argo-workflows]: patch update",
 		"addon.open-cluster-management.io/clustermanagementaddons: list watch",
 		"addon.open-cluster-management.io/managedclusteraddons: list watch",
 		"addon.open-cluster-management.io/addondeploymentconfigs: get list watch",

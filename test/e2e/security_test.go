@@ -71,6 +71,10 @@ func TestAgentMayDoNoMoreOnTheHubThanItsRoleSays(t *testing.T) {
 	assert.ElementsMatch(t, []authorizationv1.ResourceRule{
 		{APIGroups: group, Resources: []string{"remoteworkflows"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: group, Resources: []string{"remoteworkflows/status"}, Verbs: []string{"update", "patch"}},
+		{
+			APIGroups: []string{"cluster.open-cluster-management.io"}, Resources: []string{"addonplacementscores/status"},
+			ResourceNames: []string{contract.ScoreName}, Verbs: []string{"update", "patch"},
+		},
 	}, rulesOf(t, agent, cluster1.Name))
 	for _, elsewhere := range []string{cluster2.Name, s.name, "kube-system"} {
 		assert.Empty(t, rulesOf(t, agent, elsewhere), elsewhere)

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,6 +33,7 @@ func clientOf(t *testing.T, config *rest.Config) client.Client {
 	t.Helper()
 	scheme, err := hub.Scheme()
 	require.NoError(t, err)
+	require.NoError(t, clusterv1alpha1.Install(scheme))
 	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: theHub.client.RESTMapper()})
 	require.NoError(t, err)
 	return c
@@ -85,6 +87,18 @@ func TestAgentMayWriteTheStatusOfItsOwnRunsAndNothingElseOnTheHub(t *testing.T) 
 		"create a ConfigMap": func() error {
 			return agent1s.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "cluster1", Name: "any"}})
 		},
+		"write the scores of cluster2": func() error {
+			return agent1s.Status().Patch(t.Context(), score("cluster2", contract.ScoreName), emptyPatch)
+		},
+		"write another score": func() error { return agent1s.Status().Patch(t.Context(), score("cluster1", "another"), emptyPatch) },
+		"make a score":        func() error { return agent1s.Create(t.Context(), score("cluster1", "another")) },
+		"delete its scores":   func() error { return agent1s.Delete(t.Context(), score("cluster1", contract.ScoreName)) },
+		"read its scores": func() error {
+			return agent1s.Get(t.Context(), client.ObjectKeyFromObject(score("cluster1", contract.ScoreName)), score("", ""))
+		},
+		"give its scores another owner": func() error {
+			return agent1s.Patch(t.Context(), score("cluster1", contract.ScoreName), emptyPatch)
+		},
 		"list the clusters": func() error { return agent1s.List(t.Context(), &clusterv1.ManagedClusterList{}) },
 		"see its own addon": func() error {
 			return agent1s.List(t.Context(), &addonv1beta1.ManagedClusterAddOnList{}, client.InNamespace("cluster1"))
@@ -96,10 +110,16 @@ func TestAgentMayWriteTheStatusOfItsOwnRunsAndNothingElseOnTheHub(t *testing.T) 
 	}
 	require.NoError(t, agent1s.Get(t.Context(), own.name(), &v1alpha1.RemoteWorkflow{}), "the same client, where it may")
 	require.NoError(t, agent1s.Status().Patch(t.Context(), own.mustRemoteWorkflow(), emptyPatch))
+	require.NoError(t, agent1s.Status().Patch(t.Context(), score("cluster1", contract.ScoreName), emptyPatch))
 	for _, r := range []*run{own, others} {
 		r.succeeds()
 		r.isGone()
 	}
+}
+
+// score names a score of a cluster.
+func score(cluster, name string) *clusterv1alpha1.AddOnPlacementScore {
+	return &clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: name}}
 }
 
 // emptyPatch changes nothing, and yet needs the right to.
@@ -112,6 +132,7 @@ func TestAgentHasNoRightsButThoseOfTheAddonAndItsManifests(t *testing.T) {
 	hubs, managed := clientOf(t, config), clientOf(t, managedConfig)
 	const workflows = "argoproj.io/workflows: delete,get,list,patch,watch"
 	const events, newEvents = "/events: create,patch", "events.k8s.io/events: create,patch"
+	const nodes, pods = "/nodes: list,watch", "/pods: list,watch"
 	const namespaces = "/namespaces: get,list,watch of " + agentNamespace
 	for _, test := range []struct {
 		what      string
@@ -122,12 +143,13 @@ func TestAgentHasNoRightsButThoseOfTheAddonAndItsManifests(t *testing.T) {
 		{"on the hub, for its own cluster", hubs, "cluster1", []string{
 			"workflow.open-cluster-management.io/remoteworkflows: get,list,watch",
 			"workflow.open-cluster-management.io/remoteworkflows/status: patch,update",
+			"cluster.open-cluster-management.io/addonplacementscores/status: patch,update of argo-workflows",
 		}},
 		{"on the hub, for another cluster", hubs, "cluster2", nil},
 		{"on the hub, elsewhere", hubs, "default", nil},
-		{"on its cluster", managed, "default", []string{events, workflows, newEvents, namespaces}},
+		{"on its cluster", managed, "default", []string{events, nodes, pods, workflows, newEvents, namespaces}},
 		{"on its cluster, in its own namespace", managed, agentNamespace, []string{
-			events, workflows, newEvents, namespaces, "coordination.k8s.io/leases: create",
+			events, nodes, pods, workflows, newEvents, namespaces, "coordination.k8s.io/leases: create",
 			"coordination.k8s.io/leases: delete,get,update of argo-workflow-multicluster,argo-workflow-multicluster-agent",
 		}},
 	} {

@@ -40,6 +40,7 @@ func agentRights(t *testing.T) {
 		assert.ElementsMatch(t, []string{
 			"get,list,watch remoteworkflows.workflow.open-cluster-management.io",
 			"update,patch remoteworkflows/status.workflow.open-cluster-management.io",
+			"update,patch addonplacementscores/status.cluster.open-cluster-management.io argo-workflows",
 		}, grants(t, subject, c.Name), "in its own namespace")
 		for _, other := range []string{"default", "kube-system", "cluster1", "cluster2"} {
 			if other != c.Name {
@@ -119,8 +120,10 @@ func managerRights(t *testing.T) {
 		"get remoteworkflows.workflow.open-cluster-management.io": "granted to the agents, and used where the cache is behind",
 		"get manifestworks.work.open-cluster-management.io":       "used where a cluster has no agent",
 		// A manager can only give away what it has: these are the agents'.
-		"update remoteworkflows/status.workflow.open-cluster-management.io": "granted to the agents",
-		"patch remoteworkflows/status.workflow.open-cluster-management.io":  "granted to the agents",
+		"update remoteworkflows/status.workflow.open-cluster-management.io":     "granted to the agents",
+		"patch remoteworkflows/status.workflow.open-cluster-management.io":      "granted to the agents",
+		"update addonplacementscores/status.cluster.open-cluster-management.io": "granted to the agents",
+		"patch addonplacementscores/status.cluster.open-cluster-management.io":  "granted to the agents",
 		"update managedclusteraddons/finalizers.addon.open-cluster-management.io": "asked for by API servers that enforce " +
 			"permissions on owners, which this one does not",
 		"approve signers.certificates.k8s.io": "checked by the API server on each approval, which logs no request of its own",
