@@ -50,7 +50,7 @@ UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/docs/... ./te
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build generate verify lint fmt test test-unit test-integration test-e2e test-slow test-chaos test-chaos-checker bench bench-quick run \
+.PHONY: help build generate verify lint fmt test test-unit test-integration test-e2e test-slow test-capacity test-chaos test-chaos-checker bench bench-quick run \
 	lab-up lab-status lab-down demo demo-down binary image image-archive sbom release clean FORCE
 
 help: ## List the targets.
@@ -89,9 +89,12 @@ test-integration: ## Run the tests on real API servers, without pods.
 
 test-e2e: ## Run the tests on a lab of their own: real pods as root on Linux, else simulated ones; simulated for the chaos suite.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e ./test/e2e/install
-	E2E_PODS=simulated go test -count=1 -timeout=20m -v ./test/e2e/chaos
+	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v ./test/e2e/capacity ./test/e2e/chaos
 
-test-slow: test-chaos test-chaos-checker ## Run the tests that are too slow for every change: some half an hour.
+test-slow: test-capacity test-chaos test-chaos-checker ## Run the tests that are too slow for every change: some half an hour.
+
+test-capacity: ## Run WORKFLOWS=300 at once on three simulated clusters of different size, and check that they go where there is room.
+	E2E_PODS=simulated CAPACITY_WORKFLOWS=$(WORKFLOWS) go test -count=1 -timeout=40m -v ./test/e2e/capacity
 
 test-chaos: ## Run WORKFLOWS=300 through FAULTS=100 that SEED=1 brings, and check that each ran once and its end was seen.
 	E2E_PODS=$(PODS) CHAOS_SEED=$(SEED) CHAOS_WORKFLOWS=$(WORKFLOWS) CHAOS_FAULTS=$(FAULTS) \
