@@ -178,9 +178,10 @@ func nameTaken(wf *hubworkflow.Workflow, t Target) *Problem {
 	return nil
 }
 
-// tooSmall: no node that the agent counts offers what the largest pod requests, however free it is.
+// tooSmall: no node that the agent counts offers what the largest pod requests, however free it is. Where none counts, nothing is known:
+// they may be added when there is something to run.
 func tooSmall(wf *hubworkflow.Workflow, t Target) *Problem {
-	if t.Capacity == nil || wf.IsPlaced || isUnchecked(wf.GetAnnotations()) || isUnchecked(t.Managed.Annotations) {
+	if t.Capacity == nil || t.Capacity.Nodes == 0 || wf.IsPlaced || isUnchecked(wf.GetAnnotations()) || isUnchecked(t.Managed.Annotations) {
 		return nil
 	}
 	if slices.ContainsFunc(t.Capacity.LargestAllocatable, wf.Requests.Fits) {

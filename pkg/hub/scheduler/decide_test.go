@@ -114,6 +114,11 @@ func TestAWorkflowGoesToTheClusterThatItNamesOrThatItsPlacementSelects(t *testin
 				gen.ManagedCluster("cluster2", unchecked())),
 			"cluster2",
 		},
+		"no node is counted": {
+			gen.Workflow("hello", gen.WithCluster(cluster1), requesting("9", "1Gi")),
+			objects(surroundings(), gen.Score(cluster1, contract.Capacity{})),
+			cluster1,
+		},
 		"the nodes that it tolerates are not counted": {
 			gen.Workflow("hello", gen.WithCluster(cluster1), requesting("9", "1Gi"),
 				gen.WithSpecField([]any{map[string]any{"operator": "Exists"}}, "tolerations")),
