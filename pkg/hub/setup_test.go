@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -34,6 +35,7 @@ var served = []schema.GroupVersionKind{
 	{Group: "workflow.open-cluster-management.io", Version: "v1alpha1", Kind: "RemoteWorkflow"},
 	{Group: "work.open-cluster-management.io", Version: "v1", Kind: "ManifestWork"},
 	{Group: "cluster.open-cluster-management.io", Version: "v1", Kind: "ManagedCluster"},
+	{Group: "cluster.open-cluster-management.io", Version: "v1alpha1", Kind: "AddOnPlacementScore"},
 	{Group: "cluster.open-cluster-management.io", Version: "v1beta1", Kind: "PlacementDecision"},
 	{Group: "cluster.open-cluster-management.io", Version: "v1beta2", Kind: "ManagedClusterSetBinding"},
 	{Group: "addon.open-cluster-management.io", Version: "v1beta1", Kind: "ManagedClusterAddOn"},
@@ -57,6 +59,7 @@ func TestRequireAPIsSaysWhatIsMissingAndHowToGetIt(t *testing.T) {
 		"RemoteWorkflow":           "apply the CRD in charts/argo-workflow-multicluster/crds",
 		"ManifestWork":             "work.open-cluster-management.io/v1 ManifestWork: install Open Cluster Management",
 		"ManagedCluster":           "install Open Cluster Management",
+		"AddOnPlacementScore":      "install Open Cluster Management",
 		"PlacementDecision":        "install Open Cluster Management",
 		"ManagedClusterSetBinding": "install Open Cluster Management",
 		"ManagedClusterAddOn":      "addon.open-cluster-management.io/v1beta1 ManagedClusterAddOn: update Open Cluster Management",
@@ -132,12 +135,14 @@ func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
 			byKind["ManifestWork"] = by
 		case *addonv1beta1.ManagedClusterAddOn:
 			byKind["ManagedClusterAddOn"] = by
+		case *clusterv1alpha1.AddOnPlacementScore:
+			byKind["AddOnPlacementScore"] = by
 		default:
 			byKind[obj.GetObjectKind().GroupVersionKind().Kind] = by
 		}
 	}
-	require.Len(t, byKind, 4)
-	for _, kind := range []string{"Workflow", "RemoteWorkflow", "ManifestWork"} {
+	require.Len(t, byKind, 5)
+	for _, kind := range []string{"Workflow", "RemoteWorkflow", "ManifestWork", "AddOnPlacementScore"} {
 		assert.NotNil(t, byKind[kind].Transform, "%s is trimmed", kind)
 	}
 	for _, value := range []string{"true", "yes", ""} {
@@ -147,6 +152,7 @@ func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
 	assert.True(t, *byKind["Workflow"].UnsafeDisableDeepCopy)
 	assert.True(t, byKind["ManifestWork"].Label.Matches(labels.Set{contract.LabelDelivery: "any"}))
 	assert.False(t, byKind["ManifestWork"].Label.Matches(labels.Set{"app": "somebody's"}))
+	assert.False(t, byKind["AddOnPlacementScore"].Field.Matches(fields.Set{"metadata.name": "somebody's"}))
 	assert.True(t, byKind["ManagedClusterAddOn"].Field.Matches(fields.Set{"metadata.name": "argo-workflow-multicluster"}))
 	assert.False(t, byKind["ManagedClusterAddOn"].Field.Matches(fields.Set{"metadata.name": "other"}))
 

@@ -91,8 +91,8 @@ func bindingOf(binding *clusterv1beta2.ManagedClusterSetBinding, set labels.Sele
 	if b.MaxWorkflows, b.Invalid = maxWorkflows(binding.Annotations); b.Invalid != "" {
 		return b
 	}
-	value, ok := binding.Annotations[contract.AnnotationNamespaces]
-	if !ok {
+	value := binding.Annotations[contract.AnnotationNamespaces]
+	if value == "" {
 		return b
 	}
 	for name := range strings.SplitSeq(value, ",") {
@@ -102,23 +102,32 @@ func bindingOf(binding *clusterv1beta2.ManagedClusterSetBinding, set labels.Sele
 		case isReserved(name):
 			b.Invalid = fmt.Sprintf("annotation %s: namespace %s is of Kubernetes or of OCM", contract.AnnotationNamespaces, name)
 		case len(validation.IsDNS1123Label(name)) > 0:
-			b.Invalid = fmt.Sprintf("annotation %s: %q cannot be the name of a namespace", contract.AnnotationNamespaces, name)
+			b.Invalid = fmt.Sprintf("annotation %s: %.80q cannot be the name of a namespace", contract.AnnotationNamespaces, name)
 		}
 		b.namespaces = append(b.namespaces, name)
 	}
 	return b
 }
 
+// MaxWorkflows returns the most unfinished Workflows that the cluster may have, MaxInt64 if it has no cap, and 0 if its cap cannot be read.
+func (c Cluster) MaxWorkflows() int64 {
+	if c.Managed == nil {
+		return 0
+	}
+	limit, _ := maxWorkflows(c.Managed.Annotations)
+	return limit
+}
+
 // maxWorkflows returns the cap in the annotations of a ManagedCluster or of a binding, MaxInt64 if there is none, and what is wrong
 // with it.
 func maxWorkflows(annotations map[string]string) (limit int64, invalid string) {
-	value, ok := annotations[contract.AnnotationMaxWorkflows]
-	if !ok {
+	value := annotations[contract.AnnotationMaxWorkflows]
+	if value == "" {
 		return math.MaxInt64, ""
 	}
 	limit, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || limit < 0 {
-		return 0, fmt.Sprintf("annotation %s: %q is not a whole number of at least 0", contract.AnnotationMaxWorkflows, value)
+		return 0, fmt.Sprintf("annotation %s: %.80q is not a whole number of at least 0", contract.AnnotationMaxWorkflows, value)
 	}
 	return limit, ""
 }

@@ -46,6 +46,12 @@ const (
 	ReasonAtCap = "AtCap"
 )
 
+// KindNameTaken and ReasonNameTaken are those of a problem that ends when another Workflow of the name is gone from the cluster.
+const (
+	KindNameTaken   = "name taken"
+	ReasonNameTaken = "NameTaken"
+)
+
 // filters are the reasons why a Workflow may not go to a cluster, the first that applies counts.
 var filters = []func(*hubworkflow.Workflow, Target) *Problem{
 	invalidName, notThere, beingDetached, notAccepted, notBound, invalidBinding, otherNamespace, hubItself, withoutAgent, agentUnavailable,
@@ -171,7 +177,7 @@ func agentUnavailable(_ *hubworkflow.Workflow, t Target) *Problem {
 
 func nameTaken(wf *hubworkflow.Workflow, t Target) *Problem {
 	if t.NameTakenBy != "" {
-		return problem("name taken", "NameTaken",
+		return problem(KindNameTaken, ReasonNameTaken,
 			"waiting for the name %s/%s on cluster %s: the earlier Workflow that has it (UID %s) is still being removed",
 			contract.RemoteNamespace(wf), wf.GetName(), t.Name, t.NameTakenBy)
 	}

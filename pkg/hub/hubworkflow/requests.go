@@ -2,6 +2,7 @@ package hubworkflow
 
 import (
 	"math"
+	"regexp"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -9,12 +10,13 @@ import (
 )
 
 const (
-	// maxQuantityLength bounds what is parsed as a quantity; the longest that means something is far shorter.
-	maxQuantityLength = 40
 	// maxRequest bounds one request, in thousandths of a core or bytes: more than a node has, and small enough to add up those of a
 	// hundred thousand Workflows.
 	maxRequest = 1 << 45
 )
+
+// quantityPattern is what is parsed as a quantity. Others mean nothing, and an exponent of millions would keep the parser busy for seconds.
+var quantityPattern = regexp.MustCompile(`^[0-9]{0,18}(\.[0-9]{0,9})?(m|k|[MGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$`)
 
 // LargestPod returns what the largest pod of a Workflow requests, resource by resource, by the templates in its spec: what it requests of
 // CPU need not be in the same template as what it requests of memory. What the spec only refers to is not seen. isPlaced says that
@@ -79,7 +81,7 @@ func amountOf(value any, scale resource.Scale) int64 {
 	var quantity resource.Quantity
 	switch v := value.(type) {
 	case string:
-		if len(v) > maxQuantityLength {
+		if !quantityPattern.MatchString(v) {
 			return 0
 		}
 		parsed, err := resource.ParseQuantity(v)

@@ -60,6 +60,14 @@ func TestTheLargestPodOfAWorkflow(t *testing.T) {
 		"nor what is endless": {
 			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"` + strings.Repeat("9", 10_000) + `","memory":1e300}}}}]}`,
 		},
+		"nor what would keep the parser busy": {
+			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"1e2147483647","memory":"1e10000000"}}}},
+				{"container":{"resources":{"limits":{"cpu":"1E-2147483648","memory":"99999999999999999999e99"}}}}]}`,
+		},
+		"exponents count": {
+			spec:    `{"templates":[{"container":{"resources":{"requests":{"cpu":"2e0","memory":"1E3"}}}}]}`,
+			wantCPU: 2000, wantMemory: 1000,
+		},
 		"an absurd one is bounded": {
 			spec:    `{"templates":[{"container":{"resources":{"requests":{"cpu":"9E","memory":"9E"}}}}]}`,
 			wantCPU: 1 << 45, wantMemory: 1 << 45,

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -61,6 +63,53 @@ func BenchmarkSchedule(b *testing.B) {
 			b.ReportMetric(float64(decided)/used.Seconds(), "decisions/cpu-s") // what a busy machine does not blur
 		})
 	}
+}
+
+// BenchmarkFull shows what the end of a Workflow costs while every cluster is at its cap, and 10,000 of 100 namespaces wait.
+func BenchmarkFull(b *testing.B) {
+	const fleet, namespaces, waiting = 1000, 100, 10_000
+	s := fleetOf(b, fleet, true)
+	s.Recorder = discard{}
+	measureAndLimit(s, fleet)
+	for i := range fleet {
+		name := fmt.Sprintf("cluster-%04d", i)
+		s.managedClusterChanged(nil, gen.ManagedCluster(name, limited("1")))
+		s.workflowChanged(nil, gen.Workflow("running-"+name, gen.WithAssignment(name), gen.WithHubStatus("Running")))
+	}
+	for i := range namespaces {
+		namespace := fmt.Sprintf("team-%d", i)
+		s.cache.setBindings(namespace, []cluster.Binding{{Namespace: namespace, Set: labels.Everything(), MaxWorkflows: 1000}})
+		s.placementChanged(nil, gen.Placement("p", gen.InNamespace(namespace)))
+		for page := range fleet / 100 {
+			var names []string
+			for j := range 100 {
+				names = append(names, fmt.Sprintf("cluster-%04d", page*100+j))
+			}
+			s.decisionsChanged(nil, gen.PlacementDecision("p", page, names, gen.InNamespace(namespace)))
+		}
+	}
+	for i := range waiting {
+		wf := gen.Workflow(fmt.Sprintf("hello-%d", i), gen.WithPlacement("p"), gen.InNamespace(fmt.Sprintf("team-%d", i%namespaces)),
+			created(time.Duration(i)*time.Second))
+		s.workflowChanged(nil, wf)
+	}
+	settle := func() (decisions int) {
+		for t, _ := s.next(b.Context()); t != nil; t, _ = s.next(b.Context()) {
+			decisions++
+			s.finish(t, unschedulable)
+		}
+		return decisions
+	}
+	settle()
+	decisions := 0
+	ended := gen.Workflow("running-cluster-0000", gen.WithAssignment("cluster-0000"), gen.WithHubStatus("Succeeded"))
+	running := gen.Workflow("running-cluster-0000", gen.WithAssignment("cluster-0000"), gen.WithHubStatus("Running"))
+	for b.Loop() {
+		s.workflowChanged(running, ended)
+		s.workflowChanged(ended, running) // another has taken the room
+		decisions += settle()
+	}
+	b.ReportMetric(float64(decisions)/float64(b.N), "decisions/end")
 }
 
 // usedCPU returns the CPU time of this process.

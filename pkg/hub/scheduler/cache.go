@@ -27,6 +27,8 @@ type cache struct {
 	// names are held on managed clusters, by namespace and name there; attempts counts the RemoteWorkflows of a hub Workflow.
 	names    map[client.ObjectKey][]holder
 	attempts map[types.UID]int
+	// assigned are the places by what is there: a name on a cluster counts from the assignment on, before there is a RemoteWorkflow.
+	assigned map[remoteName]types.UID
 	// bindings remembers those of each namespace. Building them costs more than all else.
 	bindings map[string]*bindings
 }
@@ -42,6 +44,8 @@ type node struct {
 	cluster.Cluster
 	// problem is what keeps every Workflow with a Placement from the cluster, nil if nothing does: asked for once, not once for each.
 	problem *cluster.Problem
+	// limit is the most unfinished Workflows that it may have.
+	limit int64
 	// milliCPU is the CPU capacity in thousandths of a core; 0 if it is not known.
 	milliCPU int64
 	// unfinished counts the Workflows that were assigned to it and have not finished, and unfinishedOf those of each namespace.
@@ -61,10 +65,26 @@ type expectation struct {
 	isStarted bool
 }
 
-// place is where a Workflow of a namespace is; assumed says that the assignment has not been seen yet.
+// place is where a Workflow of a namespace is, by which name; assumed says that the assignment has not been seen yet.
 type place struct {
 	cluster, namespace string
+	remoteName         client.ObjectKey
 	assumed            bool
+}
+
+// remoteName is a name on a cluster.
+type remoteName struct {
+	cluster string
+	client.ObjectKey
+}
+
+func (p place) name() remoteName { return remoteName{p.cluster, p.remoteName} }
+
+func placeOf(wf *hubworkflow.Workflow, cluster string) place {
+	return place{
+		cluster: cluster, namespace: wf.GetNamespace(),
+		remoteName: client.ObjectKey{Namespace: contract.RemoteNamespace(wf), Name: wf.GetName()},
+	}
 }
 
 // placement is a Placement with its decisions.
@@ -87,6 +107,7 @@ func newCache(hubID string) *cache {
 	return &cache{
 		hubID: hubID, nodes: map[string]*node{}, placements: map[client.ObjectKey]*placement{}, places: map[types.UID]place{},
 		names: map[client.ObjectKey][]holder{}, attempts: map[types.UID]int{}, bindings: map[string]*bindings{},
+		assigned: map[remoteName]types.UID{},
 	}
 }
 
@@ -112,10 +133,10 @@ func (c *cache) setCluster(name string, change func(*cluster.Cluster)) (was, is 
 	n := c.node(name)
 	was = *n
 	change(&n.Cluster)
-	if !maps.Equal(labelsOf(was), labelsOf(*n)) {
+	if (was.Managed == nil) != (n.Managed == nil) || !maps.Equal(labelsOf(was), labelsOf(*n)) {
 		c.recount(n, was.Managed)
 	}
-	n.problem, n.milliCPU = c.obstacle(anyPlacement, n.Cluster), 0
+	n.problem, n.milliCPU, n.limit = c.obstacle(anyPlacement, n.Cluster), 0, n.MaxWorkflows()
 	if n.Managed != nil {
 		n.milliCPU = n.MilliCPU()
 	}
@@ -137,7 +158,9 @@ func (c *cache) recount(n *node, was *clusterv1.ManagedCluster) {
 
 // assume counts a Workflow for a cluster before its assignment can be seen.
 func (c *cache) assume(wf *hubworkflow.Workflow, cluster string) {
-	c.put(wf.GetUID(), place{cluster, wf.GetNamespace(), true})
+	at := placeOf(wf, cluster)
+	at.assumed = true
+	c.put(wf.GetUID(), at)
 	c.expect(wf, cluster)
 }
 
@@ -155,7 +178,7 @@ func (c *cache) setWorkflow(wf *hubworkflow.Workflow, isWaiting bool) {
 	if isWaiting && c.places[uid].assumed {
 		return
 	}
-	at := place{cluster: contract.AssignedCluster(wf), namespace: wf.GetNamespace()}
+	at := placeOf(wf, contract.AssignedCluster(wf))
 	if contract.IsFinished(wf.Phase) || at.cluster == "" {
 		at = place{}
 	}
@@ -175,6 +198,7 @@ func (c *cache) setWorkflow(wf *hubworkflow.Workflow, isWaiting bool) {
 // expect lets a Workflow that has been put at a cluster count beside what the agent has measured.
 func (c *cache) expect(wf *hubworkflow.Workflow, cluster string) {
 	n := c.nodes[cluster]
+	n.meet(wf.GetUID())
 	if n.expectations == nil {
 		n.expectations = map[types.UID]expectation{}
 	}
@@ -217,10 +241,14 @@ func (c *cache) put(uid types.UID, at place) {
 		}
 		c.count(at, 1)
 	}
+	if c.assigned[was.name()] == uid {
+		delete(c.assigned, was.name())
+	}
 	if at.cluster == "" {
 		delete(c.places, uid)
 		return
 	}
+	c.assigned[at.name()] = uid
 	c.places[uid] = at
 }
 
@@ -332,11 +360,15 @@ func (c *cache) release(name client.ObjectKey, by holder) {
 }
 
 // takenBy returns the UID of another Workflow that has the name on the cluster; "" if there is none.
-func (c *cache) takenBy(name client.ObjectKey, cluster string, uid types.UID) types.UID {
-	for _, by := range c.names[name] {
+func (c *cache) takenBy(wf *hubworkflow.Workflow, cluster string) types.UID {
+	at, uid := placeOf(wf, cluster), wf.GetUID()
+	for _, by := range c.names[at.remoteName] {
 		if by.remoteWorkflow.Namespace == cluster && by.workflow != uid {
 			return by.workflow
 		}
+	}
+	if by, ok := c.assigned[at.name()]; ok && by != uid {
+		return by
 	}
 	return ""
 }

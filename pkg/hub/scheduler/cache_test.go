@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -130,17 +131,20 @@ func TestANameIsTakenByAnotherWorkflowOfTheSameCluster(t *testing.T) {
 	c, name := newCache(gen.HubID), client.ObjectKey{Namespace: gen.Namespace, Name: "hello"}
 	first := holder{client.ObjectKey{Namespace: "a", Name: "hello-1"}, "1"}
 	second := holder{client.ObjectKey{Namespace: "b", Name: "hello-2"}, "2"}
+	takenBy := func(cluster string, uid types.UID, mods ...gen.Mod) types.UID {
+		return c.takenBy(hubworkflow.Of(gen.Workflow("hello", append(mods, gen.WithUID(uid))...)), cluster)
+	}
 	c.hold(name, first)
 	c.hold(name, first)
 	c.hold(name, second)
-	assert.EqualValues(t, "1", c.takenBy(name, "a", "3"))
-	assert.EqualValues(t, "2", c.takenBy(name, "b", "3"))
-	assert.Empty(t, c.takenBy(name, "a", "1"), "its own name")
-	assert.Empty(t, c.takenBy(name, "c", "3"), "another cluster")
-	assert.Empty(t, c.takenBy(client.ObjectKey{Namespace: "elsewhere", Name: "hello"}, "a", "3"))
+	assert.EqualValues(t, "1", takenBy("a", "3"))
+	assert.EqualValues(t, "2", takenBy("b", "3"))
+	assert.Empty(t, takenBy("a", "1"), "its own name")
+	assert.Empty(t, takenBy("c", "3"), "another cluster")
+	assert.Empty(t, takenBy("a", "3", gen.InNamespace("elsewhere")))
 	c.release(name, first)
 	c.release(name, first)
-	assert.Empty(t, c.takenBy(name, "a", "3"))
+	assert.Empty(t, takenBy("a", "3"))
 	c.release(name, second)
 	assert.Empty(t, c.names)
 	assert.Empty(t, c.attempts)

@@ -78,6 +78,8 @@ type decision struct {
 	// another Workflow can.
 	waitsFor target
 	isAtCap  bool
+	// isNameTaken says that another Workflow has its name on one of the clusters.
+	isNameTaken bool
 }
 
 // decide returns where a Workflow goes whose namespace has these bindings.
@@ -89,15 +91,17 @@ func (c *cache) decide(wf *hubworkflow.Workflow, asked request, bound *bindings,
 		return decision{why: &asked.refusal}
 	}
 	problemOf := func(n *node) *cluster.Problem {
+		// However old a measurement is, nodes are as large as they were.
 		return cluster.Filter(wf, cluster.Target{
-			Cluster: n.Cluster, HubID: c.hubID, Bindings: bound.all, NameTakenBy: c.takenBy(asked.remoteName, n.Name, wf.GetUID()),
-			Load: &cluster.Load{Cluster: n.unfinished, Bindings: bound.unfinished}, Capacity: n.capacityAt(now),
+			Cluster: n.Cluster, HubID: c.hubID, Bindings: bound.all, NameTakenBy: c.takenBy(wf, n.Name),
+			Load: &cluster.Load{Cluster: n.unfinished, Bindings: bound.unfinished}, Capacity: n.capacity,
 		})
 	}
 	switch {
 	case asked.cluster != "":
 		if problem := problemOf(c.node(asked.cluster)); problem != nil {
-			return decision{why: &problem.Refusal, waitsFor: asked.target, isAtCap: problem.Kind == cluster.KindAtCap}
+			return decision{why: &problem.Refusal, waitsFor: asked.target, isAtCap: problem.Kind == cluster.KindAtCap,
+				isNameTaken: problem.Kind == cluster.KindNameTaken}
 		}
 		return decision{cluster: asked.cluster, note: "the Workflow names it"}
 	case asked.placement == "":
@@ -105,12 +109,18 @@ func (c *cache) decide(wf *hubworkflow.Workflow, asked request, bound *bindings,
 			"namespace %s, or %s to the name of a managed cluster", contract.AnnotationPlacement, asked.namespace, contract.AnnotationCluster)}
 	}
 	return c.decideByPlacement(wf, asked.target, now, func(n *node) *cluster.Problem {
-		if n.problem != nil {
+		switch {
+		case n.problem != nil:
 			return n.problem
+		case n.unfinished >= n.limit && n.limit > 0: // a thousand clusters may be full: no message is made for each
+			return atCap
 		}
 		return problemOf(n)
 	})
 }
+
+// atCap is the problem of every cluster that is at its cap, where nobody sees its message.
+var atCap = &cluster.Problem{Kind: cluster.KindAtCap}
 
 func (c *cache) decideByPlacement(wf *hubworkflow.Workflow, to target, now time.Time, problemOf func(*node) *cluster.Problem) decision {
 	p := c.placement(client.ObjectKey{Namespace: to.namespace, Name: to.placement})
@@ -132,6 +142,7 @@ func (c *cache) decideByPlacement(wf *hubworkflow.Workflow, to target, now time.
 	if best != nil {
 		return decision{cluster: best.Name, note: best.explain(len(candidates), p.preference, now)}
 	}
+	isNameTaken := slices.Contains(problems, cluster.KindNameTaken)
 	if slices.Equal(problems, []string{cluster.KindAtCap}) {
 		return decision{waitsFor: to, isAtCap: true, why: refusal(cluster.ReasonAtCap,
 			"waiting: all %d clusters that Placement %q selects are %s", len(candidates), to.placement, cluster.KindAtCap)}
@@ -141,7 +152,7 @@ func (c *cache) decideByPlacement(wf *hubworkflow.Workflow, to target, now time.
 		none = fmt.Sprintf("cluster %s, the only one that Placement %q selects, cannot run Workflows", candidates[0].Name, to.placement)
 	}
 	return decision{
-		waitsFor: to, isAtCap: slices.Contains(problems, cluster.KindAtCap),
+		waitsFor: to, isAtCap: slices.Contains(problems, cluster.KindAtCap), isNameTaken: isNameTaken,
 		why: refusal(ReasonNoUsableCluster, "%s: %s", none, strings.Join(problems, "; ")),
 	}
 }

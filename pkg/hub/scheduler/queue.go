@@ -7,6 +7,7 @@ import (
 	"github.com/google/btree"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 )
 
@@ -36,9 +37,30 @@ type item struct {
 	// Workflow can free.
 	isParked, isAtCap bool
 	waitsFor          target
+	class             class
 	// inFlight says that a decision on it is being written, isDirty that something happened meanwhile, and wasRefused that the API
 	// server refused the last one.
 	inFlight, isDirty, wasRefused bool
+}
+
+// class is what Workflows with a target must have in common so that each goes wherever another goes.
+type class struct {
+	requests              contract.Resources
+	isPlaced, isUnchecked bool
+	remoteNamespace       string
+	// remoteName is there only if another Workflow has the name somewhere: then it is in a class of its own.
+	remoteName string
+}
+
+func classOf(it *item, isNameTaken bool) class {
+	c := class{
+		requests: it.wf.Requests, isPlaced: it.wf.IsPlaced, remoteNamespace: it.remoteName.Namespace,
+		isUnchecked: it.wf.GetAnnotations()[contract.AnnotationCheckResources] == "false",
+	}
+	if isNameTaken {
+		c.remoteName = it.remoteName.Name
+	}
+	return c
 }
 
 // queue has the Workflows that wait for a cluster, each once.
@@ -48,8 +70,11 @@ type queue struct {
 	active, later *btree.BTreeG[*item]
 	parked        map[target]map[*item]struct{}
 	parkedCount   int
-	// atCap are those that are parked because of a cap, by urgency: the end of a Workflow makes room for one of them.
-	atCap map[target]*btree.BTreeG[*item]
+	// atCap are those that are parked because of a cap, by urgency. The end of a Workflow makes room for one of them; of those of a class,
+	// for the first, if for any.
+	atCap map[target]map[class]*btree.BTreeG[*item]
+	// named are all by their name on the managed cluster, which another may have.
+	named map[client.ObjectKey]map[*item]struct{}
 	// changed has a value after pop may have something else to return.
 	changed chan struct{}
 }
@@ -57,7 +82,7 @@ type queue struct {
 func newQueue() *queue {
 	return &queue{
 		items: map[client.ObjectKey]*item{}, parked: map[target]map[*item]struct{}{}, changed: make(chan struct{}, 1),
-		active: byUrgency(), atCap: map[target]*btree.BTreeG[*item]{},
+		active: byUrgency(), atCap: map[target]map[class]*btree.BTreeG[*item]{}, named: map[client.ObjectKey]map[*item]struct{}{},
 		later: btree.NewG(treeDegree, func(a, b *item) bool { return cmp.Or(a.due.Compare(b.due), compareUrgency(a, b)) < 0 }),
 	}
 }
@@ -87,12 +112,14 @@ func (q *queue) set(wf *hubworkflow.Workflow, asked request) {
 	case it == nil:
 		it = &item{request: asked, wf: wf, key: key, created: wf.GetCreationTimestamp().Time}
 		q.items[key] = it
+		q.name(it)
 	case it.request == asked && (!it.wasRefused || it.wf.StatusHash != wf.StatusHash):
 		it.wf = wf
 		return
 	default:
-		q.leave(it)
+		q.abandon(it)
 		it.wf, it.request, it.failures = wf, asked, 0
+		q.name(it)
 	}
 	q.activate(it)
 }
@@ -100,9 +127,29 @@ func (q *queue) set(wf *hubworkflow.Workflow, asked request) {
 // remove drops a Workflow.
 func (q *queue) remove(key client.ObjectKey) {
 	if it := q.items[key]; it != nil {
-		q.leave(it)
+		q.abandon(it)
 		delete(q.items, key)
 	}
+}
+
+// abandon takes an item out of where it is, with what it asks for. If it was to be tried, it may have been so because there was room:
+// that is for the next.
+func (q *queue) abandon(it *item) {
+	wasParked := it.isParked && !it.isDirty
+	q.leave(it)
+	if delete(q.named[it.remoteName], it); len(q.named[it.remoteName]) == 0 {
+		delete(q.named, it.remoteName)
+	}
+	if !wasParked {
+		q.wakeFirst(it.target)
+	}
+}
+
+func (q *queue) name(it *item) {
+	if q.named[it.remoteName] == nil {
+		q.named[it.remoteName] = map[*item]struct{}{}
+	}
+	q.named[it.remoteName][it] = struct{}{}
 }
 
 // pop returns the most urgent Workflow that is to be tried now; nil, and after how long there may be one, if there is none.
@@ -121,20 +168,27 @@ func (q *queue) pop(now time.Time) (*item, time.Duration) {
 }
 
 // park makes a popped Workflow wait until move frees those that wait for the target. Those that wait for nothing, the zero
-// target, are freed by their own change alone. One that is at a cap is freed by wakeFirst, too.
-func (q *queue) park(it *item, waitsFor target, isAtCap bool) {
-	it.isParked, it.waitsFor, it.isAtCap = true, waitsFor, isAtCap
-	if isAtCap {
-		if q.atCap[waitsFor] == nil {
-			q.atCap[waitsFor] = byUrgency()
-		}
-		q.atCap[waitsFor].ReplaceOrInsert(it)
-	}
+// target, are freed by their own change alone.
+func (q *queue) park(it *item, waitsFor target) {
+	it.isParked, it.isAtCap, it.waitsFor = true, false, waitsFor
 	if q.parked[waitsFor] == nil {
 		q.parked[waitsFor] = map[*item]struct{}{}
 	}
 	q.parked[waitsFor][it] = struct{}{}
 	q.parkedCount++
+}
+
+// parkAtCap parks one that wakeFirst frees, too.
+func (q *queue) parkAtCap(it *item, waitsFor target, of class) {
+	q.park(it, waitsFor)
+	it.isAtCap, it.class = true, of
+	if q.atCap[waitsFor] == nil {
+		q.atCap[waitsFor] = map[class]*btree.BTreeG[*item]{}
+	}
+	if q.atCap[waitsFor][of] == nil {
+		q.atCap[waitsFor][of] = byUrgency()
+	}
+	q.atCap[waitsFor][of].ReplaceOrInsert(it)
 }
 
 // settle ends the try of a popped Workflow, which decided on it as it was then.
@@ -199,16 +253,25 @@ func (q *queue) move(now time.Time, judge func(target) verdict) {
 	}
 }
 
-// wakeFirst tries the most urgent one again of those with this target that are at a cap.
+// wakeFirst tries the most urgent one of each class again of those with this target that are at a cap.
 func (q *queue) wakeFirst(on target) {
-	if waiting := q.atCap[on]; waiting != nil {
+	for _, waiting := range q.atCap[on] {
 		first, _ := waiting.Min()
 		q.activate(first)
 	}
 }
 
-// wake tries a Workflow again that is parked.
-func (q *queue) wake(key client.ObjectKey) {
+// wake tries those again that have, or want, this name on their cluster.
+func (q *queue) wake(name client.ObjectKey) {
+	for it := range q.named[name] {
+		if it.isParked {
+			q.activate(it)
+		}
+	}
+}
+
+// wakeWorkflow tries a Workflow again that is parked.
+func (q *queue) wakeWorkflow(key client.ObjectKey) {
 	if it := q.items[key]; it != nil && it.isParked {
 		q.activate(it)
 	}
@@ -251,11 +314,19 @@ func (q *queue) leave(it *item) {
 		if delete(q.parked[it.waitsFor], it); len(q.parked[it.waitsFor]) == 0 {
 			delete(q.parked, it.waitsFor)
 		}
-		if waiting := q.atCap[it.waitsFor]; it.isAtCap && waiting != nil {
-			if waiting.Delete(it); waiting.Len() == 0 {
-				delete(q.atCap, it.waitsFor)
-			}
+		if it.isAtCap {
+			q.leaveCap(it)
 		}
+	}
+}
+
+func (q *queue) leaveCap(it *item) {
+	classes := q.atCap[it.waitsFor]
+	if classes[it.class].Delete(it); classes[it.class].Len() == 0 {
+		delete(classes, it.class)
+	}
+	if len(classes) == 0 {
+		delete(q.atCap, it.waitsFor)
 	}
 }
 

@@ -69,7 +69,7 @@ func TestOneThatIsCreatedAgainTakesThePlaceOfTheEarlier(t *testing.T) {
 	q := newQueue()
 	earlier := put(q, gen.Workflow("hello", gen.WithPlacement("gpu")))
 	popped(q, now)
-	q.park(earlier, gpu, false)
+	q.park(earlier, gpu)
 	put(q, gen.Workflow("hello", gen.WithPlacement("gpu"), gen.WithUID("later")))
 	assert.Empty(t, q.parked)
 	it, _ := q.pop(now)
@@ -102,7 +102,7 @@ func TestAChangeIsAReasonToTryAgainOnlyIfItChangesTheRequest(t *testing.T) {
 			q := newQueue()
 			it := put(q, gen.Workflow("hello", gpus))
 			popped(q, now)
-			q.park(it, gpu, false)
+			q.park(it, gpu)
 			put(q, test.is)
 			assert.Same(t, test.is, it.wf.Unstructured, "the next write needs the newest")
 			assert.Equal(t, test.wantTried, len(popped(q, now)) == 1)
@@ -115,7 +115,7 @@ func TestAnEventFreesThoseThatWaitForItAndOnce(t *testing.T) {
 	for _, name := range []string{"a", "b", "c", "refused"} {
 		it := put(q, gen.Workflow(name))
 		popped(q, now)
-		q.park(it, map[string]target{"a": gpu, "b": gpu, "c": {gen.Namespace, "cluster1", ""}}[name], false)
+		q.park(it, map[string]target{"a": gpu, "b": gpu, "c": {gen.Namespace, "cluster1", ""}}[name])
 	}
 	for range 3 {
 		q.move(now, func(on target) verdict { return when(on == gpu, true) })
@@ -129,7 +129,7 @@ func TestWhatMayOnlyChangeAMessageIsTriedWhenThingsHaveSettled(t *testing.T) {
 	q := newQueue()
 	it := put(q, gen.Workflow("hello"))
 	popped(q, now)
-	q.park(it, gpu, false)
+	q.park(it, gpu)
 	for i := range 3 {
 		q.move(now.Add(time.Duration(i)), func(target) verdict { return refreshed })
 	}
@@ -160,7 +160,7 @@ func TestWhatHappensWhileADecisionIsWrittenIsNotLost(t *testing.T) {
 			it := put(q, gen.Workflow("hello"))
 			popped(q, now)
 			tried := it.wf
-			q.park(it, gpu, false)
+			q.park(it, gpu)
 			it.inFlight = true
 			test.event(q)
 			q.settle(it, tried, unschedulable, now)
@@ -220,7 +220,7 @@ func TestErrorsBackOffUntilOneTryIsNone(t *testing.T) {
 	assert.Equal(t, []time.Duration{5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond}, waits[:3])
 	assert.Equal(t, 30*time.Second, waits[14])
 	popped(q, now.Add(24*time.Hour))
-	q.park(it, gpu, false)
+	q.park(it, gpu)
 	q.settle(it, it.wf, unschedulable, now)
 	assert.Zero(t, it.failures)
 	assert.Equal(t, 5*time.Minute, backoff(100, firstRefusedRetry, maxRefusedRetry))

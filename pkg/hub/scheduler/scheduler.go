@@ -127,22 +127,44 @@ func (s *Scheduler) next(ctx context.Context) (*try, time.Duration) {
 		t := &try{item: it, wf: it.wf, begun: now}
 		var bound *bindings
 		if bound, t.err = s.bindingsOf(ctx, it.namespace); t.err == nil {
-			t.decision = s.cache.decide(it.wf, it.request, bound, now)
-		}
-		if !t.isAtCap && t.err == nil {
-			s.queue.wakeFirst(it.target) // there may be room for more than one
+			t.decision = s.decide(it, bound, now)
 		}
 		switch {
 		case t.cluster != "":
 			s.cache.assume(it.wf, t.cluster)
+		case t.isAtCap:
+			s.queue.parkAtCap(it, t.waitsFor, classOf(it, t.isNameTaken))
 		case t.err == nil:
-			s.queue.park(it, t.waitsFor, t.isAtCap)
+			s.queue.park(it, t.waitsFor)
+		}
+		if !t.isAtCap && t.err == nil {
+			s.queue.wakeFirst(it.target) // there may be room for more than one
 		}
 		if t.cluster != "" || t.why != nil || t.err != nil {
 			it.inFlight = true
 			return t, 0
 		}
 	}
+}
+
+// decide returns where a Workflow goes. One whose assignment could not be written, as far as is known, is where it was assumed until
+// something else is seen: the API server may have written it all the same, and nobody else is to have its room.
+func (s *Scheduler) decide(it *item, bound *bindings, now time.Time) decision {
+	at := s.cache.places[it.wf.GetUID()]
+	if !at.assumed {
+		return s.cache.decide(it.wf, it.request, bound, now)
+	}
+	s.cache.forget(it.wf.GetUID())
+	again := it.request
+	if again.cluster == at.cluster || again.cluster == "" && s.cache.selects(again.target, at.cluster) {
+		again.cluster = at.cluster
+		if d := s.cache.decide(it.wf, again, bound, now); d.cluster != "" {
+			d.note = "as it was tried before"
+			return d
+		}
+	}
+	defer s.hasRoom(at.cluster, at.namespace)
+	return s.cache.decide(it.wf, it.request, bound, now)
 }
 
 // maxNamespaces bounds how many namespaces are remembered: those that are gone would add up.
@@ -205,7 +227,7 @@ func (s *Scheduler) finish(t *try, o outcome) {
 	now := s.Clock.Now()
 	tries.WithLabelValues(string(o)).Inc()
 	duration.Observe(now.Sub(t.begun).Seconds())
-	if o != assigned {
+	if o == refused {
 		s.cache.forget(t.wf.GetUID())
 		s.hasRoom(t.cluster, t.item.namespace)
 	}

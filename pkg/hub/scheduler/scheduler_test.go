@@ -65,7 +65,7 @@ func TestWorkflowsThatArriveTogetherSpreadBeforeTheirAssignmentsAreSeen(t *testi
 	}
 }
 
-func TestABindOfWhatHasChangedIsForgottenUntilTheChangeIsSeen(t *testing.T) {
+func TestABindOfWhatHasChangedIsNotTriedUntilTheChangeIsSeen(t *testing.T) {
 	for name, err := range map[string]error{
 		"it has changed": fakehub.Conflict(),
 		"it is gone":     apierrors.NewNotFound(contract.WorkflowGVR.GroupResource(), "hello"),
@@ -75,7 +75,6 @@ func TestABindOfWhatHasChangedIsForgottenUntilTheChangeIsSeen(t *testing.T) {
 			h := newHarness(t, append(surroundings(), wf)...)
 			h.hub.Fail("patch Workflow", err)
 			assert.Equal(t, 1, h.run())
-			assert.Empty(t, h.cache.places)
 			h.later(time.Hour)
 			assert.Zero(t, h.run())
 			assert.Empty(t, h.hub.Events())
@@ -84,6 +83,9 @@ func TestABindOfWhatHasChangedIsForgottenUntilTheChangeIsSeen(t *testing.T) {
 			h.told(wf, wf)
 			assert.Equal(t, 1, h.run())
 			assert.Equal(t, cluster1, h.clusterOf(wf))
+			assert.Len(t, h.cache.places, 1)
+			h.told(h.show(wf), nil)
+			assert.Empty(t, h.cache.places)
 		})
 	}
 }
@@ -117,7 +119,6 @@ func TestAnErrorIsTriedAgainAfterAWhile(t *testing.T) {
 			h.hub.Fail(test.call, test.err)
 			assert.Equal(t, 1, h.run())
 			assert.Empty(t, h.hub.Events())
-			assert.Empty(t, h.cache.places)
 			assert.Zero(t, h.run(), "not at once")
 			h.hub.Fail(test.call, nil)
 			h.later(firstRetry)

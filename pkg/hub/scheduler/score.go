@@ -51,11 +51,11 @@ func preferenceOf(placement *clusterv1beta1.Placement) preference {
 		p.isPack = true
 	case contract.StrategySpread:
 	default:
-		p.invalid = fmt.Sprintf("annotation %s: %q is neither %s nor %s", contract.AnnotationStrategy, strategy, contract.StrategySpread,
+		p.invalid = fmt.Sprintf("annotation %s: %.80q is neither %s nor %s", contract.AnnotationStrategy, strategy, contract.StrategySpread,
 			contract.StrategyPack)
 	}
 	if text, ok := placement.Annotations[contract.AnnotationWeights]; ok && !p.weights.read(text) {
-		p.invalid = fmt.Sprintf("annotation %s: %q is not like cpu=2,memory=1,pods=0, with whole numbers up to %d that are not all 0",
+		p.invalid = fmt.Sprintf("annotation %s: %.80q is not like cpu=2,memory=1,pods=0, with whole numbers up to %d that are not all 0",
 			contract.AnnotationWeights, text, maxWeight)
 	}
 	return p
@@ -85,6 +85,8 @@ type score struct {
 	fits bool
 	// percent is how much of the cluster is free once the Workflow is there.
 	percent float64
+	// isSized says that the size of all candidates is known, so that what is free was compared.
+	isSized bool
 	// size is the cluster's CPU in thousandths of a core, 1 if it is not known.
 	size int64
 }
@@ -148,7 +150,9 @@ func pick(candidates []*node, wf *hubworkflow.Workflow, p preference, now time.T
 	scores := make([]score, 0, len(candidates))
 	for _, n := range candidates {
 		if isSized {
-			scores = append(scores, n.scoreOf(wf, p.weights, now))
+			s := n.scoreOf(wf, p.weights, now)
+			s.isSized = true
+			scores = append(scores, s)
 		} else {
 			scores = append(scores, score{node: n, fits: true, size: 1})
 		}
@@ -190,15 +194,18 @@ func compare(a, b score, isPack bool) int {
 
 // explain returns why this cluster was chosen, in numbers, for the Event of the Workflow.
 func (s *score) explain(of int, p preference, now time.Time) string {
-	choice := "the only one of its Placement"
-	if of > 1 {
-		choice = fmt.Sprintf("the most free of %d clusters", of)
-		if p.isPack {
-			choice = fmt.Sprintf("the least free of %d clusters in which it fits", of)
-		}
-		if !s.fits {
-			choice = fmt.Sprintf("none of %d clusters has room for its largest pod now, and this one has the most free", of)
-		}
+	choice := fmt.Sprintf("of the %d clusters of its Placement, that with the most free where it may go", of)
+	switch {
+	case of == 1:
+		choice = "the only cluster of its Placement"
+	case !s.isSized:
+		return fmt.Sprintf("of the %d clusters of its Placement, that with the fewest unfinished Workflows, %d, where it may go: the size of "+
+			"one of them is not known", of, s.unfinished)
+	case !s.fits:
+		choice = fmt.Sprintf("none of the %d clusters of its Placement where it may go has room for its largest pod now, and this one has "+
+			"the most free", of)
+	case p.isPack:
+		choice = fmt.Sprintf("of the %d clusters of its Placement, that with the least free where it may go and finds room", of)
 	}
 	measured := s.capacityAt(now)
 	if measured == nil {

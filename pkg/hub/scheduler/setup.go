@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -85,7 +86,7 @@ func (s *Scheduler) workflowChanged(was, is *unstructured.Unstructured) {
 	if was != nil && (is == nil || is.GetUID() != was.GetUID()) {
 		at := s.cache.places[was.GetUID()]
 		s.cache.put(was.GetUID(), place{})
-		s.hasRoom(at.cluster, at.namespace)
+		s.left(at)
 		s.queue.remove(client.ObjectKeyFromObject(was))
 	}
 	if is == nil {
@@ -95,7 +96,7 @@ func (s *Scheduler) workflowChanged(was, is *unstructured.Unstructured) {
 	isOurs, at := owns(wf), s.cache.places[is.GetUID()]
 	s.cache.setWorkflow(wf, isOurs)
 	if s.cache.places[is.GetUID()].cluster != at.cluster {
-		s.hasRoom(at.cluster, at.namespace)
+		s.left(at)
 	}
 	if isOurs {
 		s.queue.set(wf, requestOf(wf, s.RestoredAt))
@@ -116,6 +117,14 @@ func (s *Scheduler) hasRoom(name, namespace string) {
 	}
 }
 
+// left frees those who wait for a Workflow to leave where it was: for its room, or for its name.
+func (s *Scheduler) left(at place) {
+	s.hasRoom(at.cluster, at.namespace)
+	if at.cluster != "" {
+		s.queue.wake(at.remoteName)
+	}
+}
+
 // scoreChanged takes note of what an agent has measured. Nodes of another size free those for whom there was none.
 func (s *Scheduler) scoreChanged(was, is *clusterv1alpha1.AddOnPlacementScore) {
 	either := cmp.Or(is, was)
@@ -124,8 +133,11 @@ func (s *Scheduler) scoreChanged(was, is *clusterv1alpha1.AddOnPlacementScore) {
 	}
 	name := either.Namespace
 	before := s.cache.node(name).capacity
-	after := s.capacityIn(is)
-	s.cache.setCapacity(name, after, s.Clock.Now())
+	after, now := s.capacityIn(is), s.Clock.Now()
+	if was == nil && is != nil && is.Status.ValidUntil != nil && is.Status.ValidUntil.Time.Before(now) {
+		now = time.Time{} // nobody knows when it was written
+	}
+	s.cache.setCapacity(name, after, now)
 	if before != nil && (after == nil || !slices.Equal(before.LargestAllocatable, after.LargestAllocatable)) {
 		s.move(func(on target) verdict {
 			isConcerned := on.cluster == name || s.cache.selects(on, name)
@@ -147,7 +159,7 @@ func (s *Scheduler) capacityIn(score *clusterv1alpha1.AddOnPlacementScore) *cont
 	if err != nil {
 		refusedCapacities.Inc()
 		s.Recorder.Eventf(score, nil, corev1.EventTypeWarning, ReasonCapacityRefused, "Schedule",
-			"what the agent of cluster %s reports to be free is not used: %s", score.Namespace, err.Error())
+			"what the agent of cluster %s reports to be free is not used: %.500s", score.Namespace, err.Error())
 		return nil
 	}
 	return &capacity
@@ -176,7 +188,7 @@ func (s *Scheduler) remoteWorkflowChanged(was, is *v1alpha1.RemoteWorkflow) {
 		name, ref := client.ObjectKey(was.Spec.Remote), was.Spec.WorkflowRef
 		s.cache.release(name, holderOf(was))
 		s.queue.wake(name)
-		s.queue.wake(client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name})
+		s.queue.wakeWorkflow(client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name})
 	}
 	if is != nil {
 		s.cache.hold(client.ObjectKey(is.Spec.Remote), holderOf(is))
@@ -198,17 +210,24 @@ func (s *Scheduler) addonChanged(was, is *addonv1beta1.ManagedClusterAddOn) {
 func (s *Scheduler) clusterChanged(name string, change func(*cluster.Cluster)) {
 	was, is := s.cache.setCluster(name, change)
 	if annotationsOf(was) != annotationsOf(is) {
-		s.move(func(on target) verdict { return when(true, on.cluster == name || s.cache.selects(on, name)) })
+		s.move(func(on target) verdict {
+			isConcerned := on.cluster == name || s.cache.selects(on, name)
+			return when(isConcerned, isConcerned)
+		})
 	}
-	if maps.Equal(labelsOf(was), labelsOf(is)) && kindOf(was.problem) == kindOf(is.problem) {
+	isRelabelled := (was.Managed == nil) != (is.Managed == nil) || !maps.Equal(labelsOf(was), labelsOf(is))
+	if !isRelabelled && kindOf(was.problem) == kindOf(is.problem) {
 		return
+	}
+	for namespace := range is.unfinishedOf {
+		s.hasRoom(name, namespace) // they may not count for a binding any more
 	}
 	s.move(func(on target) verdict {
 		if on.cluster != name && !s.cache.selects(on, name) {
 			return stays
 		}
 		before, after := kindOf(s.cache.obstacle(on, was.Cluster)), kindOf(s.cache.obstacle(on, is.Cluster))
-		return when(before != "" && before != after, after == "")
+		return when(before != "" && before != after || isRelabelled && after == "", after == "")
 	})
 }
 
