@@ -203,7 +203,8 @@ func (s *Scheduler) write(ctx context.Context, t *try) outcome {
 	}
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("assigned a cluster", "workflow", t.wf.Key(), "cluster", t.cluster)
-		s.Recorder.Eventf(t.wf.Unstructured, nil, corev1.EventTypeNormal, ReasonScheduled, "Schedule", "assigned to cluster %s: %s", t.cluster, t.note)
+		s.Recorder.Eventf(t.wf.Unstructured, nil, corev1.EventTypeNormal, ReasonScheduled, "Schedule", "assigned to cluster %s: %s",
+			t.cluster, t.note)
 	}
 	return outcomeOf(ctx, t, assigned, err)
 }
