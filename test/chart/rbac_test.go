@@ -26,6 +26,7 @@ func TestRightsOfTheManager(t *testing.T) {
 		"workflow.open-cluster-management.io/remoteworkflows: get list watch create patch delete",
 		"workflow.open-cluster-management.io/remoteworkflows/status: patch update",
 		"work.open-cluster-management.io/manifestworks: get list watch create patch delete",
+		"work.open-cluster-management.io/manifestworks: execute-as",
 		"cluster.open-cluster-management.io/managedclusters: list watch",
 		"cluster.open-cluster-management.io/managedclustersets: list watch",
 		"cluster.open-cluster-management.io/managedclustersetbindings: list watch",

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -318,4 +319,43 @@ func installCRD(t *testing.T, c *cluster) {
 	delete(crd.Object, "status")
 	require.NoError(t, c.Apply(t.Context(), "", crd))
 	t.Cleanup(func() { assert.NoError(t, c.client.Delete(context.Background(), crd)) })
+}
+
+// The ServiceAccount that a binding names bounds what OCM's work agent creates for the namespace. One that is not there may nothing.
+func TestWorkflowWhoseExecutorMayNotCreateItSaysSoAndRunsWithOneThatMay(t *testing.T) {
+	t.Parallel()
+	s := newUnboundSpace(t)
+	executor := func(name string) map[string]string {
+		return map[string]string{contract.AnnotationExecutor: s.name + "/" + name}
+	}
+	s.bind(gen.WithAnnotations(executor("nobody")))
+	r := s.create(s.hello("bounded", on(cluster1)))
+	r.waitForMessage("Pending", "cluster cluster1: cannot create the Workflow: ")
+	r.waitForEvent("ApplyFailed", "not allowed to apply the resource argoproj.io workflows")
+
+	s.maySendWorkflows(cluster1, "deployer")
+	binding := gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(s.name))
+	require.NoError(t, theHub.client.Get(t.Context(), client.ObjectKeyFromObject(binding), binding))
+	before := binding.DeepCopy()
+	binding.Annotations = executor("deployer")
+	require.NoError(t, theHub.client.Patch(t.Context(), binding, client.MergeFrom(before)))
+	r.waitFor("Succeeded")
+}
+
+// maySendWorkflows gives a ServiceAccount on the cluster the rights that docs/permissions.md names.
+func (s *space) maySendWorkflows(c *cluster, account string) {
+	s.t.Helper()
+	object := metav1.ObjectMeta{Namespace: s.name, Name: account}
+	for _, right := range []client.Object{
+		&corev1.ServiceAccount{ObjectMeta: object},
+		&rbacv1.Role{ObjectMeta: object, Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"get", "create", "update", "patch"},
+		}}},
+		&rbacv1.RoleBinding{
+			ObjectMeta: object, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: s.name, Name: account}},
+		},
+	} {
+		require.NoError(s.t, c.client.Create(s.t.Context(), right))
+	}
 }

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
@@ -29,6 +30,9 @@ type Binding struct {
 	Set labels.Selector
 	// MaxWorkflows is the most unfinished Workflows of the namespace on clusters of the set.
 	MaxWorkflows int64
+	// Executor is the ServiceAccount on the clusters as which OCM's work agent creates the Workflows that go by this binding; zero for
+	// the work agent itself.
+	Executor types.NamespacedName
 	// namespaces are those on the clusters that are allowed besides the one of the same name.
 	namespaces []string
 	// Invalid is why nothing goes by this binding, "" if it does: what cannot be read is not taken for a permission.
@@ -47,6 +51,17 @@ func (b Binding) Allows(remoteNamespace string) bool {
 	}
 	return remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace) ||
 		slices.Contains(b.namespaces, contract.AnyNamespace) && !isReserved(remoteNamespace)
+}
+
+// Governing returns the binding that a Workflow goes by to a namespace of the cluster: of those given, which are by name, the first that
+// is valid, holds the cluster and allows the namespace. It reports whether there is one, which is whether the Workflow may go there.
+func Governing(bindings []Binding, managed *clusterv1.ManagedCluster, remoteNamespace string) (Binding, bool) {
+	for _, b := range bindings {
+		if b.Holds(managed) && b.Allows(remoteNamespace) {
+			return b, true
+		}
+	}
+	return Binding{}, false
 }
 
 // isReserved reports whether a namespace on a cluster is of Kubernetes or of OCM.
@@ -91,6 +106,9 @@ func bindingOf(binding *clusterv1beta2.ManagedClusterSetBinding, set labels.Sele
 	if b.MaxWorkflows, b.Invalid = maxWorkflows(binding.Annotations); b.Invalid != "" {
 		return b
 	}
+	if b.Executor, b.Invalid = executor(binding.Annotations); b.Invalid != "" {
+		return b
+	}
 	value := binding.Annotations[contract.AnnotationNamespaces]
 	if value == "" {
 		return b
@@ -130,4 +148,19 @@ func maxWorkflows(annotations map[string]string) (limit int64, invalid string) {
 		return 0, fmt.Sprintf("annotation %s: %.80q is not a whole number of at least 0", contract.AnnotationMaxWorkflows, value)
 	}
 	return limit, ""
+}
+
+// executor returns the ServiceAccount in the annotations of a binding, zero if there is none, and what is wrong with it. An empty value is
+// wrong: it is not taken for leave to create what the work agent may.
+func executor(annotations map[string]string) (account types.NamespacedName, invalid string) {
+	value, ok := annotations[contract.AnnotationExecutor]
+	if !ok {
+		return types.NamespacedName{}, ""
+	}
+	namespace, name, _ := strings.Cut(value, "/")
+	if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return types.NamespacedName{}, fmt.Sprintf("annotation %s: %.80q is not the <namespace>/<name> of a ServiceAccount",
+			contract.AnnotationExecutor, value)
+	}
+	return types.NamespacedName{Namespace: namespace, Name: name}, ""
 }

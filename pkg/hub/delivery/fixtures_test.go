@@ -1,12 +1,14 @@
 package delivery
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clocktesting "k8s.io/utils/clock/testing"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,12 +20,12 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
-const cluster = "cluster1"
+const cluster1 = "cluster1"
 
 // waiting builds a Workflow that is assigned to the cluster, and its RemoteWorkflow, which nothing has claimed.
 func waiting(name string, mods ...gen.Mod) (*unstructured.Unstructured, *v1alpha1.RemoteWorkflow) {
-	wf := gen.Workflow(name, gen.WithAssignment(cluster))
-	return wf, gen.RemoteWorkflow(wf, cluster, append([]gen.Mod{gen.WithFinalizers(contract.FinalizerDispatch)}, mods...)...)
+	wf := gen.Workflow(name, gen.WithAssignment(cluster1))
+	return wf, gen.RemoteWorkflow(wf, cluster1, append([]gen.Mod{gen.WithFinalizers(contract.FinalizerDispatch)}, mods...)...)
 }
 
 func attempt(name string, mods ...gen.Mod) *v1alpha1.RemoteWorkflow {
@@ -37,9 +39,20 @@ func withoutAgent() gen.Mod { return gen.WithReporting(v1alpha1.ReportingFeedbac
 // refusals are what the hub's API server has against Workflows, by their name.
 type refusals map[string]string
 
-// newReconciler returns one at gen.Time on a hub that has these objects, with its clock and what it says of refusals.
+// bound are a cluster, and what opens it to gen.Namespace.
+func bound() []client.Object {
+	return []client.Object{
+		gen.ManagedCluster(cluster1), gen.ManagedClusterSet(gen.GlobalSet), gen.ManagedClusterSetBinding(gen.GlobalSet),
+	}
+}
+
+// newReconciler returns one at gen.Time on a hub that has these objects and, unless they have another binding, what opens the cluster to
+// their namespace. It returns its clock and what it says of refusals, too.
 func newReconciler(t *testing.T, objects ...client.Object) (*Reconciler, *fakehub.Hub, *clocktesting.FakePassiveClock, refusals) {
 	t.Helper()
+	if !slices.ContainsFunc(objects, func(obj client.Object) bool { _, ok := obj.(*clusterv1beta2.ManagedClusterSetBinding); return ok }) {
+		objects = append(bound(), objects...)
+	}
 	hub, now, refused := fakehub.New(t, addIndexes, objects...), clocktesting.NewFakePassiveClock(gen.Time.Time), refusals{}
 	hub.Now = now.Now
 	return &Reconciler{Client: hub, Live: hub.Live, Clock: now, Refused: func(rw *v1alpha1.RemoteWorkflow, message string) {
@@ -57,7 +70,7 @@ func run(t *testing.T, r *Reconciler) time.Duration {
 
 func try(t *testing.T, r *Reconciler) (time.Duration, error) {
 	t.Helper()
-	result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Name: cluster}})
+	result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Name: cluster1}})
 	return result.RequeueAfter, err
 }
 

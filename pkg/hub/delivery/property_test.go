@@ -66,7 +66,7 @@ type world struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
 	w := &world{
-		t: t, random: rand.New(rand.NewPCG(seed, 1)), hub: fakehub.New(t, addIndexes), now: clocktesting.NewFakePassiveClock(gen.Time.Time),
+		t: t, random: rand.New(rand.NewPCG(seed, 1)), hub: fakehub.New(t, addIndexes, bound()...), now: clocktesting.NewFakePassiveClock(gen.Time.Time),
 		copies: map[types.UID]bool{},
 	}
 	w.Client, w.hub.Now = w.hub, w.now.Now
@@ -80,7 +80,7 @@ func (w *world) restart() {
 }
 
 // List reads from the caches.
-func (w *world) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+func (w *world) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	switch list := list.(type) {
 	case *v1alpha1.RemoteWorkflowList:
 		for _, rw := range w.attempts {
@@ -92,6 +92,8 @@ func (w *world) List(_ context.Context, list client.ObjectList, _ ...client.List
 		for _, work := range w.works {
 			list.Items = append(list.Items, *work.DeepCopy())
 		}
+	default:
+		return w.hub.List(ctx, list, opts...)
 	}
 	return nil
 }
@@ -118,7 +120,7 @@ func (w *world) wantedWorkflows() []string {
 	for i := range list.Items {
 		wf := &list.Items[i]
 		if wf.GetDeletionTimestamp() == nil && slices.Contains(wf.GetFinalizers(), contract.FinalizerDispatch) &&
-			contract.AssignedCluster(wf) == cluster && contract.IsOurs(wf) && contract.Phase(wf) == "" {
+			contract.AssignedCluster(wf) == cluster1 && contract.IsOurs(wf) && contract.Phase(wf) == "" {
 			names = append(names, wf.GetName())
 		}
 	}
@@ -158,8 +160,8 @@ func (w *world) step() {
 func (w *world) arrive() bool {
 	name := fmt.Sprintf("wf%d", w.made)
 	w.made++
-	wf := gen.Workflow(name, gen.WithUID(types.UID("uid of "+name)), gen.WithAssignment(cluster))
-	rw := gen.RemoteWorkflow(wf, cluster, gen.WithFinalizers(contract.FinalizerDispatch))
+	wf := gen.Workflow(name, gen.WithUID(types.UID("uid of "+name)), gen.WithAssignment(cluster1))
+	rw := gen.RemoteWorkflow(wf, cluster1, gen.WithFinalizers(contract.FinalizerDispatch))
 	require.NoError(w.t, w.hub.Create(w.t.Context(), wf))
 	require.NoError(w.t, w.hub.Create(w.t.Context(), rw))
 	return true

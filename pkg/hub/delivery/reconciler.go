@@ -210,6 +210,10 @@ func (r *Reconciler) deliver(ctx context.Context, cluster string, waiting []*v1a
 		if err != nil {
 			return false, err
 		}
+		payloads, err = r.bind(ctx, cluster, payloads)
+		if err != nil {
+			return false, err
+		}
 		undelivered = undelivered || len(payloads) < len(next)
 		for _, batch := range batches(payloads) {
 			refused, err := r.create(ctx, cluster, batch)
@@ -312,8 +316,16 @@ func refusalOf(err error) string {
 	return message
 }
 
-// change deletes a delivery, or lists less in it, or asks the work agent to look at it again.
+// change deletes a delivery, or lists less in it, or asks the work agent to look at it again. One that would be looked at again with
+// another executor than its Workflows are to have by now is deleted, too: what it listed is delivered anew.
 func (r *Reconciler) change(ctx context.Context, c change) error {
+	if !c.remove {
+		isOutdated, err := r.isOutdated(ctx, c)
+		if err != nil {
+			return err
+		}
+		c.remove = isOutdated
+	}
 	if c.remove {
 		if isWanted, err := r.isUngatedAndWanted(ctx, c.work); err != nil || isWanted {
 			return err // the watch brings what the cache lacks

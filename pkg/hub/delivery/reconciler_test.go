@@ -64,9 +64,9 @@ func TestWhatArrivesMeanwhileGoesWithTheNext(t *testing.T) {
 	for _, name := range []string{"b", "c"} {
 		wf, rw := waiting(name)
 		require.NoError(t, hub.Create(t.Context(), wf))
-		gen.WithAssignment(cluster)(wf)
+		gen.WithAssignment(cluster1)(wf)
 		require.NoError(t, hub.Patch(t.Context(), wf, client.RawPatch(types.MergePatchType, fmt.Appendf(nil,
-			`{"metadata":{"annotations":{%q:%q}}}`, contract.AnnotationAssigned, contract.Assignment(wf, 1, cluster)))))
+			`{"metadata":{"annotations":{%q:%q}}}`, contract.AnnotationAssigned, contract.Assignment(wf, 1, cluster1)))))
 		rw.Spec.WorkflowRef.UID = wf.GetUID()
 		require.NoError(t, hub.Create(t.Context(), rw))
 	}
@@ -131,7 +131,7 @@ func TestAWorkflowIsWantedOnlyAsItWasWhenItsRemoteWorkflowWasMade(t *testing.T) 
 	}{
 		"it is the same":            {wf, true},
 		"it waits":                  {with(wf, gen.WithHubStatus("Pending")), true},
-		"another has its name":      {gen.Workflow("hello", gen.WithUID("later"), gen.WithAssignment(cluster)), false},
+		"another has its name":      {gen.Workflow("hello", gen.WithUID("later"), gen.WithAssignment(cluster1)), false},
 		"it is being deleted":       {with(wf, gen.Deleting()), false},
 		"it runs":                   {with(wf, gen.WithHubStatus("Running")), false},
 		"it has run":                {with(wf, gen.WithHubStatus("Succeeded")), false},
@@ -139,7 +139,7 @@ func TestAWorkflowIsWantedOnlyAsItWasWhenItsRemoteWorkflowWasMade(t *testing.T) 
 		"its labels say it has run": {with(wf, gen.WithLabels(map[string]string{contract.LabelCompleted: "true"})), false},
 		"it went to another":        {with(wf, gen.WithAssignment("cluster2")), false},
 		"it is at another attempt": {with(wf, gen.WithAnnotations(map[string]string{
-			contract.AnnotationAssigned: contract.Assignment(wf, 2, cluster),
+			contract.AnnotationAssigned: contract.Assignment(wf, 2, cluster1),
 		})), false},
 		"its finalizer is gone": {with(wf, func(obj client.Object) { obj.SetFinalizers(nil) }), false},
 		"it was taken back":     {with(wf, label("false")), false},
@@ -242,7 +242,7 @@ func TestARefusedDeliveryIsHalvedUntilItIsKnownWhichWorkflowItIsAbout(t *testing
 	run(t, r)
 	assert.Empty(t, refused["wf3"], "it is withdrawn")
 	assert.Len(t, deliveries(t, hub), len(works(t, hub)))
-	assert.Empty(t, r.refusals[cluster])
+	assert.Empty(t, r.refusals[cluster1])
 }
 
 func TestARefusalGoesWithItsRemoteWorkflow(t *testing.T) {
@@ -290,7 +290,7 @@ func TestWhatTheAPIServerRefusesOrFailsToTakeIsSaid(t *testing.T) {
 		"bad":              {apierrors.NewBadRequest("no"), true, false},
 		"out of order":     {apierrors.NewInternalError(errors.New("failed calling webhook")), true, true},
 		"without a reason": {errors.New("down"), false, true},
-		"the namespace of the cluster is missing": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, cluster), false, true},
+		"the namespace of the cluster is missing": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, cluster1), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf, rw := waiting("hello")
@@ -466,7 +466,7 @@ func TestTheCacheHoldsNothingOfWhatTravels(t *testing.T) {
 	wf, rw := waiting("hello")
 	p, err := newPayload(hubworkflow.Of(with(wf, gen.WithSpecField(strings.Repeat("x", 1<<16), "entrypoint"))), rw)
 	require.NoError(t, err)
-	work := newWork(cluster, []payload{p})
+	work := newWork(cluster1, []payload{p})
 	items := manifestwork.Items(work)
 	trimmed, err := manifestwork.Trim(work)
 	require.NoError(t, err)

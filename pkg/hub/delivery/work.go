@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	workv1 "open-cluster-management.io/api/work/v1"
 	workvalidator "open-cluster-management.io/sdk-go/pkg/apis/work/v1/validator"
 
@@ -31,6 +32,8 @@ type payload struct {
 	rw       *v1alpha1.RemoteWorkflow
 	raw      []byte
 	priority int64
+	// executor is the ServiceAccount on the cluster as which it is created; zero for the work agent itself.
+	executor types.NamespacedName
 }
 
 // newPayload returns what travels of a Workflow. The error is the user's: one that cannot travel.
@@ -50,28 +53,32 @@ func newPayload(live *hubworkflow.Workflow, rw *v1alpha1.RemoteWorkflow) (payloa
 	return payload{rw: rw, raw: raw, priority: live.Priority}, nil
 }
 
-// batches divides what travels into deliveries, by priority and then in the order given. A larger Workflow goes alone, and so does each
-// to a cluster without agent. Two of one name do not go together: OCM would refuse both.
+// batches divides what travels into deliveries, by priority and then in the order given; each has one executor. A larger Workflow goes
+// alone, and so does each to a cluster without agent. Two of one name do not go together: OCM would refuse both.
 func batches(payloads []payload) [][]payload {
 	slices.SortStableFunc(payloads, func(a, b payload) int { return cmp.Compare(b.priority, a.priority) })
 	var out [][]payload
-	var size int
-	var names map[v1alpha1.RemoteReference]bool
+	open := map[types.NamespacedName]*unfilled{}
 	for _, p := range payloads {
-		alone := p.rw.Spec.Reporting == v1alpha1.ReportingFeedback
-		last := len(out) - 1
-		if last < 0 || alone || len(out[last]) == maxItems || size+len(p.raw) > maxBytes || names[p.rw.Spec.Remote] {
-			out, size, names = append(out, nil), 0, map[v1alpha1.RemoteReference]bool{}
-			last++
+		u, alone := open[p.executor], p.rw.Spec.Reporting == v1alpha1.ReportingFeedback
+		if u == nil || alone || len(out[u.at]) == maxItems || u.size+len(p.raw) > maxBytes || u.names[p.rw.Spec.Remote] {
+			u = &unfilled{at: len(out), names: map[v1alpha1.RemoteReference]bool{}}
+			out, open[p.executor] = append(out, nil), u
 		}
-		out[last] = append(out[last], p)
-		size += len(p.raw)
+		out[u.at] = append(out[u.at], p)
+		u.size += len(p.raw)
 		if alone {
-			size = maxBytes
+			u.size = maxBytes
 		}
-		names[p.rw.Spec.Remote] = true
+		u.names[p.rw.Spec.Remote] = true
 	}
 	return out
+}
+
+// unfilled is a delivery in the making: where it is among all, its bytes so far, and the names in it.
+type unfilled struct {
+	at, size int
+	names    map[v1alpha1.RemoteReference]bool
 }
 
 // newWork returns the ManifestWork of one delivery.
@@ -87,6 +94,7 @@ func newWork(cluster string, batch []payload) *workv1.ManifestWork {
 		},
 		Spec: workv1.ManifestWorkSpec{
 			DeleteOption: &workv1.DeleteOption{PropagationPolicy: workv1.DeletePropagationPolicyTypeOrphan},
+			Executor:     executorOf(batch[0].executor),
 		},
 	}
 	if rw := batch[0].rw; rw.Spec.Reporting == v1alpha1.ReportingFeedback {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/jsonpath"
 	workv1 "open-cluster-management.io/api/work/v1"
 	workvalidator "open-cluster-management.io/sdk-go/pkg/apis/work/v1/validator"
@@ -24,6 +25,12 @@ import (
 // sized is a payload of so many bytes.
 func sized(name string, bytes int, priority int64, mods ...gen.Mod) payload {
 	return payload{rw: attempt(name, mods...), raw: make([]byte, bytes), priority: priority}
+}
+
+// as gives it an executor.
+func as(account string, p payload) payload {
+	p.executor = types.NamespacedName{Namespace: "team", Name: account}
+	return p
 }
 
 func TestWhatTravelsTogether(t *testing.T) {
@@ -50,6 +57,17 @@ func TestWhatTravelsTogether(t *testing.T) {
 		},
 		"priorities without bounds": {
 			[]payload{sized("a", 1, math.MinInt64), sized("b", 1, math.MaxInt64), sized("c", 1, 0)}, [][]string{{"b", "c", "a"}},
+		},
+		"what has one executor, between others": {
+			[]payload{sized("a", 1, 0), as("x", sized("b", 1, 0)), as("y", sized("c", 1, 0)), as("x", sized("d", 1, 0)), sized("e", 1, 0)},
+			[][]string{{"a", "e"}, {"b", "d"}, {"c"}},
+		},
+		"what has another executor, by priority": {
+			[]payload{sized("a", 1, 0), as("x", sized("b", 1, 0)), as("x", sized("c", 1, 5))}, [][]string{{"c", "b"}, {"a"}},
+		},
+		"what does not fit, whatever others send": {
+			[]payload{sized("a", limit, 0), as("x", sized("b", limit/2, 0)), sized("c", 1, 0), as("x", sized("d", limit/2, 0))},
+			[][]string{{"a"}, {"b", "d"}, {"c"}},
 		},
 		"each to a cluster without agent alone": {
 			[]payload{sized("a", 1, 0), sized("b", 1, 0, withoutAgent()), sized("c", 1, 0, withoutAgent()), sized("d", 1, 0), sized("e", 1, 0)},
@@ -91,8 +109,8 @@ func payloadsOf(t *testing.T, mods []gen.Mod, names ...string) []payload {
 
 func TestADeliveryLeavesBehindWhatItHasCreatedAndUpdatesNothing(t *testing.T) {
 	batch := payloadsOf(t, nil, "a", "b")
-	work := newWork(cluster, batch)
-	assert.Equal(t, cluster, work.Namespace)
+	work := newWork(cluster1, batch)
+	assert.Equal(t, cluster1, work.Namespace)
 	assert.Empty(t, work.Name)
 	assert.Equal(t, "workflows-", work.GenerateName, "a name that is never used again")
 	assert.Equal(t, map[string]string{contract.LabelDelivery: contract.DeliveryGated}, work.Labels,
@@ -120,7 +138,7 @@ func TestADeliveryLeavesBehindWhatItHasCreatedAndUpdatesNothing(t *testing.T) {
 
 func TestADeliveryToAClusterWithoutAgentCarriesOneWorkflowAndBringsItsStatusBack(t *testing.T) {
 	batch := payloadsOf(t, []gen.Mod{withoutAgent()}, "a")
-	work, rw := newWork(cluster, batch), batch[0].rw
+	work, rw := newWork(cluster1, batch), batch[0].rw
 	assert.Equal(t, rw.Name, work.Name)
 	assert.Empty(t, work.GenerateName)
 	assert.Equal(t, map[string]string{
@@ -143,8 +161,8 @@ func TestOCMTakesWhatIsDelivered(t *testing.T) {
 		names = append(names, fmt.Sprintf("wf%03d", i))
 	}
 	for name, work := range map[string]*workv1.ManifestWork{
-		"as many as go together": newWork(cluster, payloadsOf(t, nil, names...)),
-		"to a cluster without":   newWork(cluster, payloadsOf(t, []gen.Mod{withoutAgent()}, "a")),
+		"as many as go together": newWork(cluster1, payloadsOf(t, nil, names...)),
+		"to a cluster without":   newWork(cluster1, payloadsOf(t, []gen.Mod{withoutAgent()}, "a")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, workvalidator.ManifestValidator.ValidateManifests(work.Spec.Workload.Manifests))

@@ -126,7 +126,8 @@ func managerRights(t *testing.T) {
 		"patch addonplacementscores/status.cluster.open-cluster-management.io":  "granted to the agents",
 		"update managedclusteraddons/finalizers.addon.open-cluster-management.io": "asked for by API servers that enforce " +
 			"permissions on owners, which this one does not",
-		"approve signers.certificates.k8s.io": "checked by the API server on each approval, which logs no request of its own",
+		"execute-as manifestworks.work.open-cluster-management.io": "asked for by OCM's webhook for ManifestWorks, which is not installed here",
+		"approve signers.certificates.k8s.io":                      "checked by the API server on each approval, which logs no request of its own",
 	}
 	used, denied := requests(t, theHub, managerUser)
 	assert.Empty(t, denied, "requests of the manager that were denied")

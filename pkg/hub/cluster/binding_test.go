@@ -1,0 +1,90 @@
+package cluster_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
+	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+)
+
+func TestAsWhomABindingHasWorkflowsCreated(t *testing.T) {
+	label := strings.Repeat("a", 63)
+	of := func(value string) map[string]string { return map[string]string{contract.AnnotationExecutor: value} }
+	for name, test := range map[string]struct {
+		annotations map[string]string
+		want        types.NamespacedName
+		wantInvalid bool
+	}{
+		"as the work agent itself, without the annotation": {nil, types.NamespacedName{}, false},
+		"as the ServiceAccount":                            {of("team/deployer"), types.NamespacedName{Namespace: "team", Name: "deployer"}, false},
+		"as one with the longest name of a namespace":      {of(label + "/a.b"), types.NamespacedName{Namespace: label, Name: "a.b"}, false},
+		"an empty value is not the work agent":             {of(""), types.NamespacedName{}, true},
+		"a namespace is required":                          {of("deployer"), types.NamespacedName{}, true},
+		"a namespace must have a name":                     {of("/deployer"), types.NamespacedName{}, true},
+		"a ServiceAccount must have a name":                {of("team/"), types.NamespacedName{}, true},
+		"a name has no slash":                              {of("team/a/b"), types.NamespacedName{}, true},
+		"a name has no blanks":                             {of("team/ deployer"), types.NamespacedName{}, true},
+		"a name can be too long":                           {of("team/" + strings.Repeat("a", 254)), types.NamespacedName{}, true},
+		"a user's name is none":                            {of("system:serviceaccount:team:deployer"), types.NamespacedName{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hub := fakehub.New(t, nil, gen.ManagedClusterSet(gen.GlobalSet), gen.ManagedClusterSetBinding(gen.GlobalSet, gen.WithAnnotations(test.annotations)))
+			bindings, err := cluster.Bindings(t.Context(), hub, gen.Namespace)
+			require.NoError(t, err)
+			require.Len(t, bindings, 1)
+			assert.Equal(t, test.want, bindings[0].Executor)
+			if test.wantInvalid {
+				assert.Contains(t, bindings[0].Invalid, contract.AnnotationExecutor)
+			} else {
+				assert.Empty(t, bindings[0].Invalid)
+			}
+		})
+	}
+}
+
+func TestByWhichBindingAWorkflowGoes(t *testing.T) {
+	managed := gen.ManagedCluster(name1, gen.InClusterSet("gpu"))
+	binding := func(set, name, key, value string) client.Object {
+		out := gen.ManagedClusterSetBinding(set, gen.WithAnnotations(map[string]string{key: value}))
+		out.Name = name
+		return out
+	}
+	plain := func(name string) client.Object { return binding("gpu", name, "unrelated", "") }
+	allowing := func(name, namespaces string) client.Object {
+		return binding("gpu", name, contract.AnnotationNamespaces, namespaces)
+	}
+	for name, test := range map[string]struct {
+		bindings []client.Object
+		remote   string
+		want     string
+	}{
+		"by the only one":                       {[]client.Object{plain("a")}, gen.Namespace, "a"},
+		"by the first by name":                  {[]client.Object{plain("b"), plain("a")}, gen.Namespace, "a"},
+		"not by one of another set":             {[]client.Object{binding("cpu", "a", "unrelated", ""), plain("b")}, gen.Namespace, "b"},
+		"not by one that is invalid":            {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, ""), plain("b")}, gen.Namespace, "b"},
+		"by the one that allows its namespace":  {[]client.Object{plain("a"), allowing("b", "other")}, "other", "b"},
+		"by the first that allows it":           {[]client.Object{plain("a"), allowing("c", "*"), allowing("b", "other")}, "other", "b"},
+		"by none, if none allows it":            {[]client.Object{plain("a"), allowing("b", "*")}, "kube-system", ""},
+		"by none, if the only one is not valid": {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, "a")}, gen.Namespace, ""},
+		"by none, if there is none":             {nil, gen.Namespace, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hub := fakehub.New(t, nil, append(test.bindings, gen.ManagedClusterSet("gpu"), gen.ManagedClusterSet("cpu"))...)
+			bindings, err := cluster.Bindings(t.Context(), hub, gen.Namespace)
+			require.NoError(t, err)
+			got, found := cluster.Governing(bindings, managed, test.remote)
+			assert.Equal(t, test.want, got.Name)
+			assert.Equal(t, test.want != "", found)
+			_, found = cluster.Governing(bindings, nil, test.remote)
+			assert.False(t, found, "a cluster that is gone is bound to nothing")
+		})
+	}
+}
