@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -24,6 +25,14 @@ const promptly = 3 * time.Second
 // Not parallel: the example's Placement may choose any cluster, and the time to the hub is measured.
 func TestExamplesSucceedAndTheHubShowsTheirWholeStatus(t *testing.T) {
 	require.NoError(t, theHub.ApplyFiles(t.Context(), "example/*.yaml"))
+	selected := &clusterv1beta1.Placement{}
+	labtest.Eventually(t, patience, func() error {
+		err := theHub.client.Get(t.Context(), client.ObjectKey{Namespace: gen.Namespace, Name: "most-free-cpu"}, selected)
+		if err == nil && selected.Status.NumberOfSelectedClusters != 2 {
+			err = fmt.Errorf("the Placement by score selects %d clusters: %v", selected.Status.NumberOfSelectedClusters, selected.Status.Conditions)
+		}
+		return err
+	})
 	for name, pods := range map[string]int{"hello-world": 1, "dag": 4} {
 		t.Run(name, func(t *testing.T) {
 			r := existing(t, gen.Namespace, name)
