@@ -187,7 +187,7 @@ func nameTaken(wf *hubworkflow.Workflow, t Target) *Problem {
 // tooSmall: no node that the agent counts offers what the largest pod requests, however free it is. Where none counts, nothing is known:
 // they may be added when there is something to run.
 func tooSmall(wf *hubworkflow.Workflow, t Target) *Problem {
-	if t.Capacity == nil || t.Capacity.Nodes == 0 || wf.IsPlaced || isUnchecked(wf.GetAnnotations()) || isUnchecked(t.Managed.Annotations) {
+	if t.Capacity == nil || t.Capacity.Nodes == 0 || wf.IsPlaced || IsUnchecked(wf.GetAnnotations()) || IsUnchecked(t.Managed.Annotations) {
 		return nil
 	}
 	if slices.ContainsFunc(t.Capacity.LargestAllocatable, wf.Requests.Fits) {
@@ -198,7 +198,8 @@ func tooSmall(wf *hubworkflow.Workflow, t Target) *Problem {
 		t.Name, wf.Requests, contract.AnnotationCheckResources)
 }
 
-func isUnchecked(annotations map[string]string) bool {
+// IsUnchecked reports whether the annotations of a Workflow or of a ManagedCluster say that it does not matter whether a pod fits.
+func IsUnchecked(annotations map[string]string) bool {
 	return annotations[contract.AnnotationCheckResources] == "false"
 }
 

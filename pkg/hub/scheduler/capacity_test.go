@@ -398,6 +398,57 @@ func TestOfTwoWithOneNameOnAClusterOneWaits(t *testing.T) {
 	assert.Equal(t, cluster1, h.clusterOf(b))
 }
 
+func TestAnExecutorThatIsCorrectedEndsTheWait(t *testing.T) {
+	executor := func(value string) gen.Mod {
+		return gen.WithAnnotations(map[string]string{contract.AnnotationExecutor: value})
+	}
+	wrong := gen.ManagedClusterSetBinding(gen.GlobalSet, executor("team"))
+	wf := gen.Workflow("hello", gen.WithPlacement("p"))
+	h := newHarness(t, objects(fleet(gen.Nodes(1, 4)), wrong, wf)...)
+	h.run()
+	assert.Empty(t, h.clusterOf(wf))
+	right := wrong.DeepCopy()
+	executor("team/runner")(right)
+	require.NoError(t, h.hub.Patch(t.Context(), right.DeepCopy(), client.MergeFrom(wrong)))
+	h.told(wrong, right)
+	h.run()
+	assert.Equal(t, cluster1, h.clusterOf(wf))
+}
+
+func TestOneThatIsTooLargeIsTriedWhenItsUserHasChangedIt(t *testing.T) {
+	for name, change := range map[string]gen.Mod{
+		"it is not to be checked": unchecked(), "it requests less": requesting("1", "1Gi"),
+		"it tolerates": gen.WithSpecField([]any{map[string]any{"operator": "Exists"}}, "tolerations"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf := gen.Workflow("hello", gen.WithPlacement("p"), requesting("9", "1Gi"))
+			h := newHarness(t, append(fleet(gen.Nodes(1, 4)), wf)...)
+			h.run()
+			waits := h.show(wf)
+			changed := with(waits, change)
+			require.NoError(t, h.hub.Patch(t.Context(), changed.DeepCopy(), client.MergeFrom(waits)))
+			h.show(waits)
+			h.run()
+			assert.Equal(t, cluster1, h.clusterOf(wf))
+		})
+	}
+}
+
+func TestANameWhoseHolderIsRefusedIsFree(t *testing.T) {
+	anywhere, shared := gen.WithAnnotations(map[string]string{contract.AnnotationNamespaces: "*"}), inRemoteNamespace("shared")
+	a := gen.Workflow("same", gen.WithCluster(cluster1), shared)
+	b := gen.Workflow("same", gen.InNamespace("b"), gen.WithUID("b"), gen.WithCluster(cluster1), shared, created(time.Hour))
+	h := newHarness(t, objects(fleet(gen.Nodes(1, 4)), gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere),
+		gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere, gen.InNamespace("b")), a, b)...)
+	first, _ := h.next(t.Context())
+	require.Equal(t, "default", first.wf.GetNamespace())
+	second, _ := h.next(t.Context())
+	h.finish(second, unschedulable)
+	h.finish(first, refused)
+	h.run()
+	assert.Equal(t, cluster1, h.clusterOf(b))
+}
+
 func TestAClusterThatLeavesItsSetMakesRoomForTheNamespace(t *testing.T) {
 	for name, change := range map[string]func(*harness){
 		"it is gone": func(h *harness) { h.told(gen.ManagedCluster("cluster1"), nil) },

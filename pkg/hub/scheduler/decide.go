@@ -42,6 +42,9 @@ type request struct {
 	// remoteName is its name on the managed cluster.
 	remoteName client.ObjectKey
 	priority   int64
+	// requests, isPlaced and isUnchecked decide where its largest pod fits.
+	requests              contract.Resources
+	isPlaced, isUnchecked bool
 	// refusal is why it may go nowhere; zero if it may.
 	refusal hubworkflow.Refusal
 }
@@ -57,7 +60,7 @@ func requestOf(wf *hubworkflow.Workflow, restoredAt time.Time) request {
 	asked := request{
 		target:     target{namespace: wf.GetNamespace(), cluster: contract.ChosenCluster(wf)},
 		remoteName: client.ObjectKey{Namespace: contract.RemoteNamespace(wf), Name: wf.GetName()},
-		priority:   wf.Priority,
+		priority:   wf.Priority, requests: wf.Requests, isPlaced: wf.IsPlaced, isUnchecked: cluster.IsUnchecked(wf.GetAnnotations()),
 	}
 	if asked.cluster == "" {
 		asked.placement = wf.GetAnnotations()[contract.AnnotationPlacement]

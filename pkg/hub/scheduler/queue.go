@@ -53,10 +53,7 @@ type class struct {
 }
 
 func classOf(it *item, isNameTaken bool) class {
-	c := class{
-		requests: it.wf.Requests, isPlaced: it.wf.IsPlaced, remoteNamespace: it.remoteName.Namespace,
-		isUnchecked: it.wf.GetAnnotations()[contract.AnnotationCheckResources] == "false",
-	}
+	c := class{requests: it.requests, isPlaced: it.isPlaced, isUnchecked: it.isUnchecked, remoteNamespace: it.remoteName.Namespace}
 	if isNameTaken {
 		c.remoteName = it.remoteName.Name
 	}
@@ -178,9 +175,13 @@ func (q *queue) park(it *item, waitsFor target) {
 	q.parkedCount++
 }
 
-// parkAtCap parks one that wakeFirst frees, too.
+// parkAtCap parks one that wakeFirst frees, too, with those of its class.
 func (q *queue) parkAtCap(it *item, waitsFor target, of class) {
+	wasAtCap, formerly, formerTarget := it.isAtCap, it.class, it.waitsFor
 	q.park(it, waitsFor)
+	if wasAtCap && formerly != of {
+		defer q.wakeFirstOf(formerTarget, formerly) // it may have been tried for the room that another of that class can have
+	}
 	it.isAtCap, it.class = true, of
 	if q.atCap[waitsFor] == nil {
 		q.atCap[waitsFor] = map[class]*btree.BTreeG[*item]{}
@@ -211,6 +212,7 @@ func (q *queue) settle(it *item, tried *hubworkflow.Workflow, o outcome, now tim
 		}
 	case assigned, stale:
 		if it.wf == tried { // the event that shows why is on its way
+			it.isDirty = wasDirty
 			q.remove(it.key)
 			return
 		}
@@ -256,6 +258,14 @@ func (q *queue) move(now time.Time, judge func(target) verdict) {
 // wakeFirst tries the most urgent one of each class again of those with this target that are at a cap.
 func (q *queue) wakeFirst(on target) {
 	for _, waiting := range q.atCap[on] {
+		first, _ := waiting.Min()
+		q.activate(first)
+	}
+}
+
+// wakeFirstOf tries the most urgent one again of those of a class that are at a cap.
+func (q *queue) wakeFirstOf(on target, of class) {
+	if waiting := q.atCap[on][of]; waiting != nil {
 		first, _ := waiting.Min()
 		q.activate(first)
 	}

@@ -151,7 +151,7 @@ func (s *Scheduler) next(ctx context.Context) (*try, time.Duration) {
 // something else is seen: the API server may have written it all the same, and nobody else is to have its room.
 func (s *Scheduler) decide(it *item, bound *bindings, now time.Time) decision {
 	at := s.cache.places[it.wf.GetUID()]
-	if !at.assumed {
+	if !at.assumed || s.cache.attempts[it.wf.GetUID()] > 0 {
 		return s.cache.decide(it.wf, it.request, bound, now)
 	}
 	s.cache.forget(it.wf.GetUID())
@@ -163,7 +163,7 @@ func (s *Scheduler) decide(it *item, bound *bindings, now time.Time) decision {
 			return d
 		}
 	}
-	defer s.hasRoom(at.cluster, at.namespace)
+	defer s.left(at)
 	return s.cache.decide(it.wf, it.request, bound, now)
 }
 
@@ -228,9 +228,9 @@ func (s *Scheduler) finish(t *try, o outcome) {
 	now := s.Clock.Now()
 	tries.WithLabelValues(string(o)).Inc()
 	duration.Observe(now.Sub(t.begun).Seconds())
-	if o == refused {
+	if at := s.cache.places[t.wf.GetUID()]; o == refused && at.assumed {
 		s.cache.forget(t.wf.GetUID())
-		s.hasRoom(t.cluster, t.item.namespace)
+		s.left(at)
 	}
 	s.queue.settle(t.item, t.wf, o, now)
 	s.queue.observe()

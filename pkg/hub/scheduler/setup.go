@@ -219,15 +219,17 @@ func (s *Scheduler) clusterChanged(name string, change func(*cluster.Cluster)) {
 	if !isRelabelled && kindOf(was.problem) == kindOf(is.problem) {
 		return
 	}
-	for namespace := range is.unfinishedOf {
-		s.hasRoom(name, namespace) // they may not count for a binding any more
+	if isRelabelled {
+		for namespace := range is.unfinishedOf {
+			s.hasRoom(name, namespace) // they may not count for a binding any more
+		}
 	}
 	s.move(func(on target) verdict {
 		if on.cluster != name && !s.cache.selects(on, name) {
 			return stays
 		}
 		before, after := kindOf(s.cache.obstacle(on, was.Cluster)), kindOf(s.cache.obstacle(on, is.Cluster))
-		return when(before != "" && before != after || isRelabelled && after == "", after == "")
+		return when(before != "" && before != after || isRelabelled && s.cache.isHeldOtherwise(on.namespace, was, is), after == "")
 	})
 }
 
@@ -297,14 +299,20 @@ func (s *Scheduler) bindingChanged(was, is *clusterv1beta2.ManagedClusterSetBind
 }
 
 // allowed is what a binding says: the set, and the annotations that are read of it.
-type allowed struct{ set, maxWorkflows, namespaces string }
+type allowed struct {
+	set, maxWorkflows, namespaces, executor string
+	hasExecutor                             bool
+}
 
 func allowedBy(binding *clusterv1beta2.ManagedClusterSetBinding) allowed {
 	set := boundSet(binding)
 	if set == "" {
 		return allowed{}
 	}
-	return allowed{set, binding.Annotations[contract.AnnotationMaxWorkflows], binding.Annotations[contract.AnnotationNamespaces]}
+	executor, hasExecutor := binding.Annotations[contract.AnnotationExecutor]
+	return allowed{
+		set, binding.Annotations[contract.AnnotationMaxWorkflows], binding.Annotations[contract.AnnotationNamespaces], executor, hasExecutor,
+	}
 }
 
 // boundSet returns the name of the set that is bound; "" if it is not.

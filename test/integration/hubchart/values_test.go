@@ -74,7 +74,7 @@ func TestInvalidAnnotationsAreRefused(t *testing.T) {
 			[]string{"", "-1", "1.5", "1e3", "1000001", "99999999999999999999", "many", "5 ", "0x10"}, "is a whole number from 0 to 1000000",
 		},
 		{
-			[]string{"ManagedClusterSetBinding"}, contract.AnnotationNamespaces, []string{"*", "a", "a,b-c," + label63, "kube-systems"},
+			[]string{"ManagedClusterSetBinding"}, contract.AnnotationNamespaces, []string{"*", "a", "a,b-c," + label63, "kubesystems", "my-kube-system"},
 			[]string{"", "A", "a, b", "a,", ",a", "a,*", "**", "a;b", "a.b", label63 + "a"}, `must be "*" or the names of namespaces`,
 		},
 		{
