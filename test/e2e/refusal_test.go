@@ -98,7 +98,7 @@ var refusedWorkflows = []refused{
 	{
 		name:    "it is to run in another namespace",
 		mods:    []gen.Mod{annotate(contract.AnnotationClusterNamespace, "kube-system")},
-		message: "runs in the namespace of the same name", reason: "NamespaceNotAllowed",
+		message: "no Workflow is sent to namespace kube-system", reason: "NamespaceNotAllowed",
 		cure: edited(`{"metadata":{"annotations":{"workflows.argoproj.io/ocm-managed-cluster-namespace":null}}}`),
 	},
 	{
