@@ -13,18 +13,22 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	"open-cluster-management.io/addon-framework/pkg/addonmanager/constants"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -49,11 +53,26 @@ const (
 	ReasonAsExpected            = "AsExpected"
 )
 
+// ConditionArgoVersion says, on the ManagedClusterAddOn argo-workflow-multicluster, whether the version of Argo Workflows on the cluster is
+// one that is supported. It is unknown where the images of Argo's controllers do not tell their version.
+const ConditionArgoVersion = "ArgoVersionSupported"
+
+// Reasons of ConditionArgoVersion.
+const (
+	ReasonVersionSupported  = "VersionSupported"
+	ReasonVersionVulnerable = "VersionVulnerable"
+	ReasonVersionUnknown    = "VersionUnknown"
+)
+
+// supportedArgo are, of each major version of Argo Workflows, the first without a known way for whoever creates a Workflow to get rights
+// that the Workflow does not have, or to stop the controller. A later major version is supported.
+var supportedArgo = []*version.Version{version.MustParseSemantic("3.7.15"), version.MustParseSemantic("4.0.6")}
+
 // maxConditionLength is how many characters a condition says at most of what a cluster has answered.
 const maxConditionLength = 2048
 
 // SetupConditions adds to the manager what writes those conditions of the addons that OCM and the addon framework do not: it
-// reads what the clusters' work agents say of the addons' ManifestWorks. hubID is that of Options. It runs on the leader.
+// reads what the clusters' work agents say of the addons' ManifestWorks, and what the agents have measured. hubID is that of Options. It runs on the leader.
 func SetupConditions(mgr manager.Manager, hubID string) error {
 	ours, err := labels.NewRequirement(addonv1beta1.AddonLabelKey, selection.In, []string{contract.AddonName, contract.ArgoAddonName})
 	if err != nil {
@@ -69,12 +88,14 @@ func SetupConditions(mgr manager.Manager, hubID string) error {
 	if err != nil {
 		return fmt.Errorf("create the cache of the addons' ManifestWorks: %w", err)
 	}
-	r := &conditionReconciler{works: works, live: mgr.GetAPIReader(), client: mgr.GetClient(), hubID: hubID}
+	r := &conditionReconciler{works: works, scores: mgr.GetCache(), live: mgr.GetAPIReader(), client: mgr.GetClient(), hubID: hubID}
 	return errors.Join(
 		mgr.Add(manager.RunnableFunc(works.Start)),
 		builder.ControllerManagedBy(mgr).
 			Named("addon-conditions").
 			WatchesRawSource(source.Kind(works, &workv1.ManifestWork{}, handler.TypedEnqueueRequestsFromMapFunc(addonOf))).
+			WatchesRawSource(source.Kind(mgr.GetCache(), &clusterv1alpha1.AddOnPlacementScore{},
+				handler.TypedEnqueueRequestsFromMapFunc(addonOfScore), newVersion)).
 			Complete(r),
 	)
 }
@@ -94,10 +115,36 @@ func addonOf(_ context.Context, work *workv1.ManifestWork) []reconcile.Request {
 	}}}
 }
 
+// addonOfScore asks for the ManagedClusterAddOn of the agent that has written a score.
+func addonOfScore(_ context.Context, score *clusterv1alpha1.AddOnPlacementScore) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: score.Namespace, Name: contract.AddonName}}}
+}
+
+// newVersion passes of the changes of a score only those of Argo's version: it is written every few seconds.
+var newVersion = predicate.TypedFuncs[*clusterv1alpha1.AddOnPlacementScore]{
+	UpdateFunc: func(e event.TypedUpdateEvent[*clusterv1alpha1.AddOnPlacementScore]) bool {
+		was, measuredBefore := argoVersionIn(e.ObjectOld)
+		is, measured := argoVersionIn(e.ObjectNew)
+		return was != is || measured != measuredBefore
+	},
+}
+
+// argoVersionIn returns the version of Argo Workflows that an agent reports, and whether it has reported anything.
+func argoVersionIn(score *clusterv1alpha1.AddOnPlacementScore) (reported string, measured bool) {
+	condition := meta.FindStatusCondition(score.Status.Conditions, contract.ConditionMeasured)
+	if condition == nil || condition.Status != metav1.ConditionTrue {
+		return "", false
+	}
+	capacity, err := contract.ReadCapacity(condition.Message)
+	return capacity.ArgoVersion, err == nil
+}
+
 // conditionReconciler writes conditions of ManagedClusterAddOns.
 type conditionReconciler struct {
 	// works has the ManifestWorks of the addons.
 	works client.Reader
+	// scores has what the agents have measured.
+	scores client.Reader
 	// live reads ManagedClusterAddOns.
 	live   client.Reader
 	client client.Client
@@ -119,6 +166,17 @@ func (r *conditionReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 			manifests = append(manifests, works.Items[i].Status.ResourceStatus.Manifests...)
 		}
 	}
+	var reported []metav1.Condition
+	if req.Name == contract.AddonName {
+		score := &clusterv1alpha1.AddOnPlacementScore{}
+		err := r.scores.Get(ctx, types.NamespacedName{Namespace: req.Namespace, Name: contract.ScoreName}, score)
+		if client.IgnoreNotFound(err) != nil {
+			return ctrl.Result{}, fmt.Errorf("get AddOnPlacementScore: %w", err)
+		}
+		if installed, measured := argoVersionIn(score); measured {
+			reported = append(reported, argoVersion(installed))
+		}
+	}
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		addon := &addonv1beta1.ManagedClusterAddOn{}
 		if err := r.live.Get(ctx, req.NamespacedName, addon); err != nil {
@@ -129,7 +187,7 @@ func (r *conditionReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 		}
 		before := addon.DeepCopy()
 		changed := false
-		for _, condition := range r.conditions(addon, manifests) {
+		for _, condition := range append(r.conditions(addon, manifests), reported...) {
 			changed = meta.SetStatusCondition(&addon.Status.Conditions, condition) || changed
 		}
 		if !changed {
@@ -204,6 +262,29 @@ func argoManaged(hubID string, manifests []workv1.ManifestCondition) metav1.Cond
 		condition.Message = fmt.Sprintf("Argo Workflows was installed on the cluster %s, and is left alone. To have this addon install it, "+
 			"remove that controller, and then the CRDs as well, or keep them and the Workflows: kubectl label --overwrite crd %s %s=%s",
 			owner, argoCRD, contract.LabelInstalledBy, hubID)
+	}
+	return condition
+}
+
+// argoVersion says whether a version of Argo Workflows is supported, "" being one that is not known.
+func argoVersion(installed string) metav1.Condition {
+	condition := metav1.Condition{
+		Type: ConditionArgoVersion, Status: metav1.ConditionUnknown, Reason: ReasonVersionUnknown,
+		Message: "no pod on the cluster runs an image workflow-controller whose tag is a version",
+	}
+	is, err := version.ParseGeneric(installed)
+	if err != nil {
+		return condition
+	}
+	condition.Status, condition.Reason = metav1.ConditionTrue, ReasonVersionSupported
+	condition.Message = "Argo Workflows on the cluster is " + installed
+	for _, first := range supportedArgo {
+		if is.Major() == first.Major() && is.LessThan(first) || is.Major() < supportedArgo[0].Major() {
+			condition.Status, condition.Reason = metav1.ConditionFalse, ReasonVersionVulnerable
+			condition.Message += fmt.Sprintf(", which has published vulnerabilities that whoever creates a Workflow can use: upgrade it to %s or "+
+				"later, or to %s or later", supportedArgo[0], supportedArgo[1])
+			break
+		}
 	}
 	return condition
 }

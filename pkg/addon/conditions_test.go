@@ -13,10 +13,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -97,6 +99,69 @@ func TestArgoStaysTheAddonsWhenItsCRDLosesTheLabel(t *testing.T) {
 	}
 }
 
+func TestWhichVersionsOfArgoAreSupported(t *testing.T) {
+	for installed, want := range map[string]string{
+		"":                      ReasonVersionUnknown,
+		"latest":                ReasonVersionUnknown,
+		"v2.12.13":              ReasonVersionVulnerable,
+		"v3.4.2":                ReasonVersionVulnerable,
+		"v3.7.14":               ReasonVersionVulnerable,
+		"v3.7.15":               ReasonVersionSupported,
+		"3.7.18":                ReasonVersionSupported,
+		"v3.8.0":                ReasonVersionSupported,
+		"v4.0.0":                ReasonVersionVulnerable,
+		"v4.0.5-nonroot":        ReasonVersionVulnerable,
+		"v4.0.6":                ReasonVersionSupported,
+		"v4.1.0":                ReasonVersionSupported,
+		"v5.0.0":                ReasonVersionSupported,
+		strings.Repeat("9", 30): ReasonVersionUnknown,
+	} {
+		t.Run(installed, func(t *testing.T) {
+			got := argoVersion(installed)
+			assert.Equal(t, want, got.Reason)
+			if want == ReasonVersionVulnerable {
+				assert.Equal(t, metav1.ConditionFalse, got.Status)
+				assert.Contains(t, got.Message, installed+", which has published vulnerabilities")
+				assert.Contains(t, got.Message, "upgrade it to 3.7.15 or later, or to 4.0.6 or later")
+			}
+		})
+	}
+}
+
+func TestAVulnerableArgoIsNamedInTheConditionsOfTheAgentsAddon(t *testing.T) {
+	old, patched := contract.Capacity{ArgoVersion: "v3.6.2"}, contract.Capacity{ArgoVersion: "v3.7.18"}
+	score := gen.Score("cluster1", old)
+	r, hub, patches := conditionsWith(t, interceptor.Funcs{}, testAddOn(nil), score)
+	for range 2 {
+		got, err := reconcileConditions(t, r, hub, contract.AddonName)
+		require.NoError(t, err)
+		assert.True(t, meta.IsStatusConditionFalse(got.Status.Conditions, ConditionArgoVersion))
+	}
+	assert.Equal(t, 1, *patches)
+	require.NoError(t, hub.Get(t.Context(), client.ObjectKeyFromObject(score), score))
+	score.Status = gen.Score("cluster1", patched).Status
+	require.NoError(t, hub.Update(t.Context(), score))
+	got, err := reconcileConditions(t, r, hub, contract.AddonName)
+	require.NoError(t, err)
+	assert.True(t, meta.IsStatusConditionTrue(got.Status.Conditions, ConditionArgoVersion))
+
+	require.NoError(t, hub.Delete(t.Context(), score))
+	got, err = reconcileConditions(t, r, hub, contract.AddonName)
+	require.NoError(t, err)
+	assert.True(t, meta.IsStatusConditionTrue(got.Status.Conditions, ConditionArgoVersion), "nothing new is known")
+}
+
+func TestOfAScoreOnlyAnotherVersionOfArgoIsLookedAt(t *testing.T) {
+	changed := func(was, is *clusterv1alpha1.AddOnPlacementScore) bool {
+		return newVersion.Update(event.TypedUpdateEvent[*clusterv1alpha1.AddOnPlacementScore]{ObjectOld: was, ObjectNew: is})
+	}
+	before := gen.Score("cluster1", contract.Capacity{ArgoVersion: "v3.7.18"})
+	assert.False(t, changed(before, gen.Score("cluster1", contract.Capacity{ArgoVersion: "v3.7.18", WorkflowPods: 7})))
+	assert.True(t, changed(before, gen.Score("cluster1", contract.Capacity{ArgoVersion: "v3.7.14"})))
+	assert.True(t, changed(&clusterv1alpha1.AddOnPlacementScore{}, gen.Score("cluster1", contract.Capacity{})))
+	assert.False(t, changed(&clusterv1alpha1.AddOnPlacementScore{}, &clusterv1alpha1.AddOnPlacementScore{}))
+}
+
 func TestWhatOfAnAddonDoesNotWork(t *testing.T) {
 	available := map[string]any{
 		feedbackAvailable: "True", feedbackProgressingReason: "NewReplicaSetAvailable", "Replicas": 1, "AvailableReplicas": 1,
@@ -167,6 +232,7 @@ func conditionsWith(
 	scheme := runtime.NewScheme()
 	require.NoError(t, workv1.Install(scheme))
 	require.NoError(t, addonv1beta1.Install(scheme))
+	require.NoError(t, clusterv1alpha1.Install(scheme))
 	patches = new(int)
 	patch := intercept.SubResourcePatch
 	intercept.SubResourcePatch = func(
@@ -180,7 +246,7 @@ func conditionsWith(
 	}
 	hub = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&addonv1beta1.ManagedClusterAddOn{}).
 		WithInterceptorFuncs(intercept).Build()
-	return &conditionReconciler{works: hub, live: hub, client: hub, hubID: testHubID}, hub, patches
+	return &conditionReconciler{works: hub, scores: hub, live: hub, client: hub, hubID: testHubID}, hub, patches
 }
 
 func addonWork(addon, name string, manifests ...workv1.ManifestCondition) *workv1.ManifestWork {

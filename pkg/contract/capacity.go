@@ -101,6 +101,8 @@ type Capacity struct {
 	WorkflowsRunning int64 `json:"workflowsRunning"`
 	WorkflowsPending int64 `json:"workflowsPending"`
 	WorkflowPods     int64 `json:"workflowPods"`
+	// ArgoVersion is the oldest version of Argo Workflows whose controller runs there, by the tags of images; "" where none is a version.
+	ArgoVersion string `json:"argoVersion,omitempty"`
 }
 
 const (
@@ -108,6 +110,8 @@ const (
 	MaxLargest = 16
 	// maxCapacityBytes bounds the message of the condition that is read.
 	maxCapacityBytes = 8 << 10
+	// maxVersionLength bounds ArgoVersion: no tag of an image is longer.
+	maxVersionLength = 128
 	// maxMilliCPU, maxMemory and maxCount bound what is believed: far more than any cluster has, and small enough to calculate with.
 	maxMilliCPU = 1e12
 	maxMemory   = 1 << 60
@@ -142,6 +146,9 @@ func (c Capacity) bounded() Capacity {
 			(*list)[i] = (*list)[i].within(leastBelieved, c.Allocatable)
 		}
 	}
+	if len(c.ArgoVersion) > maxVersionLength {
+		c.ArgoVersion = ""
+	}
 	for _, count := range []*int64{&c.Nodes, &c.WorkflowsRunning, &c.WorkflowsPending, &c.WorkflowPods} {
 		*count = min(max(*count, 0), maxCount)
 	}
@@ -172,6 +179,8 @@ func (c Capacity) believable() error {
 	switch {
 	case c.Nodes < 0 || c.Nodes > maxCount || !(Resources{}).Fits(c.Allocatable) || !c.Allocatable.Fits(mostBelieved):
 		return fmt.Errorf("no cluster offers %d nodes with %+v", c.Nodes, c.Allocatable)
+	case len(c.ArgoVersion) > maxVersionLength:
+		return fmt.Errorf("no version is %d bytes long", len(c.ArgoVersion))
 	case !leastBelieved.Fits(c.Free) || !c.Free.Fits(c.Allocatable):
 		return fmt.Errorf("no cluster has %+v free that offers %+v", c.Free, c.Allocatable)
 	}

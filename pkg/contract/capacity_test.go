@@ -14,7 +14,7 @@ func TestACapacityTravelsInTheCondition(t *testing.T) {
 	capacity := Capacity{
 		Nodes: 2, Allocatable: Resources{8000, 32 << 30, 220}, Free: Resources{-500, 1 << 30, 100},
 		LargestAllocatable: []Resources{{4000, 16 << 30, 110}}, LargestFree: []Resources{{1000, 1 << 30, 50}, {-2000, 0, 60}},
-		WorkflowsRunning: 3, WorkflowsPending: 1, WorkflowPods: 7,
+		WorkflowsRunning: 3, WorkflowsPending: 1, WorkflowPods: 7, ArgoVersion: "v3.7.18",
 	}
 	now := metav1.Now()
 	condition, err := capacity.Condition(now)
@@ -34,6 +34,7 @@ func TestWhateverIsMeasuredCanBeRead(t *testing.T) {
 		"less than a number can say": {Nodes: math.MinInt64, Allocatable: smallest, Free: smallest, LargestFree: []Resources{smallest}},
 		"negative counts":            {WorkflowsRunning: -1, WorkflowsPending: math.MinInt64, WorkflowPods: -1},
 		"more free than there is":    {Allocatable: Resources{1, 1, 1}, Free: Resources{2, 2, 2}, LargestAllocatable: []Resources{{2, 2, 2}}},
+		"a long version":             {ArgoVersion: strings.Repeat("1.", 100)},
 		"many large nodes": {
 			Allocatable: largest, LargestAllocatable: make([]Resources, 1000),
 			LargestFree: append(make([]Resources, 15), smallest, largest),
@@ -57,6 +58,7 @@ func TestWhatNoClusterCanHaveIsNotBelieved(t *testing.T) {
 		"a list":                   {`[]`, "read capacity"},
 		"a fraction":               {`{"nodes":1.5}`, "read capacity"},
 		"a string for a number":    {`{"nodes":"1"}`, "read capacity"},
+		"a version of 129 bytes":   {`{"argoVersion":"` + strings.Repeat("v", 129) + `"}`, "no version is 129 bytes long"},
 		"a number beyond int64":    {`{"allocatable":{"memory":9223372036854775808}}`, "read capacity"},
 		"a number of 10,000 bytes": {`{"nodes":` + strings.Repeat("9", 10000) + `}`, "bytes, more than"},
 		"many bytes":               {`{"nodes":1}` + strings.Repeat(" ", 9000), "bytes, more than"},

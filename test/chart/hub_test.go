@@ -494,6 +494,7 @@ func TestEachPolicyHasItsSwitch(t *testing.T) {
 	for value, policies := range map[string][]string{
 		"protectInternalKeys": {"internal-keys"},
 		"protectDispatched":   {"dispatched"},
+		"protectBindings":     {"bindings"},
 		"refuseInvalidValues": {"workflow-values", "cluster-values", "binding-values", "placement-values"},
 	} {
 		with, without := render(t, ""), render(t, "admission: {"+value+": false}")

@@ -1,15 +1,21 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -124,6 +130,89 @@ func TestWorkflowsSpreadOverTheClustersOfAPlacement(t *testing.T) {
 		r.waitFor("Succeeded")
 	}
 	assert.Len(t, chosen, 2, "all went to one cluster: %v", chosen)
+}
+
+// Not parallel: labels and a taint of the clusters count for all Placements.
+func TestExamplePlacementsSelectTheClustersThatTheyAreFor(t *testing.T) {
+	require.NoError(t, theHub.ApplyFiles(t.Context(), "example/clusterset-binding.yaml", "example/placement-*.yaml"))
+	change := func(ctx context.Context, c *cluster, patch string) error {
+		return theHub.client.Patch(ctx, gen.ManagedCluster(c.Name), client.RawPatch(mergePatch, []byte(patch)))
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		assert.NoError(t, change(ctx, cluster2, `{"metadata":{"labels":{"region":null}},"spec":{"taints":null}}`))
+	})
+	require.NoError(t, change(t.Context(), cluster1, `{"metadata":{"labels":{"accelerator":"nvidia","region":"eu-central"}}}`))
+	require.NoError(t, change(t.Context(), cluster2, `{"metadata":{"labels":{"region":"eu-west"}},`+
+		`"spec":{"taints":[{"key":"reserved","value":"batch","effect":"NoSelect"}]}}`))
+	for placement, want := range map[string][]string{
+		"gpu": {cluster1.Name}, "europe": {cluster1.Name, cluster2.Name}, "pack": {cluster1.Name, cluster3.Name, cluster4.Name},
+	} {
+		labtest.Eventually(t, patience, func() error { return selects(t.Context(), placement, want) })
+	}
+}
+
+// selects returns an error unless OCM has selected exactly these clusters for the Placement in gen.Namespace.
+func selects(ctx context.Context, placement string, want []string) error {
+	var decisions clusterv1beta1.PlacementDecisionList
+	if err := theHub.client.List(ctx, &decisions, client.InNamespace(gen.Namespace),
+		client.MatchingLabels{clusterv1beta1.PlacementLabel: placement}); err != nil {
+		return err
+	}
+	var selected []string
+	for _, page := range decisions.Items {
+		for _, decision := range page.Status.Decisions {
+			selected = append(selected, decision.ClusterName)
+		}
+	}
+	if slices.Sort(selected); !slices.Equal(selected, want) {
+		return fmt.Errorf("Placement %s selects %v, not %v", placement, selected, want)
+	}
+	return nil
+}
+
+// Not parallel: what other tests run counts, too.
+func TestWorkflowsArePackedIntoOneClusterWhereTheExampleSaysSo(t *testing.T) {
+	require.NoError(t, theHub.ApplyFiles(t.Context(), "example/clusterset-binding.yaml", "example/placement-pack.yaml"))
+	s := &space{t: t, name: gen.Namespace}
+	chosen := map[string]int{}
+	var runs []*run
+	for i := range 4 {
+		runs = append(runs, s.create(s.hello(fmt.Sprint("packed-", i), gen.WithPlacement("pack"), lasting(5*time.Second))))
+	}
+	for _, r := range runs {
+		chosen[r.assigned().Name]++
+		r.waitFor("Succeeded")
+	}
+	assert.Len(t, chosen, 1, "they went to more than one cluster: %v", chosen)
+}
+
+func TestATenantIsSetUpFromNothing(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, theHub.ApplyFiles(t.Context(), "example/tenant/hub.yaml"))
+	for _, c := range []*cluster{cluster1, cluster2} {
+		require.NoError(t, c.ApplyFiles(t.Context(), "example/tenant/cluster.yaml"))
+	}
+	config := rest.CopyConfig(theHub.config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "alice", Groups: []string{"team-a", "system:authenticated"}}
+	alice := clientOf(t, config)
+	text, err := os.ReadFile(filepath.Join("..", "..", "example", "tenant", "workflow.yaml"))
+	require.NoError(t, err)
+	wf := contract.NewWorkflow()
+	require.NoError(t, yaml.UnmarshalStrict(text, &wf.Object))
+
+	labtest.Eventually(t, patience, func() error { return alice.Create(t.Context(), wf) }) // the Role counts a moment later
+	r := existing(t, wf.GetNamespace(), wf.GetName())
+	r.waitFor("Succeeded")
+	require.NoError(t, alice.Get(t.Context(), r.key, wf))
+	assert.Equal(t, "Succeeded", contract.Phase(wf))
+	c := r.assigned()
+	r.assertPodsLabelled(c, 1)
+	binding := gen.ManagedClusterSetBinding("other", gen.InNamespace(wf.GetNamespace()))
+	assert.True(t, apierrors.IsForbidden(alice.Create(t.Context(), binding)), "a tenant opens no clusters")
+	require.NoError(t, alice.Delete(t.Context(), wf))
+	r.waitUntilGone(c)
 }
 
 // existing returns a Workflow that is on the hub already.

@@ -77,23 +77,26 @@ func (r *run) waitForMessage(phase, message string) {
 // waitForEvent waits for an Event about the hub's copy, with that reason and the text in its message.
 func (r *run) waitForEvent(reason, message string) {
 	r.t.Helper()
-	labtest.Eventually(r.t, patience, func() error {
-		var events corev1.EventList
-		if err := theHub.client.List(r.t.Context(), &events, client.InNamespace(r.key.Namespace)); err != nil {
-			return err
+	labtest.Eventually(r.t, patience, func() error { return hasEvent(r.t.Context(), r.key.Namespace, r.uid, reason, message) })
+}
+
+// hasEvent returns an error unless there is an Event about the object on the hub, with that reason and the text in its message.
+func hasEvent(ctx context.Context, namespace string, uid types.UID, reason, message string) error {
+	var events corev1.EventList
+	if err := theHub.client.List(ctx, &events, client.InNamespace(namespace)); err != nil {
+		return err
+	}
+	var seen []string
+	for _, event := range events.Items {
+		if event.InvolvedObject.UID != uid {
+			continue
 		}
-		var seen []string
-		for _, event := range events.Items {
-			if event.InvolvedObject.UID != r.uid {
-				continue
-			}
-			if event.Reason == reason && strings.Contains(event.Message, message) {
-				return nil
-			}
-			seen = append(seen, event.Reason+": "+event.Message)
+		if event.Reason == reason && strings.Contains(event.Message, message) {
+			return nil
 		}
-		return fmt.Errorf("no Event %s with %q, but %q", reason, message, seen)
-	})
+		seen = append(seen, event.Reason+": "+event.Message)
+	}
+	return fmt.Errorf("no Event %s with %q, but %q", reason, message, seen)
 }
 
 // edit merges a patch into the Workflow on a cluster.

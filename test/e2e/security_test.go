@@ -17,15 +17,19 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
@@ -119,6 +123,10 @@ func clientOf(t *testing.T, config *rest.Config) client.Client {
 // Not parallel: somebody has taken the agent's place.
 func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 	s := newSpace(t)
+	earlier := s.create(s.hello("earlier", on(cluster2)))
+	earlier.waitFor("Succeeded")
+	reported, err := earlier.remoteWorkflow(cluster2)
+	require.NoError(t, err)
 	r := s.create(s.hello("forged", on(cluster2), lasting(10*time.Minute)))
 	r.waitForNodes(1)
 	labtest.Eventually(t, patience, func() error { return r.mirrored(cluster2) })
@@ -134,6 +142,9 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 	}{
 		{"of another Workflow", "WrongWorkflow", "somebody-else", func(s *v1alpha1.RemoteWorkflowStatus) {
 			s.Report.WorkflowUID = "somebody-else"
+		}},
+		{"of another Workflow, as it was", "WrongWorkflow", string(earlier.uid), func(s *v1alpha1.RemoteWorkflowStatus) {
+			s.Report = reported.Status.Report
 		}},
 		{"of another attempt", "WrongWorkflow", "attempt 2", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Attempt = 2 }},
 		{"of another copy", "WrongCopy", "another-copy", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.RemoteUID = "another-copy" }},
@@ -163,6 +174,12 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 			s.RemoteUID, s.Report.RemoteUID = "another-copy", "another-copy"
 		})
 		assert.True(t, apierrors.IsInvalid(err), "%v", err)
+	})
+
+	t.Run("what is too large is not taken", func(t *testing.T) {
+		f := f.in(t)
+		err := f.report(succeeded, func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Data = make([]byte, 4<<20) })
+		assert.True(t, apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsInvalid(err), "%v", err)
 	})
 
 	t.Run("of an artifact only the key is taken over", func(t *testing.T) {
@@ -216,6 +233,56 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 	})
 	r.delete(theHub)
 	r.waitUntilGone(cluster2)
+}
+
+// Not parallel: somebody has taken the agent's place.
+func TestWhatAClusterForgesOfItsCapacityIsNotBelieved(t *testing.T) {
+	stopAgent(t, cluster2)
+	agent := clientOf(t, agentConfig(t, cluster2))
+	score := &clusterv1alpha1.AddOnPlacementScore{}
+	key := client.ObjectKey{Namespace: cluster2.Name, Name: contract.ScoreName}
+	require.NoError(t, theHub.client.Get(t.Context(), key, score))
+	forge := func(message string) error {
+		forged := score.DeepCopy()
+		forged.Status.ValidUntil = &metav1.Time{Time: time.Now().AddDate(100, 0, 0)}
+		forged.Status.Scores = nil
+		for i := range 10_000 {
+			forged.Status.Scores = append(forged.Status.Scores, clusterv1alpha1.AddOnPlacementScoreItem{Name: fmt.Sprint(i), Value: 100})
+		}
+		meta.FindStatusCondition(forged.Status.Conditions, contract.ConditionMeasured).Message = message
+		return agent.Status().Patch(t.Context(), forged, client.MergeFrom(score))
+	}
+	for message, why := range map[string]string{
+		`{"nodes":1,"allocatable":{"milliCPU":9223372036854775807}}`:           "no cluster offers 1 nodes",
+		`{"nodes":1,"allocatable":{"milliCPU":1000},"free":{"milliCPU":2000}}`: "no cluster has",
+		`{"nodes":-1}`:              "no cluster offers -1 nodes",
+		`take everything to me`:     "read capacity",
+		`{"workflowsRunning":1e99}`: "read capacity",
+	} {
+		require.NoError(t, forge(message))
+		labtest.Eventually(t, patience, func() error { return hasEvent(t.Context(), cluster2.Name, score.UID, "CapacityRefused", why) })
+	}
+
+	other := gen.Score(cluster1.Name, gen.Nodes(1, 1))
+	for what, err := range map[string]error{
+		"write another cluster's":  agent.Status().Patch(t.Context(), other, client.RawPatch(mergePatch, []byte(`{"status":{"scores":[]}}`))),
+		"create another":           agent.Create(t.Context(), gen.Score(cluster2.Name, gen.Nodes(1, 1), func(obj client.Object) { obj.SetName("another") })),
+		"delete it":                agent.Delete(t.Context(), score.DeepCopy()),
+		"write more than a status": agent.Patch(t.Context(), score.DeepCopy(), client.RawPatch(mergePatch, []byte(`{"metadata":{"labels":{"a":"b"}}}`))),
+	} {
+		assert.True(t, apierrors.IsForbidden(err), "%s: %v", what, err)
+	}
+	startAgent(t, cluster2)
+	labtest.Eventually(t, patience, func() error {
+		if err := theHub.client.Get(t.Context(), key, score); err != nil {
+			return err
+		}
+		_, err := contract.ReadCapacity(meta.FindStatusCondition(score.Status.Conditions, contract.ConditionMeasured).Message)
+		if err == nil && len(score.Status.Scores) > 10 {
+			err = fmt.Errorf("it still has %d scores", len(score.Status.Scores))
+		}
+		return err
+	})
 }
 
 // forger writes reports with the agent's credential.

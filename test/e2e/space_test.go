@@ -71,9 +71,12 @@ func (s *space) createNamespace(c *cluster) {
 }
 
 // bind opens all clusters to the namespace.
-func (s *space) bind(mods ...gen.Mod) {
+func (s *space) bind(mods ...gen.Mod) { s.bindTo(gen.GlobalSet, mods...) }
+
+// bindTo opens the clusters of a set to the namespace.
+func (s *space) bindTo(set string, mods ...gen.Mod) {
 	s.t.Helper()
-	binding := gen.ManagedClusterSetBinding(gen.GlobalSet, append(mods, gen.InNamespace(s.name))...)
+	binding := gen.ManagedClusterSetBinding(set, append(mods, gen.InNamespace(s.name))...)
 	require.NoError(s.t, theHub.client.Create(s.t.Context(), binding))
 	labtest.Eventually(s.t, patience, func() error {
 		err := theHub.client.Get(s.t.Context(), client.ObjectKeyFromObject(binding), binding)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/version"
 	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -35,6 +36,7 @@ func measure(nodes map[types.UID]node, pods map[types.UID]pod, workflows map[typ
 		if p.workflow {
 			c.WorkflowPods++
 		}
+		c.ArgoVersion = older(c.ArgoVersion, p.argoVersion)
 	}
 	for _, phase := range workflows {
 		switch phase {
@@ -45,6 +47,21 @@ func measure(nodes map[types.UID]node, pods map[types.UID]pod, workflows map[typ
 		}
 	}
 	return c
+}
+
+// older returns the older of two versions, where equal ones differ in their text the lesser text. What is no version is newer than any.
+func older(a, b string) string {
+	versionA, errA := version.ParseGeneric(a)
+	versionB, errB := version.ParseGeneric(b)
+	switch {
+	case errA != nil && errB != nil:
+		return ""
+	case errB != nil:
+		return a
+	case errA != nil || versionB.LessThan(versionA) || versionB.EqualTo(versionA) && b < a:
+		return b
+	}
+	return a
 }
 
 // take takes what pods request from what is free on their nodes, and returns the sum of what they and those that wait for a node

@@ -17,6 +17,10 @@ import (
 
 func ofWorkflow(p *corev1.Pod) { p.Labels = map[string]string{labelWorkflow: "one"} }
 
+func runs(image string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Spec.Containers[0].Image = image }
+}
+
 func cordoned(n *corev1.Node) { n.Spec.Unschedulable = true }
 
 func TestWhatAClusterHas(t *testing.T) {
@@ -73,6 +77,17 @@ func TestWhatAClusterHas(t *testing.T) {
 				newPod("p", "elsewhere", nil, ofWorkflow), newPod("q", "", nil, ofWorkflow), newPod("r", "", nil),
 			},
 			contract.Capacity{WorkflowsRunning: 1, WorkflowsPending: 2, WorkflowPods: 2},
+		},
+		"has the oldest Argo whose version its image tells": {
+			[]metav1.Object{
+				newPod("a", "", nil, runs("quay.io/argoproj/workflow-controller:v4.0.6")),
+				newPod("b", "", nil, runs("registry.example:5000/mirror/workflow-controller:v3.7.18@sha256:0123")),
+				newPod("c", "", nil, runs("quay.io/argoproj/workflow-controller:latest")),
+				newPod("d", "", nil, runs("workflow-controller@sha256:0123")),
+				newPod("e", "", nil, runs("quay.io/argoproj/argoexec:v3.4.2")),
+				newPod("f", "", nil, runs("registry.example:5000/other-workflow-controller:v1.2.3")),
+			},
+			contract.Capacity{ArgoVersion: "v3.7.18"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, rowsOf(test.objects...).measure()) })

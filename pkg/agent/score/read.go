@@ -3,6 +3,7 @@ package score
 import (
 	"math"
 	"slices"
+	"strings"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,8 +14,12 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
-// labelWorkflow, on a pod, is where Argo names the Workflow.
-const labelWorkflow = "workflows.argoproj.io/workflow"
+const (
+	// labelWorkflow, on a pod, is where Argo names the Workflow.
+	labelWorkflow = "workflows.argoproj.io/workflow"
+	// controllerImage is the last part of the name of the image of Argo's controller.
+	controllerImage = "workflow-controller"
+)
 
 // node is what is kept of a Node.
 type node struct {
@@ -33,6 +38,8 @@ type pod struct {
 	node     nodeName
 	requests contract.Resources
 	workflow bool
+	// argoVersion is the tag of the image if it is Argo's controller that the pod runs.
+	argoVersion string
 }
 
 // workflow is what is kept of an unfinished Workflow.
@@ -69,6 +76,12 @@ func readPod(p *corev1.Pod) pod {
 	read := pod{requests: requests, workflow: p.Labels[labelWorkflow] != ""}
 	if p.Spec.NodeName != "" {
 		read.node = unique.Make(p.Spec.NodeName)
+	}
+	for _, container := range p.Spec.Containers {
+		image, _, _ := strings.Cut(container.Image[strings.LastIndex(container.Image, "/")+1:], "@")
+		if name, tag, _ := strings.Cut(image, ":"); name == controllerImage {
+			read.argoVersion = strings.Clone(tag) // not the whole pod with it
+		}
 	}
 	return read
 }

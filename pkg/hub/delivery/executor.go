@@ -3,9 +3,9 @@ package delivery
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -13,22 +13,27 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
 )
 
-// tenants are the namespaces of the hub in the eyes of one cluster. The bindings of each are read once, however many of its Workflows wait.
+// tenants are the namespaces of the hub in the eyes of one cluster. They are read from the cache, as the scheduler did that chose the
+// cluster, when first asked for and once for one look at the cluster, however many Workflows wait.
 type tenants struct {
 	reader   client.Reader
-	cluster  cluster.Cluster
+	name     string
+	managed  *clusterv1.ManagedCluster
 	bindings map[string][]cluster.Binding
 }
 
-// tenantsOf reads from the cache, as the scheduler did that chose the cluster.
-func (r *Reconciler) tenantsOf(ctx context.Context, name string) (*tenants, error) {
-	c, err := cluster.Read(ctx, r.Client, name)
-	return &tenants{reader: r.Client, cluster: c, bindings: map[string][]cluster.Binding{}}, err
-}
+func (r *Reconciler) tenantsOf(name string) *tenants { return &tenants{reader: r.Client, name: name} }
 
 // executor returns the ServiceAccount as which Workflows of a namespace of the hub are created in a namespace of the cluster, zero for
 // the work agent itself, and whether they may be there at all.
 func (t *tenants) executor(ctx context.Context, namespace, remoteNamespace string) (types.NamespacedName, bool, error) {
+	if t.bindings == nil {
+		c, err := cluster.Read(ctx, t.reader, t.name)
+		if err != nil {
+			return types.NamespacedName{}, false, err
+		}
+		t.managed, t.bindings = c.Managed, map[string][]cluster.Binding{}
+	}
 	bindings, isRead := t.bindings[namespace]
 	if !isRead {
 		var err error
@@ -37,20 +42,13 @@ func (t *tenants) executor(ctx context.Context, namespace, remoteNamespace strin
 		}
 		t.bindings[namespace] = bindings
 	}
-	binding, isBound := cluster.Governing(bindings, t.cluster.Managed, remoteNamespace)
+	binding, isBound := cluster.Governing(bindings, t.managed, remoteNamespace)
 	return binding.Executor, isBound, nil
 }
 
 // bind notes as whom each Workflow is created, and returns those that may still go to the cluster. The workflow reconciler takes the others
 // back, or says of them why they wait.
-func (r *Reconciler) bind(ctx context.Context, name string, payloads []payload) ([]payload, error) {
-	if len(payloads) == 0 {
-		return nil, nil
-	}
-	tenants, err := r.tenantsOf(ctx, name)
-	if err != nil {
-		return nil, err
-	}
+func (r *Reconciler) bind(ctx context.Context, tenants *tenants, payloads []payload) ([]payload, error) {
 	bound := make([]payload, 0, len(payloads))
 	for _, p := range payloads {
 		spec := p.rw.Spec
@@ -60,8 +58,8 @@ func (r *Reconciler) bind(ctx context.Context, name string, payloads []payload) 
 		}
 		if !isBound {
 			r.refuse(p.rw)
-			r.Refused(p.rw, fmt.Sprintf("no ManagedClusterSetBinding opens managed cluster %q to namespace %s any more", name,
-				spec.WorkflowRef.Namespace))
+			r.Refused(p.rw, fmt.Sprintf("no ManagedClusterSetBinding opens managed cluster %q to namespace %s any more",
+				tenants.name, spec.WorkflowRef.Namespace))
 			continue
 		}
 		p.executor = executor
@@ -70,16 +68,12 @@ func (r *Reconciler) bind(ctx context.Context, name string, payloads []payload) 
 	return bound, nil
 }
 
-// isOutdated reports whether one of what a delivery goes on to list is to be created as somebody else than it was sent with: a
-// ServiceAccount that cannot create it would keep it from its cluster for good.
-func (r *Reconciler) isOutdated(ctx context.Context, c change) (bool, error) {
-	tenants, err := r.tenantsOf(ctx, c.work.Namespace)
-	if err != nil {
-		return false, err
-	}
-	sentWith := accountOf(c.work.Spec.Executor)
-	for i, item := range manifestwork.Items(c.work) {
-		if slices.Contains(c.without, i) {
+// isOutdated reports whether one of what waits in a delivery is to be created as somebody else than it was sent with: a ServiceAccount
+// that cannot create it would keep it from its cluster for good.
+func (s *snapshot) isOutdated(ctx context.Context, tenants *tenants, work *workv1.ManifestWork) (bool, error) {
+	sentWith := accountOf(work.Spec.Executor)
+	for _, item := range manifestwork.Items(work) {
+		if rw := s.wanted[item.RemoteWorkflowUID]; rw == nil || !isWaiting(rw) {
 			continue
 		}
 		executor, isBound, err := tenants.executor(ctx, item.Workflow.Namespace, item.Namespace)

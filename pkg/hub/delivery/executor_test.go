@@ -13,6 +13,7 @@ import (
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -98,7 +99,7 @@ func TestTheBindingsOfANamespaceAreReadOnceForADelivery(t *testing.T) {
 		assert.Equal(t, 1, hub.Calls(call), call)
 	}
 	run(t, r)
-	assert.Equal(t, 1, hub.Calls("list ManagedClusterSetBinding"), "and not at all if nothing is to be delivered")
+	assert.Equal(t, 2, hub.Calls("list ManagedClusterSetBinding"), "and once for another look at what is delivered")
 }
 
 func TestAsWhomAWorkflowIsCreated(t *testing.T) {
@@ -161,7 +162,7 @@ func TestOneThatIsBoundNoMoreHoldsUpNoOtherAndGoesWhenItIsBoundAgain(t *testing.
 	assert.Empty(t, refused["a"])
 }
 
-func TestWhatIsNotClaimedIsDeliveredAnewWithAnotherExecutorWhenItIsDue(t *testing.T) {
+func TestWhatIsNotClaimedIsDeliveredAnewWithAnotherExecutor(t *testing.T) {
 	for name, test := range map[string]struct {
 		before, after string
 		mods          []gen.Mod
@@ -176,21 +177,26 @@ func TestWhatIsNotClaimedIsDeliveredAnewWithAnotherExecutorWhenItIsDue(t *testin
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf, rw := of("a", "hello", test.mods...)
-			r, hub, now, _ := newReconciler(t, onHub(tenant("a", test.before), wf, rw)...)
+			r, hub, _, _ := newReconciler(t, onHub(tenant("a", test.before), wf, rw)...)
 			run(t, r)
 			before := works(t, hub)[0]
 			require.NoError(t, hub.Delete(t.Context(), tenant("a", "")))
 			require.NoError(t, hub.Create(t.Context(), tenant("a", test.after)))
-			run(t, r)
-			assert.Equal(t, map[string][]string{test.before: {"hello"}}, sent(t, hub), "it may be about to be claimed")
-
-			now.SetTime(now.Now().Add(15 * time.Second))
 			run(t, r)
 			run(t, r)
 			assert.Equal(t, map[string][]string{test.want: {"hello"}}, sent(t, hub))
 			assert.Equal(t, test.want == test.before, works(t, hub)[0].UID == before.UID)
 		})
 	}
+}
+
+func TestAChangedBindingHasTheClustersLookedAtThatItsWorkflowsWaitFor(t *testing.T) {
+	aWF, a := of("a", "a")
+	bWF, b := of("b", "b")
+	claimedWF, claimed := of("a", "claimed", gen.WithRemoteUID("remote"))
+	r, _, _, _ := newReconciler(t, onHub(tenant("a", ""), aWF, a, bWF, b, claimedWF, claimed)...)
+	assert.Equal(t, []reconcile.Request{{NamespacedName: client.ObjectKey{Name: cluster1}}}, r.waitedFor(t.Context(), tenant("a", "team/a")))
+	assert.Empty(t, r.waitedFor(t.Context(), tenant("c", "team/a")))
 }
 
 func TestOfWhatLeavesADeliveryTheExecutorDoesNotMatter(t *testing.T) {

@@ -70,7 +70,8 @@ type expectation struct {
 // next: so deliveries are the larger the busier the hub is, and a single Workflow goes at once. A delivery that cannot be changed holds up
 // no other.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	s, err := r.snapshot(ctx, req.Name)
+	tenants := r.tenantsOf(req.Name)
+	s, err := r.snapshot(ctx, req.Name, tenants)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -79,7 +80,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	for _, change := range p.changes {
 		errs = append(errs, r.change(ctx, change))
 	}
-	undelivered, err := r.deliver(ctx, req.Name, p.missing)
+	undelivered, err := r.deliver(ctx, tenants, p.missing)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -101,8 +102,8 @@ func sooner(a, b time.Duration) time.Duration {
 }
 
 // snapshot reads.
-func (r *Reconciler) snapshot(ctx context.Context, cluster string) (*snapshot, error) {
-	s := &snapshot{now: r.Clock.Now(), wanted: map[types.UID]*v1alpha1.RemoteWorkflow{}}
+func (r *Reconciler) snapshot(ctx context.Context, cluster string, tenants *tenants) (*snapshot, error) {
+	s := &snapshot{now: r.Clock.Now(), wanted: map[types.UID]*v1alpha1.RemoteWorkflow{}, outdated: map[types.UID]bool{}}
 	var waiting v1alpha1.RemoteWorkflowList
 	if err := r.Client.List(ctx, &waiting, client.InNamespace(cluster), client.MatchingFields{indexWaiting: ""},
 		client.UnsafeDisableDeepCopy); err != nil {
@@ -117,8 +118,17 @@ func (r *Reconciler) snapshot(ctx context.Context, cluster string) (*snapshot, e
 	}
 	shown := map[types.UID]bool{}
 	for i := range works.Items {
-		shown[works.Items[i].UID] = true
-		s.works = append(s.works, &works.Items[i])
+		work := &works.Items[i]
+		shown[work.UID] = true
+		s.works = append(s.works, work)
+		if !work.DeletionTimestamp.IsZero() || manifestwork.IsUngated(work) {
+			continue
+		}
+		isOutdated, err := s.isOutdated(ctx, tenants, work)
+		if err != nil {
+			return nil, err
+		}
+		s.outdated[work.UID] = isOutdated
 	}
 	s.expected, s.refused = r.expected(cluster, shown, s.now), r.refused(cluster, s.wanted)
 	return s, nil
@@ -202,7 +212,7 @@ func (r *Reconciler) expect(cluster string, work *workv1.ManifestWork, carried [
 }
 
 // deliver creates one delivery after the other for what waits. It reports whether any of that is not delivered for now.
-func (r *Reconciler) deliver(ctx context.Context, cluster string, waiting []*v1alpha1.RemoteWorkflow) (undelivered bool, err error) {
+func (r *Reconciler) deliver(ctx context.Context, tenants *tenants, waiting []*v1alpha1.RemoteWorkflow) (undelivered bool, err error) {
 	for len(waiting) > 0 {
 		next := waiting[:min(len(waiting), maxItems)]
 		waiting = waiting[len(next):]
@@ -210,13 +220,13 @@ func (r *Reconciler) deliver(ctx context.Context, cluster string, waiting []*v1a
 		if err != nil {
 			return false, err
 		}
-		payloads, err = r.bind(ctx, cluster, payloads)
+		payloads, err = r.bind(ctx, tenants, payloads)
 		if err != nil {
 			return false, err
 		}
 		undelivered = undelivered || len(payloads) < len(next)
 		for _, batch := range batches(payloads) {
-			refused, err := r.create(ctx, cluster, batch)
+			refused, err := r.create(ctx, tenants.name, batch)
 			if err != nil {
 				return false, err
 			}
@@ -316,16 +326,8 @@ func refusalOf(err error) string {
 	return message
 }
 
-// change deletes a delivery, or lists less in it, or asks the work agent to look at it again. One that would be looked at again with
-// another executor than its Workflows are to have by now is deleted, too: what it listed is delivered anew.
+// change deletes a delivery, or lists less in it, or asks the work agent to look at it again.
 func (r *Reconciler) change(ctx context.Context, c change) error {
-	if !c.remove {
-		isOutdated, err := r.isOutdated(ctx, c)
-		if err != nil {
-			return err
-		}
-		c.remove = isOutdated
-	}
 	if c.remove {
 		if isWanted, err := r.isUngatedAndWanted(ctx, c.work); err != nil || isWanted {
 			return err // the watch brings what the cache lacks

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/klog/v2"
+	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -11,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -33,8 +37,29 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Named("delivery").
 		Watches(&v1alpha1.RemoteWorkflow{}, ofCluster, builder.WithPredicates(notReports)).
 		Watches(&workv1.ManifestWork{}, ofCluster, builder.WithPredicates(notStatus)).
+		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, handler.EnqueueRequestsFromMapFunc(r.waitedFor),
+			builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
 		WithOptions(options).
 		Complete(r)
+}
+
+// waitedFor asks for the clusters that Workflows of a binding's namespace wait for: they may be to be created as somebody else now.
+func (r *Reconciler) waitedFor(ctx context.Context, binding client.Object) []reconcile.Request {
+	var waiting v1alpha1.RemoteWorkflowList
+	if err := r.Client.List(ctx, &waiting, client.MatchingFields{indexWaiting: ""}, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "cannot tell what waits for a cluster; it is looked at when it is due", "binding", klog.KObj(binding))
+	}
+	clusters := sets.Set[string]{}
+	for i := range waiting.Items {
+		if rw := &waiting.Items[i]; rw.Spec.WorkflowRef.Namespace == binding.GetNamespace() {
+			clusters.Insert(rw.Namespace)
+		}
+	}
+	var requests []reconcile.Request
+	for cluster := range clusters {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Name: cluster}})
+	}
+	return requests
 }
 
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {

@@ -25,32 +25,32 @@ func as(t *testing.T, user string, groups ...string) client.Client {
 	t.Helper()
 	config, err := server.User(user, groups...)
 	require.NoError(t, err)
-	c, err := client.New(config, client.Options{})
+	c, err := client.New(config, client.Options{Scheme: admin.Scheme()})
 	require.NoError(t, err)
 	return c
+}
+
+// userWith returns a client of somebody who may do this everywhere.
+func userWith(t *testing.T, name string, rules ...rbacv1.PolicyRule) client.Client {
+	t.Helper()
+	require.NoError(t, admin.Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}))
+	require.NoError(t, admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
+	}))
+	return as(t, name)
 }
 
 // aUser returns a client of somebody who may do everything with Workflows, and change RemoteWorkflows, when the policies of what users
 // may not change are followed.
 func aUser(t *testing.T, name string) client.Client {
 	t.Helper()
-	role := &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"*"}},
-			{
-				APIGroups: []string{"workflow.open-cluster-management.io"}, Resources: []string{"remoteworkflows"},
-				Verbs: []string{"get", "patch"},
-			},
-		},
-	}
-	require.NoError(t, admin.Create(t.Context(), role))
-	require.NoError(t, admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
-	}))
-	c := as(t, name)
+	c := userWith(t, name,
+		rbacv1.PolicyRule{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"*"}},
+		rbacv1.PolicyRule{
+			APIGroups: []string{"workflow.open-cluster-management.io"}, Resources: []string{"remoteworkflows"}, Verbs: []string{"get", "patch"},
+		})
 	sent := dispatched(t, "probe-of-"+name)
 	require.NoError(t, eventually(t.Context(), func() error {
 		for policy, patch := range map[string]string{

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -169,4 +170,44 @@ func TestArgosClientsWorkOnADispatchedWorkflow(t *testing.T) {
 	require.NoError(t, user.Patch(t.Context(), wf, merge(`{"metadata":{"finalizers":null}}`)))
 	require.NoError(t, user.Delete(t.Context(), wf))
 	require.True(t, apierrors.IsNotFound(admin.Get(t.Context(), key, wf)))
+}
+
+// TestOnlyThoseWhoMayBindASetOpenMoreOfIt has a tenant who may change bindings, but bind no set, and an administrator of one set.
+func TestOnlyThoseWhoMayBindASetOpenMoreOfIt(t *testing.T) {
+	bindings := rbacv1.PolicyRule{
+		APIGroups: []string{"cluster.open-cluster-management.io"}, Resources: []string{"managedclustersetbindings"}, Verbs: []string{"*"},
+	}
+	binds := rbacv1.PolicyRule{
+		APIGroups: bindings.APIGroups, Resources: []string{"managedclustersets/bind"}, ResourceNames: []string{"gpu"}, Verbs: []string{"create"},
+	}
+	tenant, owner := userWith(t, "tenant", bindings), userWith(t, "owner", bindings, binds)
+	with := func(name string, annotations map[string]string) client.Object {
+		return gen.ManagedClusterSetBinding(name, gen.InNamespace(team), gen.WithAnnotations(annotations))
+	}
+	opening := map[string]string{contract.AnnotationNamespaces: "another", contract.AnnotationExecutor: team + "/deployer"}
+	require.NoError(t, eventually(t.Context(), func() error {
+		if err := tenant.Create(t.Context(), with("gpu", opening), client.DryRunAll); !apierrors.IsForbidden(err) {
+			return fmt.Errorf("the policy does not refuse it: %w", err)
+		}
+		return nil
+	}))
+	require.ErrorContains(t, tenant.Create(t.Context(), with("gpu", opening)), "only those may change annotation "+contract.AnnotationNamespaces+
+		", "+contract.AnnotationExecutor+" who may bind ManagedClusterSet gpu")
+	require.NoError(t, owner.Create(t.Context(), with("gpu", opening)))
+	err := owner.Create(t.Context(), with("others", opening))
+	require.True(t, apierrors.IsForbidden(err), "%v", err)
+
+	binding := with("gpu", nil)
+	for _, patch := range []string{
+		annotation(contract.AnnotationNamespaces, "*"),
+		annotation(contract.AnnotationExecutor, "a/b"),
+		annotation(contract.AnnotationMaxWorkflows, "1000"),
+		`{"metadata":{"annotations":{"` + contract.AnnotationExecutor + `":null}}}`,
+		`{"metadata":{"annotations":null}}`,
+	} {
+		assertForbidden(t, tenant, binding, patch, "who may bind ManagedClusterSet gpu")
+		require.NoError(t, owner.Patch(t.Context(), with("gpu", nil), merge(patch), client.DryRunAll), patch)
+	}
+	require.NoError(t, tenant.Patch(t.Context(), with("gpu", nil), merge(annotation("note", "mine"))))
+	require.NoError(t, tenant.Create(t.Context(), with("others", nil)), "Open Cluster Management's webhook judges that")
 }
