@@ -51,6 +51,9 @@ const (
 	// AnnotationExecutor, on a ManagedClusterSetBinding, is the ServiceAccount "<namespace>/<name>" on the managed clusters as which the work
 	// agent creates the Workflows of the binding's namespace.
 	AnnotationExecutor = argoPrefix + "executor"
+	// AnnotationCreateNamespace, on a ManagedClusterSetBinding, is "true" where the namespace on a cluster is to be created with the first
+	// Workflow that needs it.
+	AnnotationCreateNamespace = argoPrefix + "create-namespace"
 	// AnyNamespace, as the value of AnnotationNamespaces, stands for all but those of Kubernetes and of OCM.
 	AnyNamespace = "*"
 	// AnnotationStrategy, on a Placement, is StrategySpread, the default, or StrategyPack.

@@ -36,6 +36,7 @@ func TestPublishedKeysNeverChange(t *testing.T) {
 		"workflows.argoproj.io/weights":                       contract.AnnotationWeights,
 		"workflows.argoproj.io/namespace":                     contract.AnnotationNamespaces,
 		"workflows.argoproj.io/executor":                      contract.AnnotationExecutor,
+		"workflows.argoproj.io/create-namespace":              contract.AnnotationCreateNamespace,
 		"workflows.argoproj.io/ocm-hub-workflow-namespace":    contract.AnnotationHubNamespace,
 		"workflows.argoproj.io/ocm-hub-workflow-name":         contract.AnnotationHubName,
 		"workflows.argoproj.io/ocm-hub-workflow-uid":          contract.AnnotationHubUID,
@@ -56,7 +57,7 @@ func TestEveryKeyIsAQualifiedName(t *testing.T) {
 		contract.FinalizerReport, contract.LabelInstalledBy, contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.LabelWorkflowUID,
 		contract.FinalizerDispatch, contract.AnnotationRelease, contract.LabelInstanceID, contract.LabelPhase, contract.LabelCompleted,
 		contract.AnnotationMaxWorkflows, contract.AnnotationStrategy, contract.AnnotationWeights, contract.AnnotationNamespaces,
-		contract.AnnotationExecutor,
+		contract.AnnotationExecutor, contract.AnnotationCreateNamespace,
 	}
 	seen := map[string]bool{}
 	for _, key := range keys {

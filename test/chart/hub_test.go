@@ -478,7 +478,8 @@ func TestPoliciesNameTheKeysOfTheContract(t *testing.T) {
 			contract.AnnotationPlacement,
 		},
 		"cluster-values":   {contract.AnnotationMaxWorkflows},
-		"binding-values":   {contract.AnnotationMaxWorkflows, contract.AnnotationNamespaces, contract.AnnotationExecutor},
+		"binding-values":   {contract.AnnotationMaxWorkflows, contract.AnnotationNamespaces, contract.AnnotationExecutor, contract.AnnotationCreateNamespace},
+		"bindings":         {contract.AnnotationMaxWorkflows, contract.AnnotationNamespaces, contract.AnnotationExecutor, contract.AnnotationCreateNamespace},
 		"placement-values": {contract.AnnotationStrategy, contract.AnnotationWeights, contract.StrategySpread, contract.StrategyPack},
 	} {
 		for _, key := range keys {

@@ -33,6 +33,8 @@ type Binding struct {
 	// Executor is the ServiceAccount on the clusters as which OCM's work agent creates the Workflows that go by this binding; zero for
 	// the work agent itself.
 	Executor types.NamespacedName
+	// CreateNamespace is whether the namespace of a Workflow on its cluster is created with it.
+	CreateNamespace bool
 	// namespaces are those on the clusters that are allowed besides the one of the same name.
 	namespaces []string
 	// Invalid is why nothing goes by this binding, "" if it does: what cannot be read is not taken for a permission.
@@ -107,6 +109,14 @@ func bindingOf(binding *clusterv1beta2.ManagedClusterSetBinding, set labels.Sele
 		return b
 	}
 	if b.Executor, b.Invalid = executor(binding.Annotations); b.Invalid != "" {
+		return b
+	}
+	switch value := binding.Annotations[contract.AnnotationCreateNamespace]; value {
+	case "true":
+		b.CreateNamespace = true
+	case "", "false":
+	default:
+		b.Invalid = fmt.Sprintf(`annotation %s: %.80q is neither "true" nor "false"`, contract.AnnotationCreateNamespace, value)
 		return b
 	}
 	value := binding.Annotations[contract.AnnotationNamespaces]

@@ -24,35 +24,33 @@ type tenants struct {
 
 func (r *Reconciler) tenantsOf(name string) *tenants { return &tenants{reader: r.Client, name: name} }
 
-// executor returns the ServiceAccount as which Workflows of a namespace of the hub are created in a namespace of the cluster, zero for
-// the work agent itself, and whether they may be there at all.
-func (t *tenants) executor(ctx context.Context, namespace, remoteNamespace string) (types.NamespacedName, bool, error) {
+// binding returns the one by which Workflows of a namespace of the hub go to a namespace of the cluster, and whether there is one.
+func (t *tenants) binding(ctx context.Context, namespace, remoteNamespace string) (binding cluster.Binding, isBound bool, err error) {
 	if t.bindings == nil {
 		c, err := cluster.Read(ctx, t.reader, t.name)
 		if err != nil {
-			return types.NamespacedName{}, false, err
+			return cluster.Binding{}, false, err
 		}
 		t.managed, t.bindings = c.Managed, map[string][]cluster.Binding{}
 	}
 	bindings, isRead := t.bindings[namespace]
 	if !isRead {
-		var err error
 		if bindings, err = cluster.Bindings(ctx, t.reader, namespace); err != nil {
-			return types.NamespacedName{}, false, err
+			return cluster.Binding{}, false, err
 		}
 		t.bindings[namespace] = bindings
 	}
-	binding, isBound := cluster.Governing(bindings, t.managed, remoteNamespace)
-	return binding.Executor, isBound, nil
+	binding, isBound = cluster.Governing(bindings, t.managed, remoteNamespace)
+	return binding, isBound, nil
 }
 
-// bind notes as whom each Workflow is created, and returns those that may still go to the cluster. The workflow reconciler takes the others
+// bind notes how the binding has each Workflow created, and returns those that may still go to the cluster. The workflow reconciler takes the others
 // back, or says of them why they wait.
 func (r *Reconciler) bind(ctx context.Context, tenants *tenants, payloads []payload) ([]payload, error) {
 	bound := make([]payload, 0, len(payloads))
 	for _, p := range payloads {
 		spec := p.rw.Spec
-		executor, isBound, err := tenants.executor(ctx, spec.WorkflowRef.Namespace, spec.Remote.Namespace)
+		binding, isBound, err := tenants.binding(ctx, spec.WorkflowRef.Namespace, spec.Remote.Namespace)
 		if err != nil {
 			return nil, err
 		}
@@ -62,25 +60,25 @@ func (r *Reconciler) bind(ctx context.Context, tenants *tenants, payloads []payl
 				tenants.name, spec.WorkflowRef.Namespace))
 			continue
 		}
-		p.executor = executor
+		p.executor, p.createNamespace = binding.Executor, binding.CreateNamespace
 		bound = append(bound, p)
 	}
 	return bound, nil
 }
 
-// isOutdated reports whether one of what waits in a delivery is to be created as somebody else than it was sent with: a ServiceAccount
-// that cannot create it would keep it from its cluster for good.
+// isOutdated reports whether one of what waits in a delivery is to be created otherwise than it was sent: as somebody else, or with its
+// namespace. A ServiceAccount that cannot create it, or a namespace that is not there, would keep it from its cluster for good.
 func (s *snapshot) isOutdated(ctx context.Context, tenants *tenants, work *workv1.ManifestWork) (bool, error) {
 	sentWith := accountOf(work.Spec.Executor)
 	for _, item := range manifestwork.Items(work) {
 		if rw := s.wanted[item.RemoteWorkflowUID]; rw == nil || !isWaiting(rw) {
 			continue
 		}
-		executor, isBound, err := tenants.executor(ctx, item.Workflow.Namespace, item.Namespace)
+		binding, isBound, err := tenants.binding(ctx, item.Workflow.Namespace, item.Namespace)
 		if err != nil {
 			return false, err
 		}
-		if isBound && executor != sentWith {
+		if isBound && (binding.Executor != sentWith || binding.CreateNamespace && !manifestwork.Creates(work, item.Namespace)) {
 			return true, nil
 		}
 	}

@@ -32,7 +32,7 @@ type snapshot struct {
 	wanted map[types.UID]*v1alpha1.RemoteWorkflow
 	// works are the deliveries.
 	works []*workv1.ManifestWork
-	// outdated are the UIDs of those that carry a Workflow with another executor than it is to have by now.
+	// outdated are the UIDs of those that do not carry a Workflow as its binding says by now.
 	outdated map[types.UID]bool
 	// expected are the UIDs in deliveries that the cache does not show yet.
 	expected map[types.UID]bool
@@ -102,8 +102,8 @@ func isWaiting(rw *v1alpha1.RemoteWorkflow) bool {
 	return rw.DeletionTimestamp.IsZero() && rw.Status.RemoteUID == ""
 }
 
-// planWork returns what to do about one delivery. One without anything that is wanted is deleted, and one with an outdated executor: what
-// it lists is delivered anew. One that lists what was taken back
+// planWork returns what to do about one delivery. One without anything that is wanted is deleted, and one that is outdated: what it
+// lists is delivered anew. One that lists what was taken back
 // before it was claimed lists it no more, or the work agent would create that again and again. What is not claimed in time is tried again.
 func planWork(s *snapshot, work *workv1.ManifestWork, items []manifestwork.Item) (next *change, within time.Duration) {
 	if manifestwork.IsUngated(work) {
@@ -113,13 +113,13 @@ func planWork(s *snapshot, work *workv1.ManifestWork, items []manifestwork.Item)
 		})), 0
 	}
 	var claimed, takenBack []int
-	for i, item := range items {
+	for _, item := range items {
 		switch rw, found := s.wanted[item.RemoteWorkflowUID]; {
 		case found && isWaiting(rw):
 		case found:
-			takenBack = append(takenBack, i)
+			takenBack = append(takenBack, item.Position)
 		default:
-			claimed = append(claimed, i) // or gone
+			claimed = append(claimed, item.Position) // or gone
 		}
 	}
 	if len(claimed)+len(takenBack) == len(items) || s.outdated[work.UID] {

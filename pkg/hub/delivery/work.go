@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	workv1 "open-cluster-management.io/api/work/v1"
 	workvalidator "open-cluster-management.io/sdk-go/pkg/apis/work/v1/validator"
 
@@ -34,6 +35,8 @@ type payload struct {
 	priority int64
 	// executor is the ServiceAccount on the cluster as which it is created; zero for the work agent itself.
 	executor types.NamespacedName
+	// createNamespace is whether its namespace on the cluster is created with it.
+	createNamespace bool
 }
 
 // newPayload returns what travels of a Workflow. The error is the user's: one that cannot travel.
@@ -85,7 +88,7 @@ type unfilled struct {
 //
 // The strategy is CreateOnly, for each item by name: Update would put the payload over the running Workflow and erase its status (the
 // Workflow CRD has no status subresource), after which Argo starts it again. With Orphan, the work agent never owns what it creates,
-// and so never deletes it. The label of the addon framework must not be on it: the framework deletes the works that it did not build.
+// and so never deletes it, namespaces included. The label of the addon framework must not be on it: the framework deletes the works that it did not build.
 func newWork(cluster string, batch []payload) *workv1.ManifestWork {
 	work := &workv1.ManifestWork{
 		ObjectMeta: metav1.ObjectMeta{
@@ -104,11 +107,38 @@ func newWork(cluster string, batch []payload) *workv1.ManifestWork {
 		}
 		work.Spec.DeleteOption = nil
 	}
+	addNamespaces(work, batch)
 	for _, p := range batch {
 		work.Spec.Workload.Manifests = append(work.Spec.Workload.Manifests, workv1.Manifest{RawExtension: runtime.RawExtension{Raw: p.raw}})
 		work.Spec.ManifestConfigs = append(work.Spec.ManifestConfigs, configOf(p.rw))
 	}
 	return work
+}
+
+// addNamespaces has the delivery create the namespaces of those of its Workflows whose binding says so, before the Workflows. Where it is
+// not to leave behind what it creates, it leaves them.
+func addNamespaces(work *workv1.ManifestWork, batch []payload) {
+	names := sets.Set[string]{}
+	for _, p := range batch {
+		if p.createNamespace {
+			names.Insert(p.rw.Spec.Remote.Namespace)
+		}
+	}
+	for _, name := range sets.List(names) {
+		id := workv1.ResourceIdentifier{Resource: "namespaces", Name: name}
+		work.Spec.Workload.Manifests = append(work.Spec.Workload.Manifests, workv1.Manifest{RawExtension: runtime.RawExtension{
+			Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q}}`, name),
+		}})
+		work.Spec.ManifestConfigs = append(work.Spec.ManifestConfigs, workv1.ManifestConfigOption{
+			ResourceIdentifier: id, UpdateStrategy: &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly},
+		})
+		if work.Spec.DeleteOption == nil {
+			work.Spec.DeleteOption = &workv1.DeleteOption{
+				PropagationPolicy: workv1.DeletePropagationPolicyTypeSelectivelyOrphan,
+				SelectivelyOrphan: &workv1.SelectivelyOrphan{OrphaningRules: []workv1.OrphaningRule{{Resource: id.Resource, Name: id.Name}}},
+			}
+		}
+	}
 }
 
 func configOf(rw *v1alpha1.RemoteWorkflow) workv1.ManifestConfigOption {

@@ -22,6 +22,8 @@ const indexRemoteWorkflow = "manifestwork.remoteWorkflow"
 
 // Item is one Workflow in a delivery.
 type Item struct {
+	// Position is where it is among the manifests of the delivery, and among their configurations.
+	Position int
 	// Namespace and Name are those on the managed cluster.
 	Namespace, Name string
 	// RemoteWorkflowUID is the UID of the RemoteWorkflow that it was made for.
@@ -70,13 +72,16 @@ func metadataOf(manifest *workv1.Manifest) metadata {
 	return object.Metadata
 }
 
-// Items returns the Workflows in a delivery, in its order.
+// Items returns the Workflows in a delivery, in its order. What else is in it, it leaves out: the namespaces that are created with them.
 func Items(work *workv1.ManifestWork) []Item {
 	items := make([]Item, 0, len(work.Spec.Workload.Manifests))
 	for i := range work.Spec.Workload.Manifests {
 		m := metadataOf(&work.Spec.Workload.Manifests[i])
+		if m.Annotations[contract.AnnotationRemoteWorkflowUID] == "" {
+			continue
+		}
 		items = append(items, Item{
-			Namespace: m.Namespace, Name: m.Name,
+			Position: i, Namespace: m.Namespace, Name: m.Name,
 			RemoteWorkflowUID: types.UID(m.Annotations[contract.AnnotationRemoteWorkflowUID]),
 			Workflow: types.NamespacedName{
 				Namespace: m.Annotations[contract.AnnotationHubNamespace], Name: m.Annotations[contract.AnnotationHubName],
@@ -84,6 +89,17 @@ func Items(work *workv1.ManifestWork) []Item {
 		})
 	}
 	return items
+}
+
+// Creates reports whether the delivery creates a namespace on the cluster.
+func Creates(work *workv1.ManifestWork, namespace string) bool {
+	for i := range work.Spec.Workload.Manifests {
+		m := metadataOf(&work.Spec.Workload.Manifests[i])
+		if m.Namespace == "" && m.Name == namespace {
+			return true
+		}
+	}
+	return false
 }
 
 // IsUngated reports whether the delivery carries a Workflow to a cluster without agent: it stays, and brings the status back.
@@ -122,18 +138,20 @@ func Of(ctx context.Context, reader client.Reader, rw *v1alpha1.RemoteWorkflow) 
 	return nil, nil
 }
 
-// Problem returns why OCM's work agent could not create the Workflow of rw, by what it says of this generation; "" if it could or has
-// not tried.
+// Problem returns why OCM's work agent could not create the Workflow of rw, or its namespace, by what it says of this generation; "" if it
+// could or has not tried.
 func Problem(work *workv1.ManifestWork, rw *v1alpha1.RemoteWorkflow) string {
-	for _, manifest := range work.Status.ResourceStatus.Manifests {
-		if manifest.ResourceMeta.Namespace != rw.Spec.Remote.Namespace || manifest.ResourceMeta.Name != rw.Spec.Remote.Name {
-			continue
+	remote := rw.Spec.Remote
+	for _, id := range []types.NamespacedName{{Name: remote.Namespace}, {Namespace: remote.Namespace, Name: remote.Name}} {
+		for _, manifest := range work.Status.ResourceStatus.Manifests {
+			if manifest.ResourceMeta.Namespace != id.Namespace || manifest.ResourceMeta.Name != id.Name {
+				continue
+			}
+			if applied := meta.FindStatusCondition(manifest.Conditions, workv1.ManifestApplied); applied != nil &&
+				applied.Status == metav1.ConditionFalse {
+				return applied.Message
+			}
 		}
-		applied := meta.FindStatusCondition(manifest.Conditions, workv1.ManifestApplied)
-		if applied == nil || applied.Status != metav1.ConditionFalse {
-			return ""
-		}
-		return applied.Message
 	}
 	if len(work.Status.ResourceStatus.Manifests) == 0 && IsRefused(work) {
 		return meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied).Message
