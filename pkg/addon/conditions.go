@@ -72,7 +72,8 @@ var supportedArgo = []*version.Version{version.MustParseSemantic("3.7.15"), vers
 const maxConditionLength = 2048
 
 // SetupConditions adds to the manager what writes those conditions of the addons that OCM and the addon framework do not: it
-// reads what the clusters' work agents say of the addons' ManifestWorks, and what the agents have measured. hubID is that of Options. It runs on the leader.
+// reads what the clusters' work agents say of the addons' ManifestWorks, and what the agents have measured. hubID is that of Options. It
+// runs on the leader.
 func SetupConditions(mgr manager.Manager, hubID string) error {
 	ours, err := labels.NewRequirement(addonv1beta1.AddonLabelKey, selection.In, []string{contract.AddonName, contract.ArgoAddonName})
 	if err != nil {

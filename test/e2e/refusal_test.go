@@ -273,6 +273,35 @@ func wantPhase(wf *unstructured.Unstructured, phase string) error {
 func TestWorkflowWhoseNamespaceItsClusterLacksSaysSoAndRunsOnceItIsThere(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
+	r := s.lacksItsNamespace()
+	s.createNamespace(cluster2)
+	r.waitFor("Succeeded")
+}
+
+func TestWorkflowWhoseNamespaceItsClusterLacksGetsItWhenItsBindingSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	r := s.lacksItsNamespace()
+	s.annotateBinding(map[string]string{contract.AnnotationCreateNamespace: "true"})
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+	labtest.Eventually(t, patience, func() error {
+		return cluster2.client.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace)
+	})
+	for _, right := range gen.ExecutorRights(s.name) {
+		require.NoError(t, cluster2.client.Create(t.Context(), right))
+	}
+	r.waitFor("Succeeded")
+	r.delete(theHub)
+	r.waitUntilGone(cluster2)
+	require.NoError(t, cluster2.client.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace))
+	assert.Nil(t, namespace.DeletionTimestamp, "it stays")
+	assert.Empty(t, namespace.OwnerReferences)
+}
+
+// lacksItsNamespace creates a Workflow for cluster2, where its namespace is not there, and waits until it says so.
+func (s *space) lacksItsNamespace() *run {
+	t := s.t
+	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
 	require.NoError(t, cluster2.client.Delete(t.Context(), namespace))
 	labtest.Eventually(t, patience, func() error {
@@ -285,9 +314,7 @@ func TestWorkflowWhoseNamespaceItsClusterLacksSaysSoAndRunsOnceItIsThere(t *test
 	r := s.create(s.hello("homeless", on(cluster2)))
 	r.waitForMessage("Pending", "cluster cluster2: cannot create the Workflow: ")
 	r.waitForEvent("ApplyFailed", fmt.Sprintf("namespaces %q not found", s.name))
-
-	s.createNamespace(cluster2)
-	r.waitFor("Succeeded")
+	return r
 }
 
 func TestClusterWithoutArgosCRDSaysSoAndRunsTheWorkflowOnceItIsThere(t *testing.T) {
@@ -334,11 +361,7 @@ func TestWorkflowWhoseExecutorMayNotCreateItSaysSoAndRunsWithOneThatMay(t *testi
 	r.waitForEvent("ApplyFailed", "not allowed to apply the resource argoproj.io workflows")
 
 	s.maySendWorkflows(cluster1, "deployer")
-	binding := gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(s.name))
-	require.NoError(t, theHub.client.Get(t.Context(), client.ObjectKeyFromObject(binding), binding))
-	before := binding.DeepCopy()
-	binding.Annotations = executor("deployer")
-	require.NoError(t, theHub.client.Patch(t.Context(), binding, client.MergeFrom(before)))
+	s.annotateBinding(executor("deployer"))
 	r.waitFor("Succeeded")
 }
 

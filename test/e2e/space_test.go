@@ -87,6 +87,16 @@ func (s *space) bindTo(set string, mods ...gen.Mod) {
 	})
 }
 
+// annotateBinding replaces the annotations of the binding that bind has made.
+func (s *space) annotateBinding(annotations map[string]string) {
+	s.t.Helper()
+	binding := gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(s.name))
+	require.NoError(s.t, theHub.client.Get(s.t.Context(), client.ObjectKeyFromObject(binding), binding))
+	before := binding.DeepCopy()
+	binding.Annotations = annotations
+	require.NoError(s.t, theHub.client.Patch(s.t.Context(), binding, client.MergeFrom(before)))
+}
+
 // placement makes a Placement, or changes the one that is there, to select the named clusters.
 func (s *space) placement(name string, clusters ...string) {
 	s.t.Helper()

@@ -36,10 +36,7 @@ func TestAsWhomABindingHasWorkflowsCreated(t *testing.T) {
 		"a user's name is none":                            {of("system:serviceaccount:team:deployer"), types.NamespacedName{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hub := fakehub.New(t, nil, gen.ManagedClusterSet(gen.GlobalSet), gen.ManagedClusterSetBinding(gen.GlobalSet, gen.WithAnnotations(test.annotations)))
-			bindings, err := cluster.Bindings(t.Context(), hub, gen.Namespace)
-			require.NoError(t, err)
-			require.Len(t, bindings, 1)
+			bindings := bindingsWith(t, test.annotations)
 			assert.Equal(t, test.want, bindings[0].Executor)
 			if test.wantInvalid {
 				assert.Contains(t, bindings[0].Invalid, contract.AnnotationExecutor)
@@ -48,6 +45,26 @@ func TestAsWhomABindingHasWorkflowsCreated(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWhetherABindingHasNamespacesCreated(t *testing.T) {
+	for value, want := range map[string]bool{"true": true, "false": false, "": false} {
+		bindings := bindingsWith(t, map[string]string{contract.AnnotationCreateNamespace: value})
+		assert.Equal(t, want, bindings[0].CreateNamespace, value)
+		assert.Empty(t, bindings[0].Invalid, value)
+	}
+	bindings := bindingsWith(t, map[string]string{contract.AnnotationCreateNamespace: "yes"})
+	assert.Contains(t, bindings[0].Invalid, `"yes" is neither "true" nor "false"`)
+}
+
+// bindingsWith returns the one binding of gen.Namespace, with these annotations.
+func bindingsWith(t *testing.T, annotations map[string]string) []cluster.Binding {
+	t.Helper()
+	hub := fakehub.New(t, nil, gen.ManagedClusterSet(gen.GlobalSet), gen.ManagedClusterSetBinding(gen.GlobalSet, gen.WithAnnotations(annotations)))
+	bindings, err := cluster.Bindings(t.Context(), hub, gen.Namespace)
+	require.NoError(t, err)
+	require.Len(t, bindings, 1)
+	return bindings
 }
 
 func TestByWhichBindingAWorkflowGoes(t *testing.T) {

@@ -44,8 +44,8 @@ func (t *tenants) binding(ctx context.Context, namespace, remoteNamespace string
 	return binding, isBound, nil
 }
 
-// bind notes how the binding has each Workflow created, and returns those that may still go to the cluster. The workflow reconciler takes the others
-// back, or says of them why they wait.
+// bind notes how the binding has each Workflow created, and returns those that may still go to the cluster. The workflow reconciler takes
+// the others back, or says of them why they wait.
 func (r *Reconciler) bind(ctx context.Context, tenants *tenants, payloads []payload) ([]payload, error) {
 	bound := make([]payload, 0, len(payloads))
 	for _, p := range payloads {

@@ -17,6 +17,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -188,6 +189,30 @@ func TestWhatIsNotClaimedIsDeliveredAnewWithAnotherExecutor(t *testing.T) {
 			assert.Equal(t, test.want == test.before, works(t, hub)[0].UID == before.UID)
 		})
 	}
+}
+
+func TestWhatIsNotClaimedIsDeliveredAnewWithItsNamespaceWhenTheBindingSaysSo(t *testing.T) {
+	aWF, a := of("a", "a")
+	bWF, b := of("b", "b")
+	r, hub, now, _ := newReconciler(t, onHub(tenant("a", ""), tenant("b", ""), aWF, a, bWF, b)...)
+	run(t, r)
+	require.Equal(t, map[string][]string{"": {"a", "b"}}, sent(t, hub))
+	creating := gen.WithAnnotations(map[string]string{contract.AnnotationCreateNamespace: "true"})
+	require.NoError(t, hub.Delete(t.Context(), tenant("a", "")))
+	require.NoError(t, hub.Create(t.Context(), tenant("a", "", creating)))
+	run(t, r)
+	run(t, r)
+	work := works(t, hub)[0]
+	assert.Equal(t, []string{"a", "b"}, namesIn(&work))
+	assert.True(t, manifestwork.Creates(&work, "a"))
+	assert.False(t, manifestwork.Creates(&work, "b"))
+
+	require.NoError(t, hub.Delete(t.Context(), b.DeepCopy()))
+	now.SetTime(now.Now().Add(15 * time.Second))
+	run(t, r)
+	work = works(t, hub)[0]
+	assert.Equal(t, []string{"a"}, namesIn(&work))
+	assert.True(t, manifestwork.Creates(&work, "a"), "what leaves is the Workflow")
 }
 
 func TestAChangedBindingHasTheClustersLookedAtThatItsWorkflowsWaitFor(t *testing.T) {

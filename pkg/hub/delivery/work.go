@@ -88,7 +88,8 @@ type unfilled struct {
 //
 // The strategy is CreateOnly, for each item by name: Update would put the payload over the running Workflow and erase its status (the
 // Workflow CRD has no status subresource), after which Argo starts it again. With Orphan, the work agent never owns what it creates,
-// and so never deletes it, namespaces included. The label of the addon framework must not be on it: the framework deletes the works that it did not build.
+// and so never deletes it, namespaces included. The label of the addon framework must not be on it: the framework deletes the works that
+// it did not build.
 func newWork(cluster string, batch []payload) *workv1.ManifestWork {
 	work := &workv1.ManifestWork{
 		ObjectMeta: metav1.ObjectMeta{

@@ -19,6 +19,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -153,6 +154,29 @@ func TestADeliveryToAClusterWithoutAgentCarriesOneWorkflowAndBringsItsStatusBack
 	travels := &unstructured.Unstructured{}
 	require.NoError(t, travels.UnmarshalJSON(work.Spec.Workload.Manifests[0].Raw))
 	assert.NotContains(t, travels.GetLabels(), contract.LabelInstanceID, "nobody would open the gate")
+}
+
+func TestANamespaceIsCreatedWithItsWorkflowsAndStays(t *testing.T) {
+	batch := payloadsOf(t, nil, "a", "b", "c")
+	batch[0].createNamespace, batch[1].createNamespace = true, true
+	work := newWork(cluster1, batch)
+	require.Len(t, work.Spec.Workload.Manifests, 4, "it is there once")
+	require.Len(t, work.Spec.ManifestConfigs, 4)
+	assert.JSONEq(t, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"`+gen.Namespace+`"}}`, string(work.Spec.Workload.Manifests[0].Raw))
+	assert.Equal(t, workv1.ManifestConfigOption{
+		ResourceIdentifier: workv1.ResourceIdentifier{Resource: "namespaces", Name: gen.Namespace},
+		UpdateStrategy:     &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly},
+	}, work.Spec.ManifestConfigs[0])
+	assert.Equal(t, &workv1.DeleteOption{PropagationPolicy: workv1.DeletePropagationPolicyTypeOrphan}, work.Spec.DeleteOption)
+	assert.Equal(t, 1, manifestwork.Items(work)[0].Position)
+
+	batch = payloadsOf(t, []gen.Mod{withoutAgent()}, "a")
+	batch[0].createNamespace = true
+	work = newWork(cluster1, batch)
+	assert.Equal(t, &workv1.DeleteOption{
+		PropagationPolicy: workv1.DeletePropagationPolicyTypeSelectivelyOrphan,
+		SelectivelyOrphan: &workv1.SelectivelyOrphan{OrphaningRules: []workv1.OrphaningRule{{Resource: "namespaces", Name: gen.Namespace}}},
+	}, work.Spec.DeleteOption, "the Workflow goes with it, the namespace stays")
 }
 
 func TestOCMTakesWhatIsDelivered(t *testing.T) {

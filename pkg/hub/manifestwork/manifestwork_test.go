@@ -1,6 +1,7 @@
 package manifestwork_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -28,7 +29,7 @@ func TestItemsAreReadFromTheWholeAndFromWhatTheCacheKeeps(t *testing.T) {
 	work.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "work"}}
 	want := []manifestwork.Item{
 		{Namespace: "team-a", Name: "a", RemoteWorkflowUID: a.UID, Workflow: client.ObjectKey{Namespace: "team-a", Name: "a"}},
-		{Namespace: "team-a", Name: "b", RemoteWorkflowUID: b.UID, Workflow: client.ObjectKey{Namespace: "team-a", Name: "b"}},
+		{Position: 1, Namespace: "team-a", Name: "b", RemoteWorkflowUID: b.UID, Workflow: client.ObjectKey{Namespace: "team-a", Name: "b"}},
 	}
 	assert.Equal(t, want, manifestwork.Items(work))
 	for range 2 { // a resync trims what is trimmed
@@ -42,18 +43,21 @@ func TestItemsAreReadFromTheWholeAndFromWhatTheCacheKeeps(t *testing.T) {
 	}
 }
 
-func TestWhatSomebodyElsePutThereIsAnItemOfNobody(t *testing.T) {
+func TestNamespacesAndWhatSomebodyElsePutThereAreNoItems(t *testing.T) {
 	work := gen.ManifestWork(attempt("a"))
-	for _, raw := range []string{`{"kind":"ConfigMap","metadata":{"name":"x"}}`, `no JSON`, ``} {
-		work.Spec.Workload.Manifests = append(work.Spec.Workload.Manifests, workv1.Manifest{RawExtension: runtime.RawExtension{Raw: []byte(raw)}})
+	for i, raw := range []string{
+		`{"kind":"Namespace","metadata":{"name":"team-a"}}`, `{"kind":"ConfigMap","metadata":{"name":"x","namespace":"y"}}`, `no JSON`, ``,
+	} {
+		manifest := workv1.Manifest{RawExtension: runtime.RawExtension{Raw: []byte(raw)}}
+		work.Spec.Workload.Manifests = slices.Insert(work.Spec.Workload.Manifests, i, manifest)
 	}
 	check := func() {
 		items := manifestwork.Items(work)
-		require.Len(t, items, 4, "positions count")
-		for _, item := range items[1:] {
-			assert.Empty(t, item.RemoteWorkflowUID)
-			assert.Empty(t, item.Workflow)
-		}
+		require.Len(t, items, 1)
+		assert.Equal(t, 4, items[0].Position)
+		assert.True(t, manifestwork.Creates(work, "team-a"))
+		assert.False(t, manifestwork.Creates(work, "x"))
+		assert.False(t, manifestwork.Creates(work, "team-b"))
 	}
 	check()
 	_, err := manifestwork.Trim(work)
@@ -102,6 +106,15 @@ func TestTheDeliveryOfAnAttempt(t *testing.T) {
 func TestWhyAWorkflowCouldNotBeCreated(t *testing.T) {
 	a, b := attempt("a"), attempt("b")
 	both := []*v1alpha1.RemoteWorkflow{a, b}
+	namespaceOf := func(name, problem string) gen.Mod {
+		return func(obj client.Object) {
+			manifests := &obj.(*workv1.ManifestWork).Status.ResourceStatus.Manifests
+			*manifests = append(*manifests, workv1.ManifestCondition{
+				ResourceMeta: workv1.ManifestResourceMeta{Kind: "Namespace", Name: name},
+				Conditions:   []metav1.Condition{{Type: workv1.ManifestApplied, Status: metav1.ConditionFalse, Message: problem}},
+			})
+		}
+	}
 	notApplied := gen.WithConditionOfItem(0, workv1.ManifestApplied, metav1.ConditionFalse, "no such namespace")
 	whole := func(generation int64) gen.Mod {
 		return func(obj client.Object) {
@@ -120,6 +133,8 @@ func TestWhyAWorkflowCouldNotBeCreated(t *testing.T) {
 		"one could not be, the other could": {
 			[]gen.Mod{notApplied, gen.WithConditionOfItem(1, workv1.ManifestApplied, metav1.ConditionTrue, "")}, "no such namespace", "",
 		},
+		"its namespace could not be":                {[]gen.Mod{notApplied, namespaceOf("team-a", "may not create it")}, "may not create it", "may not create it"},
+		"another's namespace could not be":          {[]gen.Mod{notApplied, namespaceOf("a", "may not create it")}, "no such namespace", ""},
 		"one could not be, the other was not tried": {[]gen.Mod{notApplied}, "no such namespace", ""},
 		"the whole could not be":                    {[]gen.Mod{whole(2)}, "forbidden", "forbidden"},
 		"the whole could not be as it was before":   {[]gen.Mod{whole(1)}, "", ""},

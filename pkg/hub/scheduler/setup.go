@@ -300,8 +300,8 @@ func (s *Scheduler) bindingChanged(was, is *clusterv1beta2.ManagedClusterSetBind
 
 // allowed is what a binding says: the set, and the annotations that are read of it.
 type allowed struct {
-	set, maxWorkflows, namespaces, executor string
-	hasExecutor                             bool
+	set, maxWorkflows, namespaces, createNamespace, executor string
+	hasExecutor                                              bool
 }
 
 func allowedBy(binding *clusterv1beta2.ManagedClusterSetBinding) allowed {
@@ -311,7 +311,8 @@ func allowedBy(binding *clusterv1beta2.ManagedClusterSetBinding) allowed {
 	}
 	executor, hasExecutor := binding.Annotations[contract.AnnotationExecutor]
 	return allowed{
-		set, binding.Annotations[contract.AnnotationMaxWorkflows], binding.Annotations[contract.AnnotationNamespaces], executor, hasExecutor,
+		set, binding.Annotations[contract.AnnotationMaxWorkflows], binding.Annotations[contract.AnnotationNamespaces],
+		binding.Annotations[contract.AnnotationCreateNamespace], executor, hasExecutor,
 	}
 }
 

@@ -87,6 +87,10 @@ func TestInvalidAnnotationsAreRefused(t *testing.T) {
 			"may not run in kube-public, kube-node-lease, open-cluster-management, open-cluster-management-agent, which belongs to",
 		},
 		{
+			[]string{"ManagedClusterSetBinding"}, contract.AnnotationCreateNamespace, []string{"true", "false"}, []string{"", "yes", "True", "1"},
+			`must be "true" or "false"`,
+		},
+		{
 			[]string{"ManagedClusterSetBinding"}, contract.AnnotationExecutor, []string{"team/deployer", label63 + "/a.b"},
 			[]string{"", "deployer", "team/", "/a", "team/a/b", "Team/a", "team/A", "team.x/a", "a/" + strings.Repeat("a", 317)},
 			`must be "<namespace>/<name>" of a ServiceAccount`,
