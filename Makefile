@@ -89,7 +89,7 @@ test-integration: ## Run the tests on real API servers, without pods.
 
 test-e2e: ## Run the tests on a lab of their own: real pods as root on Linux, else simulated ones; simulated for the chaos suite.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e ./test/e2e/install
-	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v ./test/e2e/capacity ./test/e2e/chaos
+	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v ./test/e2e/capacity ./test/e2e/twohubs ./test/e2e/chaos
 
 test-slow: test-capacity test-chaos test-chaos-checker ## Run the tests that are too slow for every change: some half an hour.
 

@@ -54,7 +54,7 @@ const (
 )
 
 // ConditionArgoVersion says, on the ManagedClusterAddOn argo-workflow-multicluster, whether the version of Argo Workflows on the cluster is
-// one that is supported. It is unknown where the images of Argo's controllers do not tell their version.
+// one that is supported. It is unknown where the images of Argo's controllers do not say their version.
 const ConditionArgoVersion = "ArgoVersionSupported"
 
 // Reasons of ConditionArgoVersion.
@@ -271,14 +271,14 @@ func argoManaged(hubID string, manifests []workv1.ManifestCondition) metav1.Cond
 func argoVersion(installed string) metav1.Condition {
 	condition := metav1.Condition{
 		Type: ConditionArgoVersion, Status: metav1.ConditionUnknown, Reason: ReasonVersionUnknown,
-		Message: "no pod on the cluster runs an image workflow-controller whose tag is a version",
+		Message: "the version of Argo Workflows on the cluster is not known: no tag of an image workflow-controller there tells it",
 	}
 	is, err := version.ParseGeneric(installed)
 	if err != nil {
 		return condition
 	}
 	condition.Status, condition.Reason = metav1.ConditionTrue, ReasonVersionSupported
-	condition.Message = "Argo Workflows on the cluster is " + installed
+	condition.Message = "Argo Workflows on the cluster is " + is.String()
 	for _, first := range supportedArgo {
 		if is.Major() == first.Major() && is.LessThan(first) || is.Major() < supportedArgo[0].Major() {
 			condition.Status, condition.Reason = metav1.ConditionFalse, ReasonVersionVulnerable

@@ -121,7 +121,7 @@ func TestWhichVersionsOfArgoAreSupported(t *testing.T) {
 			assert.Equal(t, want, got.Reason)
 			if want == ReasonVersionVulnerable {
 				assert.Equal(t, metav1.ConditionFalse, got.Status)
-				assert.Contains(t, got.Message, installed+", which has published vulnerabilities")
+				assert.Contains(t, got.Message, ", which has published vulnerabilities")
 				assert.Contains(t, got.Message, "upgrade it to 3.7.15 or later, or to 4.0.6 or later")
 			}
 		})

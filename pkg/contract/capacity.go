@@ -106,12 +106,12 @@ type Capacity struct {
 }
 
 const (
+	// MaxVersionLength bounds ArgoVersion: no tag of an image is longer.
+	MaxVersionLength = 128
 	// MaxLargest bounds the nodes in each list of a Capacity.
 	MaxLargest = 16
 	// maxCapacityBytes bounds the message of the condition that is read.
 	maxCapacityBytes = 8 << 10
-	// maxVersionLength bounds ArgoVersion: no tag of an image is longer.
-	maxVersionLength = 128
 	// maxMilliCPU, maxMemory and maxCount bound what is believed: far more than any cluster has, and small enough to calculate with.
 	maxMilliCPU = 1e12
 	maxMemory   = 1 << 60
@@ -146,9 +146,6 @@ func (c Capacity) bounded() Capacity {
 			(*list)[i] = (*list)[i].within(leastBelieved, c.Allocatable)
 		}
 	}
-	if len(c.ArgoVersion) > maxVersionLength {
-		c.ArgoVersion = ""
-	}
 	for _, count := range []*int64{&c.Nodes, &c.WorkflowsRunning, &c.WorkflowsPending, &c.WorkflowPods} {
 		*count = min(max(*count, 0), maxCount)
 	}
@@ -179,7 +176,7 @@ func (c Capacity) believable() error {
 	switch {
 	case c.Nodes < 0 || c.Nodes > maxCount || !(Resources{}).Fits(c.Allocatable) || !c.Allocatable.Fits(mostBelieved):
 		return fmt.Errorf("no cluster offers %d nodes with %+v", c.Nodes, c.Allocatable)
-	case len(c.ArgoVersion) > maxVersionLength:
+	case len(c.ArgoVersion) > MaxVersionLength:
 		return fmt.Errorf("no version is %d bytes long", len(c.ArgoVersion))
 	case !leastBelieved.Fits(c.Free) || !c.Free.Fits(c.Allocatable):
 		return fmt.Errorf("no cluster has %+v free that offers %+v", c.Free, c.Allocatable)

@@ -34,7 +34,6 @@ func TestWhateverIsMeasuredCanBeRead(t *testing.T) {
 		"less than a number can say": {Nodes: math.MinInt64, Allocatable: smallest, Free: smallest, LargestFree: []Resources{smallest}},
 		"negative counts":            {WorkflowsRunning: -1, WorkflowsPending: math.MinInt64, WorkflowPods: -1},
 		"more free than there is":    {Allocatable: Resources{1, 1, 1}, Free: Resources{2, 2, 2}, LargestAllocatable: []Resources{{2, 2, 2}}},
-		"a long version":             {ArgoVersion: strings.Repeat("1.", 100)},
 		"many large nodes": {
 			Allocatable: largest, LargestAllocatable: make([]Resources, 1000),
 			LargestFree: append(make([]Resources, 15), smallest, largest),

@@ -21,6 +21,7 @@ func TestEachClaimOfSecurityNamesTestsThatAreThere(t *testing.T) {
 	} {
 		claims, err := docs.Table(filepath.Join(root, "docs", "security.md"), heading)
 		require.NoError(t, err)
+		require.NotEmpty(t, claims, heading)
 		for _, claim := range claims {
 			require.Len(t, claim, 3, claim)
 			named := regexp.MustCompile("`(Test[^`]*)`").FindAllStringSubmatch(claim[2], -1)

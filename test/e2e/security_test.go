@@ -143,7 +143,7 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 		{"of another Workflow", "WrongWorkflow", "somebody-else", func(s *v1alpha1.RemoteWorkflowStatus) {
 			s.Report.WorkflowUID = "somebody-else"
 		}},
-		{"of another Workflow, as it was", "WrongWorkflow", string(earlier.uid), func(s *v1alpha1.RemoteWorkflowStatus) {
+		{"of an earlier Workflow, as it was", "WrongWorkflow", string(earlier.uid), func(s *v1alpha1.RemoteWorkflowStatus) {
 			s.Report = reported.Status.Report
 		}},
 		{"of another attempt", "WrongWorkflow", "attempt 2", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Attempt = 2 }},

@@ -29,7 +29,7 @@ func (c *Cluster) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Apply(ctx, klusterletSpace, objects...); err != nil {
+	if err := c.Apply(ctx, c.own(klusterletSpace), objects...); err != nil {
 		return err
 	}
 	if err := c.accept(ctx); err != nil {
@@ -56,8 +56,9 @@ func (c *Cluster) klusterletObjects(ctx context.Context) ([]*unstructured.Unstru
 	if err != nil {
 		return nil, err
 	}
+	name := c.own("klusterlet")
 	values := map[string]any{
-		"KlusterletName": "klusterlet", "KlusterletNamespace": klusterletSpace, "AgentNamespace": klusterletSpace,
+		"KlusterletName": name, "KlusterletNamespace": c.own(klusterletSpace), "AgentNamespace": c.own(klusterletSpace),
 		"RegistrationServiceAccount": klusterletAccount, "WorkServiceAccount": klusterletAccount,
 		"Labels": map[string]string{}, "ManagedClusterRoleArn": "",
 		"RegistrationDriver": map[string]string{"AuthType": "csr"},
@@ -70,10 +71,9 @@ func (c *Cluster) klusterletObjects(ctx context.Context) ([]*unstructured.Unstru
 	if err != nil {
 		return nil, err
 	}
-	const aggregate = "open-cluster-management:klusterlet-work:aggregate"
 	return append(unique(objects),
-		newNamespace(klusterletSpace), newNamespace(AddonNamespace),
-		newObject(rbac("ClusterRole"), "", aggregate, map[string]any{
+		newNamespace(c.own(klusterletSpace)), newNamespace(c.own(AddonNamespace)),
+		newObject(rbac("ClusterRole"), "", "open-cluster-management:"+name+"-work:aggregate", map[string]any{
 			"aggregationRule": map[string]any{"clusterRoleSelectors": []any{map[string]any{
 				"matchLabels": map[string]any{"open-cluster-management.io/aggregate-to-work": "true"},
 			}}},
@@ -96,7 +96,7 @@ func unique(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
 }
 
 func (c *Cluster) startKlusterlet(ctx context.Context) error {
-	local, err := c.serviceAccountIdentity(ctx, klusterletSpace, klusterletAccount)
+	local, err := c.serviceAccountIdentity(ctx, c.own(klusterletSpace), klusterletAccount)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (c *Cluster) startKlusterlet(ctx context.Context) error {
 	listen := loopback(c.ports[portKlusterlet])
 	args := []string{
 		"klusterlet-agent",
-		"--kubeconfig=" + local, "--namespace=" + klusterletSpace, "--listen=" + listen, "--disable-leader-election",
+		"--kubeconfig=" + local, "--namespace=" + c.own(klusterletSpace), "--listen=" + listen, "--disable-leader-election",
 		"--spoke-cluster-name=" + c.Name, "--bootstrap-kubeconfig=" + bootstrap,
 		"--hub-kubeconfig-dir=" + c.path("hub-kubeconfig"),
 		"--workload-source-driver=kube", "--workload-source-config=" + c.path("hub-kubeconfig", "kubeconfig"),

@@ -58,6 +58,9 @@ type Options struct {
 	// Chaos makes the ways to the API servers such that a test can disturb them, see Cluster.Disturb, keeps every version of
 	// every object, see Cluster.History, and lets pods tell what they do, see Lab.Journal.
 	Chaos bool
+	// Shares is the folder of another lab, with simulated pods, whose managed clusters this lab's hub manages as well; it has none of its
+	// own, and OCM is on each of them twice.
+	Shares string
 	// Progress receives a line for each step; nothing is printed if nil.
 	Progress io.Writer `json:"-"`
 }
@@ -81,7 +84,10 @@ func (o Options) complete(root string) (Options, error) {
 	if o.Clusters == 0 {
 		o.Clusters = 2
 	}
-	if o.Pods == "" {
+	switch {
+	case o.Shares != "" && o.Pods != PodsReal:
+		o.Pods = PodsSimulated
+	case o.Pods == "":
 		o.Pods = PodsAuto
 	}
 	if o.Progress == nil {
@@ -98,6 +104,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("pods %q: want auto, real or simulated", o.Pods)
 	case o.WorkResync < 0 || o.StatusSyncInterval < 0:
 		return errors.New("intervals must not be negative")
+	case o.Shares != "" && o.Pods == PodsReal:
+		return errors.New("clusters with real pods cannot be shared")
 	}
 	for _, name := range o.WithoutArgo {
 		if !slices.Contains(o.managedNames(), name) {

@@ -138,7 +138,7 @@ func (c *Cluster) StartAgent(ctx context.Context, extraArgs ...string) error {
 	if err := c.enableWithoutPods(ctx); err != nil {
 		return err
 	}
-	args, err := c.containerArgs(ctx, AddonNamespace, AgentDeployment)
+	args, err := c.containerArgs(ctx, c.own(AddonNamespace), AgentDeployment)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (c *Cluster) StartAgent(ctx context.Context, extraArgs ...string) error {
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := c.serviceAccountIdentity(ctx, AddonNamespace, AgentDeployment)
+	kubeconfig, err := c.serviceAccountIdentity(ctx, c.own(AddonNamespace), AgentDeployment)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (c *Cluster) StartAgent(ctx context.Context, extraArgs ...string) error {
 		Path: c.lab.productBinary(),
 		Args: slices.Concat(args, []string{
 			"--hub-kubeconfig=" + filepath.Join(folder, "kubeconfig"), "--kubeconfig=" + kubeconfig,
-			"--agent-namespace=" + AddonNamespace, "--leader-elect=false",
+			"--agent-namespace=" + c.own(AddonNamespace), "--leader-elect=false",
 			"--metrics-bind-address=" + c.AgentMetrics(), "--health-probe-bind-address=" + health,
 		}, extraArgs),
 		// Not /readyz: an agent waits for the hub and for Argo's CRDs as long as it takes.
@@ -175,7 +175,8 @@ func (c *Cluster) StopAgent() error {
 // enableWithoutPods creates the cluster's ManagedClusterAddOn with a configuration that gives its Deployment no replicas.
 func (c *Cluster) enableWithoutPods(ctx context.Context) error {
 	config := newObject(addonGVK("AddOnDeploymentConfig"), c.Name, "processes", map[string]any{"spec": map[string]any{
-		"customizedVariables": []any{map[string]any{"name": "replicas", "value": "0"}},
+		"agentInstallNamespace": c.own(AddonNamespace),
+		"customizedVariables":   []any{map[string]any{"name": "replicas", "value": "0"}},
 	}})
 	addon := newObject(addonGVK("ManagedClusterAddOn"), c.Name, AddonName, map[string]any{"spec": map[string]any{
 		"configs": []any{map[string]any{
@@ -194,7 +195,7 @@ func (c *Cluster) mirrorHubKubeconfig(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key := client.ObjectKey{Namespace: AddonNamespace, Name: secret}
+	key := client.ObjectKey{Namespace: c.own(AddonNamespace), Name: secret}
 	if err := poll(ctx, func(ctx context.Context) error {
 		return kubeClient.Get(ctx, key, &corev1.Secret{})
 	}); err != nil {
@@ -210,7 +211,7 @@ func (c *Cluster) mirrorHubKubeconfig(ctx context.Context) (string, error) {
 		Path: c.lab.binary(labBinary),
 		Args: []string{
 			"mirror-secret", "--kubeconfig=" + kubeconfig,
-			"--namespace=" + AddonNamespace, "--secret=" + secret, "--folder=" + folder,
+			"--namespace=" + c.own(AddonNamespace), "--secret=" + secret, "--folder=" + folder,
 		},
 		Ready: func(context.Context) error {
 			_, err := os.Stat(filepath.Join(folder, "kubeconfig"))

@@ -79,7 +79,7 @@ func layOut(options Options) ([]clusterState, error) {
 		}
 		clusters = append(clusters, clusterState{Name: name, Index: i, Ports: ports})
 	}
-	return clusters, nil
+	return clusters, sharePorts(clusters[1:], options.Shares)
 }
 
 // up brings the lab into the state that its options describe, from whatever state it is in.
@@ -141,7 +141,11 @@ func (l *Lab) startClusters(ctx context.Context) error {
 	})
 	for _, c := range l.Managed() {
 		group.Go(func() error {
-			if err := c.startWorkloads(ctx); err != nil {
+			start := c.startWorkloads
+			if l.opts.Shares != "" {
+				start = c.share
+			}
+			if err := start(ctx); err != nil {
 				return err
 			}
 			select {

@@ -59,6 +59,12 @@ type decision struct {
 	overdue bool
 }
 
+// firstLook and lastLook are the shortest and the longest time until the agent looks again for what is not there yet; it doubles.
+const (
+	firstLook = 5 * time.Second
+	lastLook  = time.Minute
+)
+
 // stateOf returns what the attempt is in: bounds count from when the agent has first seen it there.
 func stateOf(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) string {
 	switch {
@@ -90,7 +96,7 @@ func decide(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, since, n
 	case isDeleted(rw) && rw.Spec.Removal == v1alpha1.RemovalLeave:
 		return confirmed(rw, v1alpha1.ReasonLeft, "goes on without the hub, which has asked for that")
 	case rw.Status.RemoteUID == "":
-		return decideUnclaimed(rw, wf)
+		return decideUnclaimed(rw, wf, since, now)
 	case !isRecorded(rw, wf):
 		return decideLost(rw)
 	default:
@@ -126,9 +132,10 @@ func confirmed(rw *v1alpha1.RemoteWorkflow, reason, what string) decision {
 
 // decideUnclaimed decides while no UID has been recorded. What was started already, by hand or for a RemoteWorkflow that was lost by
 // force and made again since, is the attempt whatever is being done with it: it is recorded like any other, so that it stays the only one.
-func decideUnclaimed(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) decision {
+func decideUnclaimed(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, since, now time.Time) decision {
 	if wf == nil {
-		return decision{action: wait}
+		// What somebody else creates under its name brings no event, and leaves the work agent nothing to create.
+		return decision{action: wait, within: min(max(now.Sub(since), firstLook), lastLook)}
 	}
 	wanted, found := contract.ReferenceTo(rw), contract.ReferenceOf(wf)
 	switch {

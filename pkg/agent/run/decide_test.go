@@ -39,7 +39,9 @@ func TestDecide(t *testing.T) {
 		overdue bool
 		spare   bool
 	}{
-		"a copy that is not there yet is waited for": {rw: newRemote(), want: wait},
+		"a copy that is not there yet is waited for":  {rw: newRemote(), want: wait, within: firstLook},
+		"and looked for again after twice as long":    {rw: newRemote(), since: testNow.Add(-20 * time.Second), want: wait, within: 20 * time.Second},
+		"a minute later at the latest, as long as so": {rw: newRemote(), since: testNow.Add(-time.Hour), want: wait, within: lastLook},
 		"a gated copy is claimed before anything else": {
 			rw: newRemote(), wf: newCopy(t), want: claim},
 		"a copy that somebody opened by hand is claimed": {

@@ -36,7 +36,9 @@ func measure(nodes map[types.UID]node, pods map[types.UID]pod, workflows map[typ
 		if p.workflow {
 			c.WorkflowPods++
 		}
-		c.ArgoVersion = older(c.ArgoVersion, p.argoVersion)
+		if p.argoVersion != "" {
+			c.ArgoVersion = older(c.ArgoVersion, p.argoVersion)
+		}
 	}
 	for _, phase := range workflows {
 		switch phase {
@@ -49,16 +51,13 @@ func measure(nodes map[types.UID]node, pods map[types.UID]pod, workflows map[typ
 	return c
 }
 
-// older returns the older of two versions, where equal ones differ in their text the lesser text. What is no version is newer than any.
+// older returns the older of two versions, of which a may be "", and of equal ones that with the lesser text.
 func older(a, b string) string {
-	versionA, errA := version.ParseGeneric(a)
-	versionB, errB := version.ParseGeneric(b)
-	switch {
-	case errA != nil && errB != nil:
-		return ""
-	case errB != nil:
-		return a
-	case errA != nil || versionB.LessThan(versionA) || versionB.EqualTo(versionA) && b < a:
+	if a == "" {
+		return b
+	}
+	versionA, versionB := version.MustParseGeneric(a), version.MustParseGeneric(b)
+	if versionB.LessThan(versionA) || versionB.EqualTo(versionA) && b < a {
 		return b
 	}
 	return a

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -86,6 +87,7 @@ func TestWhatAClusterHas(t *testing.T) {
 				newPod("d", "", nil, runs("workflow-controller@sha256:0123")),
 				newPod("e", "", nil, runs("quay.io/argoproj/argoexec:v3.4.2")),
 				newPod("f", "", nil, runs("registry.example:5000/other-workflow-controller:v1.2.3")),
+				newPod("g", "", nil, runs("workflow-controller:v0.1"+strings.Repeat("0", 200))),
 			},
 			contract.Capacity{ArgoVersion: "v3.7.18"},
 		},

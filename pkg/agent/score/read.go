@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -38,7 +39,7 @@ type pod struct {
 	node     nodeName
 	requests contract.Resources
 	workflow bool
-	// argoVersion is the tag of the image if it is Argo's controller that the pod runs.
+	// argoVersion is the tag of the image, if it is Argo's controller that the pod runs and the tag is a version.
 	argoVersion string
 }
 
@@ -79,8 +80,10 @@ func readPod(p *corev1.Pod) pod {
 	}
 	for _, container := range p.Spec.Containers {
 		image, _, _ := strings.Cut(container.Image[strings.LastIndex(container.Image, "/")+1:], "@")
-		if name, tag, _ := strings.Cut(image, ":"); name == controllerImage {
-			read.argoVersion = strings.Clone(tag) // not the whole pod with it
+		if name, tag, _ := strings.Cut(image, ":"); name == controllerImage && len(tag) <= contract.MaxVersionLength {
+			if _, err := version.ParseGeneric(tag); err == nil {
+				read.argoVersion = strings.Clone(tag) // not the whole pod with it
+			}
 		}
 	}
 	return read

@@ -126,6 +126,9 @@ func bindingOf(binding *clusterv1beta2.ManagedClusterSetBinding, set labels.Sele
 	for name := range strings.SplitSeq(value, ",") {
 		name = strings.TrimSpace(name)
 		switch {
+		case name == contract.AnyNamespace && b.CreateNamespace:
+			b.Invalid = fmt.Sprintf("annotation %s: namespaces are created only where annotation %s names them", contract.AnnotationCreateNamespace,
+				contract.AnnotationNamespaces)
 		case name == contract.AnyNamespace:
 		case isReserved(name):
 			b.Invalid = fmt.Sprintf("annotation %s: namespace %s is of Kubernetes or of OCM", contract.AnnotationNamespaces, name)

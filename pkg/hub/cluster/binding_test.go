@@ -55,6 +55,8 @@ func TestWhetherABindingHasNamespacesCreated(t *testing.T) {
 	}
 	bindings := bindingsWith(t, map[string]string{contract.AnnotationCreateNamespace: "yes"})
 	assert.Contains(t, bindings[0].Invalid, `"yes" is neither "true" nor "false"`)
+	bindings = bindingsWith(t, map[string]string{contract.AnnotationCreateNamespace: "true", contract.AnnotationNamespaces: "a,*"})
+	assert.Contains(t, bindings[0].Invalid, "namespaces are created only where annotation workflows.argoproj.io/namespace names them")
 }
 
 // bindingsWith returns the one binding of gen.Namespace, with these annotations.

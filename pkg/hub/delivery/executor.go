@@ -66,9 +66,9 @@ func (r *Reconciler) bind(ctx context.Context, tenants *tenants, payloads []payl
 	return bound, nil
 }
 
-// isOutdated reports whether one of what waits in a delivery is to be created otherwise than it was sent: as somebody else, or with its
+// isRebound reports whether one of what waits in a delivery is to be created otherwise than it was sent: as somebody else, or with its
 // namespace. A ServiceAccount that cannot create it, or a namespace that is not there, would keep it from its cluster for good.
-func (s *snapshot) isOutdated(ctx context.Context, tenants *tenants, work *workv1.ManifestWork) (bool, error) {
+func (s *snapshot) isRebound(ctx context.Context, tenants *tenants, work *workv1.ManifestWork) (bool, error) {
 	sentWith := accountOf(work.Spec.Executor)
 	for _, item := range manifestwork.Items(work) {
 		if rw := s.wanted[item.RemoteWorkflowUID]; rw == nil || !isWaiting(rw) {

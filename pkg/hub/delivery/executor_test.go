@@ -222,6 +222,7 @@ func TestAChangedBindingHasTheClustersLookedAtThatItsWorkflowsWaitFor(t *testing
 	r, _, _, _ := newReconciler(t, onHub(tenant("a", ""), aWF, a, bWF, b, claimedWF, claimed)...)
 	assert.Equal(t, []reconcile.Request{{NamespacedName: client.ObjectKey{Name: cluster1}}}, r.waitedFor(t.Context(), tenant("a", "team/a")))
 	assert.Empty(t, r.waitedFor(t.Context(), tenant("c", "team/a")))
+	assert.Len(t, r.waitedFor(t.Context(), gen.ManagedClusterSet(gen.GlobalSet)), 1, "a set is any namespace's")
 }
 
 func TestOfWhatLeavesADeliveryTheExecutorDoesNotMatter(t *testing.T) {

@@ -32,8 +32,8 @@ type snapshot struct {
 	wanted map[types.UID]*v1alpha1.RemoteWorkflow
 	// works are the deliveries.
 	works []*workv1.ManifestWork
-	// outdated are the UIDs of those that do not carry a Workflow as its binding says by now.
-	outdated map[types.UID]bool
+	// rebound are the UIDs of those that do not carry a Workflow as its binding says by now.
+	rebound map[types.UID]bool
 	// expected are the UIDs in deliveries that the cache does not show yet.
 	expected map[types.UID]bool
 	// refused are when those are tried again, by UID, that could not be delivered lately.
@@ -102,9 +102,9 @@ func isWaiting(rw *v1alpha1.RemoteWorkflow) bool {
 	return rw.DeletionTimestamp.IsZero() && rw.Status.RemoteUID == ""
 }
 
-// planWork returns what to do about one delivery. One without anything that is wanted is deleted, and one that is outdated: what it
-// lists is delivered anew. One that lists what was taken back
-// before it was claimed lists it no more, or the work agent would create that again and again. What is not claimed in time is tried again.
+// planWork returns what to do about one delivery. One without anything that is wanted is deleted, and one whose bindings have changed: what
+// it lists is delivered anew. One that lists what was taken back before it was claimed lists it no more, or the work agent would create that
+// again and again. What is not claimed in time is tried again.
 func planWork(s *snapshot, work *workv1.ManifestWork, items []manifestwork.Item) (next *change, within time.Duration) {
 	if manifestwork.IsUngated(work) {
 		return removeIf(work, !slices.ContainsFunc(items, func(item manifestwork.Item) bool {
@@ -122,7 +122,7 @@ func planWork(s *snapshot, work *workv1.ManifestWork, items []manifestwork.Item)
 			claimed = append(claimed, item.Position) // or gone
 		}
 	}
-	if len(claimed)+len(takenBack) == len(items) || s.outdated[work.UID] {
+	if len(claimed)+len(takenBack) == len(items) || s.rebound[work.UID] {
 		return removeIf(work, true), 0
 	}
 	due := dueAt(work, s.now)

@@ -103,7 +103,7 @@ func sooner(a, b time.Duration) time.Duration {
 
 // snapshot reads.
 func (r *Reconciler) snapshot(ctx context.Context, cluster string, tenants *tenants) (*snapshot, error) {
-	s := &snapshot{now: r.Clock.Now(), wanted: map[types.UID]*v1alpha1.RemoteWorkflow{}, outdated: map[types.UID]bool{}}
+	s := &snapshot{now: r.Clock.Now(), wanted: map[types.UID]*v1alpha1.RemoteWorkflow{}, rebound: map[types.UID]bool{}}
 	var waiting v1alpha1.RemoteWorkflowList
 	if err := r.Client.List(ctx, &waiting, client.InNamespace(cluster), client.MatchingFields{indexWaiting: ""},
 		client.UnsafeDisableDeepCopy); err != nil {
@@ -124,11 +124,11 @@ func (r *Reconciler) snapshot(ctx context.Context, cluster string, tenants *tena
 		if !work.DeletionTimestamp.IsZero() || manifestwork.IsUngated(work) {
 			continue
 		}
-		isOutdated, err := s.isOutdated(ctx, tenants, work)
+		isRebound, err := s.isRebound(ctx, tenants, work)
 		if err != nil {
 			return nil, err
 		}
-		s.outdated[work.UID] = isOutdated
+		s.rebound[work.UID] = isRebound
 	}
 	s.expected, s.refused = r.expected(cluster, shown, s.now), r.refused(cluster, s.wanted)
 	return s, nil

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -37,21 +38,25 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Named("delivery").
 		Watches(&v1alpha1.RemoteWorkflow{}, ofCluster, builder.WithPredicates(notReports)).
 		Watches(&workv1.ManifestWork{}, ofCluster, builder.WithPredicates(notStatus)).
-		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, handler.EnqueueRequestsFromMapFunc(r.waitedFor),
-			builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
+		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, handler.EnqueueRequestsFromMapFunc(r.waitedFor)).
+		Watches(&clusterv1beta2.ManagedClusterSet{}, handler.EnqueueRequestsFromMapFunc(r.waitedFor),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&clusterv1.ManagedCluster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(options).
 		Complete(r)
 }
 
-// waitedFor asks for the clusters that Workflows of a binding's namespace wait for: they may be to be created as somebody else now.
-func (r *Reconciler) waitedFor(ctx context.Context, binding client.Object) []reconcile.Request {
+// waitedFor asks for the clusters that Workflows wait for, those of a binding's namespace or, for a set, all: they may go by another binding
+// now, and be created in another way.
+func (r *Reconciler) waitedFor(ctx context.Context, obj client.Object) []reconcile.Request {
 	var waiting v1alpha1.RemoteWorkflowList
 	if err := r.Client.List(ctx, &waiting, client.MatchingFields{indexWaiting: ""}, client.UnsafeDisableDeepCopy); err != nil {
-		log.FromContext(ctx).Error(err, "cannot tell what waits for a cluster; it is looked at when it is due", "binding", klog.KObj(binding))
+		log.FromContext(ctx).Error(err, "cannot tell what waits for a cluster; it is looked at when it is due", "object", klog.KObj(obj))
+		return nil
 	}
 	clusters := sets.Set[string]{}
 	for i := range waiting.Items {
-		if rw := &waiting.Items[i]; rw.Spec.WorkflowRef.Namespace == binding.GetNamespace() {
+		if rw := &waiting.Items[i]; obj.GetNamespace() == "" || rw.Spec.WorkflowRef.Namespace == obj.GetNamespace() {
 			clusters.Insert(rw.Namespace)
 		}
 	}

@@ -49,7 +49,7 @@ func newPayload(live *hubworkflow.Workflow, rw *v1alpha1.RemoteWorkflow) (payloa
 	if err != nil {
 		return payload{}, fmt.Errorf("encode Workflow: %w", err)
 	}
-	manifests := []workv1.Manifest{{RawExtension: runtime.RawExtension{Raw: raw}}}
+	manifests := []workv1.Manifest{namespaceOf(rw), {RawExtension: runtime.RawExtension{Raw: raw}}}
 	if err := workvalidator.ManifestValidator.ValidateManifests(manifests); err != nil {
 		return payload{}, fmt.Errorf("the Workflow does not fit a ManifestWork: %w", err)
 	}
@@ -119,17 +119,15 @@ func newWork(cluster string, batch []payload) *workv1.ManifestWork {
 // addNamespaces has the delivery create the namespaces of those of its Workflows whose binding says so, before the Workflows. Where it is
 // not to leave behind what it creates, it leaves them.
 func addNamespaces(work *workv1.ManifestWork, batch []payload) {
-	names := sets.Set[string]{}
+	added := sets.Set[string]{}
 	for _, p := range batch {
-		if p.createNamespace {
-			names.Insert(p.rw.Spec.Remote.Namespace)
+		name := p.rw.Spec.Remote.Namespace
+		if !p.createNamespace || added.Has(name) {
+			continue
 		}
-	}
-	for _, name := range sets.List(names) {
+		added.Insert(name)
 		id := workv1.ResourceIdentifier{Resource: "namespaces", Name: name}
-		work.Spec.Workload.Manifests = append(work.Spec.Workload.Manifests, workv1.Manifest{RawExtension: runtime.RawExtension{
-			Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q}}`, name),
-		}})
+		work.Spec.Workload.Manifests = append(work.Spec.Workload.Manifests, namespaceOf(p.rw))
 		work.Spec.ManifestConfigs = append(work.Spec.ManifestConfigs, workv1.ManifestConfigOption{
 			ResourceIdentifier: id, UpdateStrategy: &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly},
 		})
@@ -140,6 +138,13 @@ func addNamespaces(work *workv1.ManifestWork, batch []payload) {
 			}
 		}
 	}
+}
+
+// namespaceOf returns the namespace of the remote Workflow as it is created.
+func namespaceOf(rw *v1alpha1.RemoteWorkflow) workv1.Manifest {
+	return workv1.Manifest{RawExtension: runtime.RawExtension{
+		Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q}}`, rw.Spec.Remote.Namespace),
+	}}
 }
 
 func configOf(rw *v1alpha1.RemoteWorkflow) workv1.ManifestConfigOption {

@@ -142,21 +142,30 @@ func Of(ctx context.Context, reader client.Reader, rw *v1alpha1.RemoteWorkflow) 
 // could or has not tried.
 func Problem(work *workv1.ManifestWork, rw *v1alpha1.RemoteWorkflow) string {
 	remote := rw.Spec.Remote
-	for _, id := range []types.NamespacedName{{Name: remote.Namespace}, {Namespace: remote.Namespace, Name: remote.Name}} {
-		for _, manifest := range work.Status.ResourceStatus.Manifests {
-			if manifest.ResourceMeta.Namespace != id.Namespace || manifest.ResourceMeta.Name != id.Name {
-				continue
-			}
-			if applied := meta.FindStatusCondition(manifest.Conditions, workv1.ManifestApplied); applied != nil &&
-				applied.Status == metav1.ConditionFalse {
-				return applied.Message
-			}
+	if itself := appliedIn(work, remote.Namespace, remote.Name); itself != nil {
+		namespace := appliedIn(work, "", remote.Namespace)
+		switch {
+		case itself.Status != metav1.ConditionFalse:
+			return ""
+		case namespace != nil && namespace.Status == metav1.ConditionFalse:
+			return namespace.Message // which is why the other failed
 		}
+		return itself.Message
 	}
 	if len(work.Status.ResourceStatus.Manifests) == 0 && IsRefused(work) {
 		return meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied).Message
 	}
 	return ""
+}
+
+// appliedIn returns what the work agent says of having created one object of the delivery, nil if it says nothing.
+func appliedIn(work *workv1.ManifestWork, namespace, name string) *metav1.Condition {
+	for _, manifest := range work.Status.ResourceStatus.Manifests {
+		if manifest.ResourceMeta.Namespace == namespace && manifest.ResourceMeta.Name == name {
+			return meta.FindStatusCondition(manifest.Conditions, workv1.ManifestApplied)
+		}
+	}
+	return nil
 }
 
 // IsRefused reports whether OCM's work agent says of this generation that it could not create all of it.

@@ -133,7 +133,10 @@ func TestWhyAWorkflowCouldNotBeCreated(t *testing.T) {
 		"one could not be, the other could": {
 			[]gen.Mod{notApplied, gen.WithConditionOfItem(1, workv1.ManifestApplied, metav1.ConditionTrue, "")}, "no such namespace", "",
 		},
-		"its namespace could not be":                {[]gen.Mod{notApplied, namespaceOf("team-a", "may not create it")}, "may not create it", "may not create it"},
+		"its namespace could not be": {[]gen.Mod{notApplied, namespaceOf("team-a", "may not create it")}, "may not create it", ""},
+		"it could be, though the work agent may not create the namespace": {
+			[]gen.Mod{gen.WithConditionOfItem(0, workv1.ManifestApplied, metav1.ConditionTrue, ""), namespaceOf("team-a", "may not create it")}, "", "",
+		},
 		"another's namespace could not be":          {[]gen.Mod{notApplied, namespaceOf("a", "may not create it")}, "no such namespace", ""},
 		"one could not be, the other was not tried": {[]gen.Mod{notApplied}, "no such namespace", ""},
 		"the whole could not be":                    {[]gen.Mod{whole(2)}, "forbidden", "forbidden"},

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/tools/pager"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
@@ -165,15 +166,15 @@ var ofDelivery = handler.Funcs{
 		if !ok || !ok2 {
 			return
 		}
-		listed := map[manifestwork.Item]bool{}
+		listed := map[types.UID]bool{}
 		for _, item := range manifestwork.Items(after) {
-			listed[item] = after.DeletionTimestamp.IsZero() == before.DeletionTimestamp.IsZero()
+			listed[item.RemoteWorkflowUID] = after.DeletionTimestamp.IsZero() == before.DeletionTimestamp.IsZero()
 		}
 		for _, item := range manifestwork.Items(before) {
 			rw := &v1alpha1.RemoteWorkflow{Spec: v1alpha1.RemoteWorkflowSpec{
 				Remote: v1alpha1.RemoteReference{Namespace: item.Namespace, Name: item.Name},
 			}}
-			if !listed[item] || manifestwork.IsUngated(after) || manifestwork.Problem(before, rw) != manifestwork.Problem(after, rw) {
+			if !listed[item.RemoteWorkflowUID] || manifestwork.IsUngated(after) || manifestwork.Problem(before, rw) != manifestwork.Problem(after, rw) {
 				enqueue(queue, item)
 			}
 		}

@@ -36,6 +36,8 @@ type Suite struct {
 	Lab lab.Options
 	// Start brings what the tests need to the lab that is up.
 	Start func(ctx context.Context, l *lab.Lab) error
+	// Stop takes away what Start has started beside the lab; nil for nothing.
+	Stop func() error
 	// Open finds the lab in the process that runs the tests.
 	Open func(dir string) error
 }
@@ -78,6 +80,12 @@ func (s Suite) supervise() int {
 		fmt.Fprintln(os.Stderr, "start the product:", err)
 	} else {
 		code = runTests(ctx, l, time.Since(began))
+	}
+	if s.Stop != nil {
+		if err := s.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
 	}
 	return finish(l, code)
 }
