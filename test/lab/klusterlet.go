@@ -155,7 +155,8 @@ func (c *Cluster) accept(ctx context.Context) error {
 	return c.lab.Hub().Apply(ctx, "", cluster)
 }
 
-// waitJoined waits until OCM says that the cluster is joined and available.
+// waitJoined waits until OCM says that the cluster is joined and available. An agent that ends is started again, as a kubelet would: it does
+// when it reads its credential for the hub half written.
 func (c *Cluster) waitJoined(ctx context.Context) error {
 	hub, err := c.lab.Hub().Client()
 	if err != nil {
@@ -163,6 +164,11 @@ func (c *Cluster) waitJoined(ctx context.Context) error {
 	}
 	cluster := c.managedCluster()
 	return poll(ctx, func(ctx context.Context) error {
+		if _, running := c.running(KlusterletProcess); !running {
+			if err := c.startKlusterlet(ctx); err != nil {
+				return err
+			}
+		}
 		if err := hub.Get(ctx, client.ObjectKeyFromObject(cluster), cluster); err != nil {
 			return err
 		}
