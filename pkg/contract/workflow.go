@@ -18,6 +18,12 @@ var (
 	WorkflowGVR = schema.GroupVersionResource{Group: workflow.Group, Version: workflow.Version, Resource: workflow.WorkflowPlural}
 )
 
+// GroupVersionKinds of what a Workflow may refer to.
+var (
+	WorkflowTemplateGVK        = WorkflowGVK.GroupVersion().WithKind(workflow.WorkflowTemplateKind)
+	ClusterWorkflowTemplateGVK = WorkflowGVK.GroupVersion().WithKind(workflow.ClusterWorkflowTemplateKind)
+)
+
 // Phases of an Argo Workflow that this project writes or decides by.
 const (
 	PhasePending = "Pending"

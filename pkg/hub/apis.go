@@ -7,6 +7,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -80,4 +84,33 @@ func isFull(crd *apiextensionsv1.CustomResourceDefinition) bool {
 		}
 	}
 	return false
+}
+
+// servedTemplates returns an empty object of each kind of template that the hub serves. It may lack them: then nothing is known of what
+// a Workflow refers to.
+func servedTemplates(mapper meta.RESTMapper) ([]*unstructured.Unstructured, error) {
+	var templates []*unstructured.Unstructured
+	for _, kind := range []schema.GroupVersionKind{contract.WorkflowTemplateGVK, contract.ClusterWorkflowTemplateGVK} {
+		isThere, err := isServed(mapper, kind)
+		if err != nil {
+			return nil, err
+		}
+		if isThere {
+			template := &unstructured.Unstructured{}
+			template.SetGroupVersionKind(kind)
+			templates = append(templates, template)
+		}
+	}
+	return templates, nil
+}
+
+func isServed(mapper meta.RESTMapper, kind schema.GroupVersionKind) (bool, error) {
+	_, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	switch {
+	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look up %s: %w", kind, err)
+	}
+	return true, nil
 }

@@ -10,9 +10,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -124,10 +124,14 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	if err != nil {
 		return nil, err
 	}
+	templates, err := servedTemplates(mapper)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		MapperProvider:                func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
-		Cache:                         cacheOptions(),
+		Cache:                         cacheOptions(templates),
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
 		HealthProbeBindAddress:        options.HealthProbeBindAddress,
@@ -149,7 +153,7 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	); err != nil {
 		return nil, fmt.Errorf("set up manager: %w", err)
 	}
-	return mgr, addReconcilers(ctx, mgr, options)
+	return mgr, addReconcilers(ctx, mgr, templates, options)
 }
 
 // newMapper returns the manager's view of what the hub serves, once that is all that is needed: a manager without it
@@ -168,7 +172,7 @@ func newMapper(config *rest.Config) (meta.RESTMapper, error) {
 
 // addReconcilers adds the three rooms of a Workflow: the scheduler has it until it is assigned, the workflow reconciler from then on, and
 // the delivery brings it to its cluster.
-func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) error {
+func addReconcilers(ctx context.Context, mgr manager.Manager, templates []*unstructured.Unstructured, options Options) error {
 	hubID, err := ID(ctx, mgr.GetAPIReader())
 	if err != nil {
 		return err
@@ -177,7 +181,7 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, options Options) e
 	return errors.Join(
 		(&scheduler.Scheduler{
 			Client: mgr.GetClient(), Recorder: recorder, HubID: hubID, RestoredAt: options.RestoredAt, Clock: clock.RealClock{},
-			Concurrency: options.Concurrency,
+			Concurrency: options.Concurrency, Templates: templates,
 		}).SetupWithManager(ctx, mgr),
 		(&workflow.Reconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID,
@@ -202,9 +206,9 @@ func controllerOptions(options Options) controller.Options {
 	}
 }
 
-// cacheOptions restrict the caches to what is ours.
-func cacheOptions() cache.Options {
-	return cache.Options{
+// cacheOptions restrict the caches to what is ours, and of the kinds of templates to what matters.
+func cacheOptions(templates []*unstructured.Unstructured) cache.Options {
+	options := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			// Whatever the value of the label: a wrong one must be told. The objects are large and are only read.
@@ -219,6 +223,10 @@ func cacheOptions() cache.Options {
 			},
 		},
 	}
+	for _, kind := range templates {
+		options.ByObject[kind] = cache.ByObject{Transform: hubworkflow.TrimTemplate}
+	}
+	return options
 }
 
 func exists(label string) labels.Selector {
@@ -258,12 +266,12 @@ func requireAPIs(mapper meta.RESTMapper) error {
 		{ofOCM(addonv1beta1.GroupVersion, "ManagedClusterAddOn"), "update Open Cluster Management on the hub to a version that serves it"},
 	}
 	for _, r := range required {
-		_, err := mapper.RESTMapping(r.kind.GroupKind(), r.kind.Version)
-		if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
-			return fmt.Errorf("the hub does not serve %s %s: %s", r.kind.GroupVersion(), r.kind.Kind, r.advice)
-		}
+		isThere, err := isServed(mapper, r.kind)
 		if err != nil {
-			return fmt.Errorf("look up %s: %w", r.kind, err)
+			return err
+		}
+		if !isThere {
+			return fmt.Errorf("the hub does not serve %s %s: %s", r.kind.GroupVersion(), r.kind.Kind, r.advice)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,10 +42,16 @@ var served = []schema.GroupVersionKind{
 	{Group: "addon.open-cluster-management.io", Version: "v1beta1", Kind: "ManagedClusterAddOn"},
 }
 
+// optional are the kinds that the hub may lack.
+var optional = []schema.GroupVersionKind{
+	{Group: "argoproj.io", Version: "v1alpha1", Kind: "WorkflowTemplate"},
+	{Group: "argoproj.io", Version: "v1alpha1", Kind: "ClusterWorkflowTemplate"},
+}
+
 // without returns a mapper of a hub that lacks a kind.
 func without(kind string) meta.RESTMapper {
 	mapper := meta.NewDefaultRESTMapper(nil)
-	for _, gvk := range served {
+	for _, gvk := range slices.Concat(served, optional) {
 		if gvk.Kind != kind {
 			mapper.Add(gvk, meta.RESTScopeNamespace)
 		}
@@ -66,6 +73,29 @@ func TestRequireAPIsSaysWhatIsMissingAndHowToGetIt(t *testing.T) {
 	} {
 		require.ErrorContains(t, requireAPIs(without(kind)), want, kind)
 	}
+}
+
+func TestAHubMayLackArgosTemplates(t *testing.T) {
+	for missing, want := range map[string][]string{
+		"":                        {"WorkflowTemplate", "ClusterWorkflowTemplate"},
+		"WorkflowTemplate":        {"ClusterWorkflowTemplate"},
+		"ClusterWorkflowTemplate": {"WorkflowTemplate"},
+	} {
+		require.NoError(t, requireAPIs(without(missing)), missing)
+		templates, err := servedTemplates(without(missing))
+		require.NoError(t, err)
+		var kinds []string
+		for _, template := range templates {
+			kinds = append(kinds, template.GetKind())
+		}
+		assert.Equal(t, want, kinds)
+		assert.Len(t, cacheOptions(templates).ByObject, 5+len(want))
+	}
+	none, err := servedTemplates(answering{err: apierrors.NewNotFound(schema.GroupResource{}, "")})
+	require.NoError(t, err)
+	assert.Empty(t, none)
+	_, err = servedTemplates(answering{err: apierrors.NewServiceUnavailable("starting")})
+	assert.True(t, apierrors.IsServiceUnavailable(err), "got %v", err)
 }
 
 // answering is a mapper that always answers with an error.
@@ -125,7 +155,9 @@ func TestOptionsThatCannotWorkNameTheFlag(t *testing.T) {
 }
 
 func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
-	options := cacheOptions()
+	templates, err := servedTemplates(without(""))
+	require.NoError(t, err)
+	options := cacheOptions(templates)
 	byKind := map[string]cache.ByObject{}
 	for obj, by := range options.ByObject {
 		switch obj.(type) {
@@ -141,8 +173,10 @@ func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
 			byKind[obj.GetObjectKind().GroupVersionKind().Kind] = by
 		}
 	}
-	require.Len(t, byKind, 5)
-	for _, kind := range []string{"Workflow", "RemoteWorkflow", "ManifestWork", "AddOnPlacementScore"} {
+	require.Len(t, byKind, 7)
+	for _, kind := range []string{
+		"Workflow", "RemoteWorkflow", "ManifestWork", "AddOnPlacementScore", "WorkflowTemplate", "ClusterWorkflowTemplate",
+	} {
 		assert.NotNil(t, byKind[kind].Transform, "%s is trimmed", kind)
 	}
 	for _, value := range []string{"true", "yes", ""} {

@@ -23,6 +23,7 @@ func TestRightsOfTheManager(t *testing.T) {
 	const addons = " [argo-workflow-multicluster argo-workflows]"
 	assert.ElementsMatch(t, []string{
 		"argoproj.io/workflows: get list watch patch delete",
+		"argoproj.io/workflowtemplates: list watch", "argoproj.io/clusterworkflowtemplates: list watch",
 		"workflow.open-cluster-management.io/remoteworkflows: get list watch create patch delete",
 		"workflow.open-cluster-management.io/remoteworkflows/status: patch update",
 		"work.open-cluster-management.io/manifestworks: get list watch create patch delete",

@@ -32,6 +32,24 @@ func Workflow(name string, mods ...Mod) *unstructured.Unstructured {
 	return build(wf, mods)
 }
 
+// WorkflowTemplate builds a WorkflowTemplate of these templates.
+func WorkflowTemplate(name string, templates []any, mods ...Mod) *unstructured.Unstructured {
+	template := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"templates": templates}}}
+	template.SetGroupVersionKind(contract.WorkflowTemplateGVK)
+	template.SetNamespace(Namespace)
+	template.SetName(name)
+	template.SetUID(UIDOf(name))
+	return build(template, mods)
+}
+
+// OfCluster makes a WorkflowTemplate a ClusterWorkflowTemplate.
+func OfCluster() Mod {
+	return on(func(template *unstructured.Unstructured) {
+		template.SetGroupVersionKind(contract.ClusterWorkflowTemplateGVK)
+		template.SetNamespace("")
+	})
+}
+
 // WithPlacement asks for a cluster that the Placement of this name chooses.
 func WithPlacement(name string) Mod {
 	return WithAnnotations(map[string]string{contract.AnnotationPlacement: name})

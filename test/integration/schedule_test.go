@@ -1,19 +1,27 @@
 package integration
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/util/retry"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/env"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -94,4 +102,89 @@ func TestWorkflowOnAClusterThatIsUsedWithoutAgentIsSummarized(t *testing.T) {
 	r.delete(bare) // the work agent's part
 	r.vanishes()
 	placed.isGone()
+}
+
+// taking lets a Workflow take its spec from a WorkflowTemplate.
+func taking(name string) gen.Mod {
+	return gen.WithSpecField(map[string]any{"workflowTemplateRef": map[string]any{"name": name}})
+}
+
+func TestAWorkflowWaitsForAClusterThatIsLargeEnoughForWhatItRefersTo(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	tiny := addCluster(t, "tiny", gen.WithAnnotations(map[string]string{contract.AnnotationMaxWorkflows: "0"}))
+	require.NoError(t, createWithStatus(t.Context(), gen.ManagedClusterAddOn(tiny.name)))
+	require.NoError(t, createWithStatus(t.Context(), gen.Score(tiny.name, gen.Nodes(1, 2))))
+	r := s.create("refers", tiny, taking("pipeline"))
+	r.waitFor("Pending", "it is at its cap of 0")
+
+	shared := gen.WorkflowTemplate(s.name, []any{map[string]any{"name": "main", "container": map[string]any{
+		"resources": map[string]any{"requests": map[string]any{"cpu": "3"}},
+	}}}, gen.OfCluster())
+	require.NoError(t, theHub.client.Create(t.Context(), shared))
+	t.Cleanup(func() { _ = theHub.client.Delete(context.WithoutCancel(t.Context()), shared) })
+	require.NoError(t, theHub.client.Create(t.Context(), gen.WorkflowTemplate("pipeline", []any{map[string]any{
+		"name": "main", "steps": []any{[]any{map[string]any{
+			"name": "a", "templateRef": map[string]any{"name": s.name, "template": "main", "clusterScope": true},
+		}}},
+	}}, gen.InNamespace(s.name))))
+	r.waitFor("Pending", "the largest pod requests 3 CPU")
+
+	require.NoError(t, theHub.client.Patch(t.Context(), shared, client.RawPatch(types.JSONPatchType,
+		[]byte(`[{"op":"replace","path":"/spec/templates/0/container/resources/requests/cpu","value":"1"}]`))))
+	r.waitFor("Pending", "it is at its cap of 0")
+	require.NoError(t, theHub.client.Patch(t.Context(), gen.ManagedCluster(tiny.name), client.RawPatch(types.MergePatchType,
+		fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"1"}}}`, contract.AnnotationMaxWorkflows))))
+	r.waitForManifestWork()
+	r.isGone()
+}
+
+// Not parallel: what others refer to is not known meanwhile.
+func TestAHubWithoutArgosTemplatesSendsWorkflowsThatReferToThem(t *testing.T) {
+	s := newSpace(t)
+	stopManager(t)
+	for _, kind := range []schema.GroupVersionKind{contract.WorkflowTemplateGVK, contract.ClusterWorkflowTemplateGVK} {
+		withoutKind(t, kind)
+	}
+	require.NoError(t, theManager.start())
+	t.Cleanup(func() { assert.NoError(t, theManager.stop()) }) // the next one is to see them again
+
+	r := s.create("refers", cluster1, taking("pipeline"))
+	r.runs()
+	r.isGone()
+}
+
+// withoutKind takes a kind of Argo's away from the hub until the test ends.
+func withoutKind(t *testing.T, kind schema.GroupVersionKind) {
+	t.Helper()
+	mapping, err := theHub.client.RESTMapper().RESTMapping(kind.GroupKind(), kind.Version)
+	require.NoError(t, err)
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	require.NoError(t, theHub.client.Get(t.Context(), client.ObjectKey{Name: mapping.Resource.GroupResource().String()}, crd))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		defer cancel()
+		crd.ObjectMeta = metav1.ObjectMeta{Name: crd.Name}
+		require.NoError(t, theHub.client.Create(ctx, crd))
+		require.NoError(t, env.Retry(ctx, func() error { return isServed(kind, true) }))
+	})
+	require.NoError(t, theHub.client.Delete(t.Context(), crd.DeepCopy()))
+	eventually(t, func() error { return isServed(kind, false) })
+}
+
+// isServed returns an error unless the hub says that it serves the kind, or that it does not.
+func isServed(kind schema.GroupVersionKind, want bool) error {
+	discovered, err := discovery.NewDiscoveryClientForConfig(theHub.server.Config)
+	if err != nil {
+		return err
+	}
+	served, err := discovered.ServerResourcesForGroupVersion(kind.GroupVersion().String())
+	if err != nil {
+		return err
+	}
+	is := slices.ContainsFunc(served.APIResources, func(r metav1.APIResource) bool { return r.Kind == kind.Kind })
+	if is != want {
+		return fmt.Errorf("%s is served: %t", kind.Kind, is)
+	}
+	return nil
 }

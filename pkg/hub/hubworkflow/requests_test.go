@@ -48,6 +48,39 @@ func TestTheLargestPodOfAWorkflow(t *testing.T) {
 			spec:    `{"templates":[{"containerSet":{"containers":[{"resources":{"requests":{"cpu":"1"}}},{"resources":{"requests":{"cpu":"1"}}}]}}]}`,
 			wantCPU: 2000,
 		},
+		"what is inline in steps and tasks": {
+			spec: `{"templates":[{"steps":[[{"inline":{"container":{"resources":{"requests":{"cpu":"2"}}}}}]]},
+				{"dag":{"tasks":[{"inline":{"script":{"resources":{"requests":{"memory":"1Ki"}}},"tolerations":[{}]}}]}}]}`,
+			wantCPU: 2000, wantMemory: 1024, wantIsPlaced: true,
+		},
+		"a patch of all pods": {
+			spec: `{"podSpecPatch":"{\"containers\":[{\"name\":\"main\",\"resources\":{\"requests\":{\"cpu\":\"5\"}}}]}",
+				"templates":[{"container":{"resources":{"requests":{"cpu":"1","memory":"1Ki"}}}}]}`,
+			wantCPU: 5000, wantMemory: 1024,
+		},
+		"a template's patch comes last": {
+			spec: `{"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: 5}}}]",
+				"templates":[{"container":{},"podSpecPatch":"containers:\n- name: main\n  resources:\n    limits: {memory: 2Ki}\n    requests: {cpu: 3}"}]}`,
+			wantCPU: 3000, wantMemory: 2048,
+		},
+		"a template's patch replaces that of the defaults": {
+			spec: `{"templateDefaults":{"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: 5, memory: 9}}}]"},
+				"templates":[{"script":{},"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: 3}}}]"}]}`,
+			wantCPU: 3000,
+		},
+		"a patch that takes a request away": {
+			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"4"},"limits":{"cpu":"6"}}},
+				"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: null}}}]"}]}`,
+			wantCPU: 6000,
+		},
+		"a patch with parameters, of another container, or that is none, says nothing": {
+			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"1"}}},"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: '{{x}}'}}}]"},
+				{"container":{},"podSpecPatch":"containers: [{name: wait, resources: {requests: {cpu: 7}}}]"},
+				{"container":{},"podSpecPatch":"resources: ["},{"container":{},"podSpecPatch":"resources"},{"container":{},"podSpecPatch":{"resources":1}},
+				{"container":{},"podSpecPatch":"a: &a {cpu: 7}\ncontainers: [{name: main, resources: {requests: *a}}]"},
+				{"container":{},"podSpecPatch":"containers: [7, {name: {}, resources: []}, {name: main, resources: 3}]"}]}`,
+			wantCPU: 1000,
+		},
 		"the template's defaults": {
 			spec:    `{"templateDefaults":{"container":{"resources":{"requests":{"cpu":"3"}}}},"templates":[{"container":{"image":"a"}}]}`,
 			wantCPU: 3000,
@@ -74,7 +107,7 @@ func TestTheLargestPodOfAWorkflow(t *testing.T) {
 		},
 		"nothing is what it should be": {
 			spec: `{"tolerations":"x","templateDefaults":7,"templates":[3,null,{"container":[],"script":{"resources":1},"sidecars":{},
-				"containerSet":{"containers":"x"}}]}`,
+				"containerSet":{"containers":"x"},"steps":[1,[2]],"dag":{"tasks":[null,{"inline":4}]}}]}`,
 		},
 		"the templates are no list": {spec: `{"templates":{"a":1}}`},
 	}

@@ -31,9 +31,13 @@ type Workflow struct {
 	StatusHash string
 	// Priority is spec.priority.
 	Priority int64
-	// Requests is what its largest pod requests; IsPlaced says that one of its pods tolerates taints.
+	// Requests is what its largest pod requests; IsPlaced says that one of its pods tolerates taints. What it refers to counts once it is
+	// resolved.
 	Requests contract.Resources
 	IsPlaced bool
+	// RefersTo are the templates that it refers to itself; Templates is what Resolve has looked for.
+	RefersTo  []Reference
+	Templates []client.ObjectKey
 	// TTLStrategy is the one that counts, as it was written: the spec's own, or else that of the stored template.
 	TTLStrategy any
 	// Spec is what of the spec decides what a report may say.
@@ -61,12 +65,7 @@ func Trim(obj any) (any, error) {
 		return obj, nil // client-go may hand over again what it was given
 	}
 	from, _ := wf.Object["metadata"].(map[string]any)
-	metadata := map[string]any{}
-	for _, field := range keptMetadata {
-		if value, ok := from[field]; ok {
-			metadata[field] = value
-		}
-	}
+	metadata := only(from, keptMetadata)
 	if all, ok := from["annotations"].(map[string]any); ok {
 		annotations := map[string]any{}
 		for key, value := range all {
@@ -81,6 +80,16 @@ func Trim(obj any) (any, error) {
 	}}, nil
 }
 
+func only(from map[string]any, fields []string) map[string]any {
+	out := map[string]any{}
+	for _, field := range fields {
+		if value, ok := from[field]; ok {
+			out[field] = value
+		}
+	}
+	return out
+}
+
 // known returns what Of needs of a whole Workflow, as JSON values: an object with others could not be copied.
 func known(wf *unstructured.Unstructured) map[string]any {
 	spec, _ := wf.Object["spec"].(map[string]any)
@@ -92,8 +101,7 @@ func known(wf *unstructured.Unstructured) map[string]any {
 	}
 	k["priority"], _ = spec["priority"].(int64)
 	if !contract.IsFinished(contract.Phase(wf)) {
-		largest, isPlaced := LargestPod(spec)
-		k["milliCPU"], k["memory"], k["isPlaced"] = largest.MilliCPU, largest.Memory, isPlaced
+		k["pods"] = podsOf(spec, nil).value()
 	}
 	if contract.AssignedCluster(wf) == "" { // it costs, and is of no use later
 		k["payloadBytes"], k["payloadProblem"] = payloadOf(wf)
@@ -165,10 +173,8 @@ func Of(wf *unstructured.Unstructured) *Workflow {
 	}
 	out.Priority, _ = k["priority"].(int64)
 	out.PayloadBytes, _ = k["payloadBytes"].(int64)
-	out.Requests.MilliCPU, _ = k["milliCPU"].(int64)
-	out.Requests.Memory, _ = k["memory"].(int64)
-	out.Requests.Pods = 1
-	out.IsPlaced, _ = k["isPlaced"].(bool)
+	its := podsIn(k["pods"])
+	out.Requests, out.IsPlaced, out.RefersTo = its.largest, its.isPlaced, its.refersTo
 	return out
 }
 

@@ -2,9 +2,11 @@ package scheduler
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
@@ -31,6 +33,8 @@ type cache struct {
 	assigned map[remoteName]types.UID
 	// bindings remembers those of each namespace. Building them costs more than all else.
 	bindings map[string]*bindings
+	// templates are the WorkflowTemplates, and without namespace the ClusterWorkflowTemplates, as far as they are known.
+	templates map[client.ObjectKey]*hubworkflow.Template
 }
 
 // bindings are the bindings of a namespace, and how many of its unfinished Workflows are on clusters of each.
@@ -107,7 +111,7 @@ func newCache(hubID string) *cache {
 	return &cache{
 		hubID: hubID, nodes: map[string]*node{}, placements: map[client.ObjectKey]*placement{}, places: map[types.UID]place{},
 		names: map[client.ObjectKey][]holder{}, attempts: map[types.UID]int{}, bindings: map[string]*bindings{},
-		assigned: map[remoteName]types.UID{},
+		assigned: map[remoteName]types.UID{}, templates: map[client.ObjectKey]*hubworkflow.Template{},
 	}
 }
 
@@ -342,6 +346,24 @@ func (c *cache) selects(on target, cluster string) bool {
 	}
 	_, isThere := slices.BinarySearch(p.clusters, cluster)
 	return isThere
+}
+
+// workflow returns what is known of a Workflow, with the templates that it refers to.
+func (c *cache) workflow(object *unstructured.Unstructured) *hubworkflow.Workflow {
+	wf := hubworkflow.Of(object)
+	wf.Resolve(func(key client.ObjectKey) *hubworkflow.Template { return c.templates[key] })
+	return wf
+}
+
+// setTemplate takes note of a template, nil if there is none any more, and reports whether that changes anything.
+func (c *cache) setTemplate(key client.ObjectKey, template *hubworkflow.Template) bool {
+	was := c.templates[key]
+	if template == nil {
+		delete(c.templates, key)
+	} else {
+		c.templates[key] = template
+	}
+	return !reflect.DeepEqual(was, template)
 }
 
 // hold takes note of a RemoteWorkflow, and release of its end.

@@ -60,7 +60,7 @@ func (h *harness) start(objects ...client.Object) {
 	h.t.Helper()
 	h.init()
 	for _, object := range objects {
-		if wf, ok := object.(*unstructured.Unstructured); ok {
+		if wf, ok := object.(*unstructured.Unstructured); ok && wf.GetKind() == contract.WorkflowGVK.Kind {
 			require.True(h.t, h.hub.Show(wf))
 		}
 		h.told(nil, object)
@@ -75,7 +75,11 @@ func (h *harness) told(was, is client.Object) {
 	}
 	switch either.(type) {
 	case *unstructured.Unstructured:
-		deliver(h.workflowChanged, trimmed(h.t, was), trimmed(h.t, is))
+		changed := h.workflowChanged
+		if either.GetObjectKind().GroupVersionKind() != contract.WorkflowGVK {
+			changed = h.templateChanged
+		}
+		deliver(changed, trimmed(h.t, was), trimmed(h.t, is))
 	case *v1alpha1.RemoteWorkflow:
 		deliver(h.remoteWorkflowChanged, was, is)
 	case *clusterv1.ManagedCluster:
@@ -103,13 +107,17 @@ func deliver[T client.Object](changed func(was, is T), was, is client.Object) {
 	changed(before, after)
 }
 
-// trimmed returns a Workflow as the manager's cache has it.
+// trimmed returns a Workflow, or a template, as the manager's cache has it.
 func trimmed(t *testing.T, obj client.Object) client.Object {
 	t.Helper()
 	if obj == nil {
 		return nil
 	}
-	out, err := hubworkflow.Trim(obj)
+	trim := hubworkflow.Trim
+	if obj.GetObjectKind().GroupVersionKind() != contract.WorkflowGVK {
+		trim = hubworkflow.TrimTemplate
+	}
+	out, err := trim(obj)
 	require.NoError(t, err)
 	return out.(client.Object)
 }

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -30,6 +31,8 @@ type Scheduler struct {
 	// RestoredAt is when the hub was restored from a backup; zero if it was not.
 	RestoredAt time.Time
 	Clock      clock.PassiveClock
+	// Templates has an empty object of each kind of template that the hub serves.
+	Templates []*unstructured.Unstructured
 	// Concurrency is the number of Workflows that are written at a time.
 	Concurrency int
 

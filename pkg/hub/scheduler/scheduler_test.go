@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -249,9 +250,12 @@ func TestTheInformersOfTwoManagersFeedTwoSchedulers(t *testing.T) {
 				MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return meta.NewDefaultRESTMapper(nil), nil },
 			})
 			require.NoError(t, err)
-			s := &Scheduler{Client: hub, Recorder: hub.Recorder, HubID: gen.HubID, Clock: clock.RealClock{}, Concurrency: 1}
+			s := &Scheduler{
+				Client: hub, Recorder: hub.Recorder, HubID: gen.HubID, Clock: clock.RealClock{}, Concurrency: 1,
+				Templates: []*unstructured.Unstructured{gen.WorkflowTemplate("any", nil)}[:i],
+			}
 			require.NoError(t, s.SetupWithManager(t.Context(), mgr))
-			assert.Len(t, s.synced, 9)
+			assert.Len(t, s.synced, 9+i)
 
 			managed := gen.ManagedCluster(cluster1)
 			informer, err := informers.FakeInformerFor(t.Context(), managed)

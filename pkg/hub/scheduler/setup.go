@@ -33,7 +33,11 @@ import (
 // SetupWithManager adds the scheduler to the manager. All that can free a Workflow is watched.
 func (s *Scheduler) SetupWithManager(ctx context.Context, mgr manager.Manager) error {
 	s.init()
-	return errors.Join(
+	var errs []error
+	for _, kind := range s.Templates {
+		errs = append(errs, watch(ctx, s, mgr, kind, s.templateChanged))
+	}
+	return errors.Join(append(errs,
 		watch(ctx, s, mgr, contract.NewWorkflow(), s.workflowChanged),
 		watch(ctx, s, mgr, &v1alpha1.RemoteWorkflow{}, s.remoteWorkflowChanged),
 		watch(ctx, s, mgr, &clusterv1.ManagedCluster{}, s.managedClusterChanged),
@@ -44,7 +48,7 @@ func (s *Scheduler) SetupWithManager(ctx context.Context, mgr manager.Manager) e
 		watch(ctx, s, mgr, &clusterv1beta2.ManagedClusterSetBinding{}, s.bindingChanged),
 		watch(ctx, s, mgr, &clusterv1beta2.ManagedClusterSet{}, s.clusterSetChanged),
 		mgr.Add(s),
-	)
+	)...)
 }
 
 func (s *Scheduler) init() { s.cache, s.queue = newCache(s.HubID), newQueue() }
@@ -92,7 +96,7 @@ func (s *Scheduler) workflowChanged(was, is *unstructured.Unstructured) {
 	if is == nil {
 		return
 	}
-	wf := hubworkflow.Of(is)
+	wf := s.cache.workflow(is)
 	isOurs, at := owns(wf), s.cache.places[is.GetUID()]
 	s.cache.setWorkflow(wf, isOurs)
 	if s.cache.places[is.GetUID()].cluster != at.cluster {
@@ -102,6 +106,20 @@ func (s *Scheduler) workflowChanged(was, is *unstructured.Unstructured) {
 		s.queue.set(wf, requestOf(wf, s.RestoredAt))
 	} else {
 		s.queue.remove(wf.Key())
+	}
+}
+
+// templateChanged tries those again of which it changes what they request.
+func (s *Scheduler) templateChanged(was, is *unstructured.Unstructured) {
+	key := client.ObjectKeyFromObject(cmp.Or(is, was))
+	if !s.cache.setTemplate(key, hubworkflow.TemplateOf(is)) {
+		return
+	}
+	for _, it := range s.queue.items {
+		if slices.Contains(it.wf.Templates, key) {
+			wf := s.cache.workflow(it.wf.Unstructured)
+			s.queue.set(wf, requestOf(wf, s.RestoredAt))
+		}
 	}
 }
 
