@@ -365,6 +365,22 @@ func TestWorkflowWhoseExecutorMayNotCreateItSaysSoAndRunsWithOneThatMay(t *testi
 	r.waitFor("Succeeded")
 }
 
+func TestWhatRunsGoesOnWhenItsBindingIsRemovedAndNothingElseStarts(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	runs := s.create(s.hello("runs", on(cluster1), lasting(10*time.Second)))
+	runs.waitForNodes(1)
+	require.NoError(t, theHub.client.Delete(t.Context(), gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(s.name))))
+	labtest.Holds(t, time.Second, func() error { return runs.wants(theHub, "Running", "") }) // and the manager learns of it
+	waits := s.create(s.hello("waits", on(cluster1)))
+	waits.waitForEvent("ClusterNotBound", "is not open to namespace")
+	runs.waitFor("Succeeded")
+	labtest.Eventually(t, patience, func() error { return runs.mirrored(cluster1) })
+	require.NoError(t, errors.Join(waits.wants(theHub, "Pending", "is not open to namespace"), waits.traces()))
+	s.bind()
+	waits.waitFor("Succeeded")
+}
+
 // maySendWorkflows gives a ServiceAccount on the cluster the rights that docs/permissions.md names.
 func (s *space) maySendWorkflows(c *cluster, account string) {
 	s.t.Helper()

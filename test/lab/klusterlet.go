@@ -155,8 +155,8 @@ func (c *Cluster) accept(ctx context.Context) error {
 	return c.lab.Hub().Apply(ctx, "", cluster)
 }
 
-// waitJoined waits until OCM says that the cluster is joined and available. An agent that ends is started again, as a kubelet would: it does
-// when it reads its credential for the hub half written.
+// waitJoined waits until OCM says that the cluster is joined and available. An agent that ends is started again, as a kubelet would: it
+// does when it reads its credential for the hub half written.
 func (c *Cluster) waitJoined(ctx context.Context) error {
 	hub, err := c.lab.Hub().Client()
 	if err != nil {

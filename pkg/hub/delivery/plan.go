@@ -103,8 +103,8 @@ func isWaiting(rw *v1alpha1.RemoteWorkflow) bool {
 }
 
 // planWork returns what to do about one delivery. One without anything that is wanted is deleted, and one whose bindings have changed: what
-// it lists is delivered anew. One that lists what was taken back before it was claimed lists it no more, or the work agent would create that
-// again and again. What is not claimed in time is tried again.
+// it lists is delivered anew. One that lists what was taken back before it was claimed lists it no more, or the work agent would create
+// that again and again. What is not claimed in time is tried again.
 func planWork(s *snapshot, work *workv1.ManifestWork, items []manifestwork.Item) (next *change, within time.Duration) {
 	if manifestwork.IsUngated(work) {
 		return removeIf(work, !slices.ContainsFunc(items, func(item manifestwork.Item) bool {

@@ -46,8 +46,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Complete(r)
 }
 
-// waitedFor asks for the clusters that Workflows wait for, those of a binding's namespace or, for a set, all: they may go by another binding
-// now, and be created in another way.
+// waitedFor asks for the clusters that Workflows wait for, those of a binding's namespace or, for a set, all: they may go by another
+// binding now, and be created in another way.
 func (r *Reconciler) waitedFor(ctx context.Context, obj client.Object) []reconcile.Request {
 	var waiting v1alpha1.RemoteWorkflowList
 	if err := r.Client.List(ctx, &waiting, client.MatchingFields{indexWaiting: ""}, client.UnsafeDisableDeepCopy); err != nil {

@@ -99,7 +99,9 @@ func known(wf *unstructured.Unstructured) map[string]any {
 		"finishedAt": contract.StatusString(status, "finishedAt"), "hash": hashOf(wf), "ttlStrategy": ttlStrategyOf(spec, status),
 		"view": report.ViewOf(spec).Value(),
 	}
-	k["priority"], _ = spec["priority"].(int64)
+	if priority, ok := spec["priority"].(int64); ok && priority == int64(int32(priority)) {
+		k["priority"] = priority // one that Argo cannot read counts as none
+	}
 	if !contract.IsFinished(contract.Phase(wf)) {
 		k["pods"] = podsOf(spec, nil).value()
 	}

@@ -1,6 +1,7 @@
 package hubworkflow_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -295,6 +296,16 @@ func TestTheCacheKeepsWhatDecisionsNeedAndNothingElse(t *testing.T) {
 	assert.NotNil(t, trimmed.GetDeletionTimestamp())
 	assert.Equal(t, "cluster1", contract.AssignedCluster(trimmed))
 	assert.NotContains(t, trimmed.GetAnnotations(), "example.com/spec")
+}
+
+func TestAPriorityThatArgoCannotReadIsNone(t *testing.T) {
+	for value, want := range map[any]int64{
+		int64(math.MaxInt32): math.MaxInt32, int64(math.MinInt32): math.MinInt32, int64(math.MaxInt32) + 1: 0, int64(math.MinInt64): 0,
+		1e300: 0, 7.0: 0, "7": 0, true: 0,
+	} {
+		wf := gen.Workflow("hello", gen.WithSpecField(value, "priority"))
+		assert.Equal(t, want, hubworkflow.Of(wf).Priority, "%v", value)
+	}
 }
 
 func TestWhetherThereAreLabelsAndAnnotationsIsKnownOfTheCache(t *testing.T) {

@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"cmp"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +67,10 @@ func TestAWorkflowGoesToTheClusterThatItNamesOrThatItsPlacementSelects(t *testin
 				gen.PlacementDecision("p", 3, []string{"cluster0"}, gen.InNamespace("elsewhere")),
 			),
 			"cluster2",
+		},
+		"of 250 decisions, most of clusters that are not there": {
+			gen.Workflow("hello", gen.WithPlacement("p")),
+			objects(open(), surroundings()[2:6], gen.Placement("p"), pages("p", 250, map[int]string{249: "cluster2"})), "cluster2",
 		},
 		"what has finished does not count": {
 			gen.Workflow("hello", gen.WithPlacement("anywhere")),
@@ -302,6 +308,10 @@ func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
 			placed, append(selects("a"), gen.ManagedCluster("a", gen.WithLabels(map[string]string{contract.LabelWithoutAgent: "true"}))),
 			"NoUsableCluster", []string{"addon not enabled"},
 		},
+		"250 that it selects are not there": {
+			placed, objects(open(), surroundings()[2:4], gen.Placement("p"), pages("p", 250, nil)), "NoUsableCluster",
+			[]string{`none of the 250 clusters that Placement "p" selects can run Workflows: no such ManagedCluster`},
+		},
 		"the name is taken everywhere": {
 			placed, objects(selects(cluster1), surroundings()[2:4], gen.RemoteWorkflow(gen.Workflow("hello", gen.WithUID("earlier")), cluster1)),
 			"NoUsableCluster", []string{"name taken"},
@@ -389,4 +399,18 @@ func TestOwnsAsksForEveryLabelValueButAWithdrawal(t *testing.T) {
 		wf := gen.Workflow("hello", gen.WithLabels(map[string]string{contract.LabelEnable: value}))
 		assert.Equal(t, want, owns(hubworkflow.Of(wf)), "value %q", value)
 	}
+}
+
+// pages builds the decisions of a Placement, a hundred to a page: of clusters that are not there, but for those named at a position.
+func pages(placement string, count int, there map[int]string) []client.Object {
+	var out []client.Object
+	var names []string
+	for i := range count {
+		names = append(names, cmp.Or(there[i], fmt.Sprintf("gone-%03d", i)))
+		if len(names) == 100 || i == count-1 {
+			out = append(out, gen.PlacementDecision(placement, len(out)+1, names))
+			names = nil
+		}
+	}
+	return out
 }

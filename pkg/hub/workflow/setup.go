@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
-	"k8s.io/client-go/tools/pager"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/pager"
 	"k8s.io/client-go/util/workqueue"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
@@ -174,7 +174,8 @@ var ofDelivery = handler.Funcs{
 			rw := &v1alpha1.RemoteWorkflow{Spec: v1alpha1.RemoteWorkflowSpec{
 				Remote: v1alpha1.RemoteReference{Namespace: item.Namespace, Name: item.Name},
 			}}
-			if !listed[item.RemoteWorkflowUID] || manifestwork.IsUngated(after) || manifestwork.Problem(before, rw) != manifestwork.Problem(after, rw) {
+			if !listed[item.RemoteWorkflowUID] || manifestwork.IsUngated(after) ||
+				manifestwork.Problem(before, rw) != manifestwork.Problem(after, rw) {
 				enqueue(queue, item)
 			}
 		}
