@@ -17,6 +17,7 @@ import (
 	addonagent "open-cluster-management.io/addon-framework/pkg/agent"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
+	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -121,22 +122,39 @@ func TestTheAddonLearnsWhoseArgoIs(t *testing.T) {
 	}}
 	require.NoError(t, admin.Create(t.Context(), work))
 
-	requireReason(t, installed, addon.ReasonProbing)
+	requireReason(t, installed, addon.ConditionArgoManaged, addon.ReasonProbing)
 	feedBack(t, work, map[string]string{"uid": "1"})
-	requireReason(t, installed, addon.ReasonExistingInstallation)
+	requireReason(t, installed, addon.ConditionArgoManaged, addon.ReasonExistingInstallation)
 	feedBack(t, work, map[string]string{"uid": "2", "installedBy": hubID})
-	requireReason(t, installed, addon.ReasonInstalled)
+	requireReason(t, installed, addon.ConditionArgoManaged, addon.ReasonInstalled)
 }
 
-// requireReason waits for the reason of the addon's condition, and that no other condition is lost.
-func requireReason(t *testing.T, key client.Object, reason string) {
+// TestTheAgentsAddonSaysWhetherArgoIsTooOld plays the agent: what it measures becomes a condition of its addon.
+func TestTheAgentsAddonSaysWhetherArgoIsTooOld(t *testing.T) {
+	startManager(t, addon.SetupConditions)
+	ensureNamespace(t, "cluster8")
+	agents := &addonv1beta1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: "cluster8", Name: contract.AddonName}}
+	require.NoError(t, admin.Create(t.Context(), agents))
+	score := &clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{Namespace: "cluster8", Name: contract.ScoreName}}
+	require.NoError(t, admin.Create(t.Context(), score))
+	for _, test := range []struct{ version, want string }{
+		{"", addon.ReasonVersionUnknown}, {"v3.4.2", addon.ReasonVersionVulnerable}, {"v3.7.18", addon.ReasonVersionSupported},
+	} {
+		score.Status = gen.Score("cluster8", contract.Capacity{ArgoVersion: test.version}).Status
+		require.NoError(t, admin.Status().Update(t.Context(), score))
+		requireReason(t, agents, addon.ConditionArgoVersion, test.want)
+	}
+}
+
+// requireReason waits for the reason of the addon's condition.
+func requireReason(t *testing.T, key client.Object, conditionType, reason string) {
 	t.Helper()
 	require.NoError(t, eventually(t.Context(), func() error {
 		installed := &addonv1beta1.ManagedClusterAddOn{}
 		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(key), installed); err != nil {
 			return err
 		}
-		condition := meta.FindStatusCondition(installed.Status.Conditions, addon.ConditionArgoManaged)
+		condition := meta.FindStatusCondition(installed.Status.Conditions, conditionType)
 		if condition == nil || condition.Reason != reason {
 			return fmt.Errorf("%v is not %s", condition, reason)
 		}
