@@ -86,6 +86,8 @@ const (
 	AnnotationRemoteWorkflow = internalPrefix + "remote-workflow"
 	// AnnotationRemoteWorkflowUID is its UID. A copy that was made for an earlier one of the same name is not claimed.
 	AnnotationRemoteWorkflowUID = internalPrefix + "remote-workflow-uid"
+	// AnnotationControls has the controls of the hub Workflow that were applied last: of EncodeControls.
+	AnnotationControls = internalPrefix + "controls"
 	// AnnotationTerminated is when the agent terminated the run because it is being deleted, in RFC 3339.
 	AnnotationTerminated = internalPrefix + "terminated"
 	// LabelInstalledBy, on what Argo Workflows consists of, is the id of the hub whose addon has installed it.

@@ -52,7 +52,7 @@ func TestEveryKeyIsAQualifiedName(t *testing.T) {
 		contract.LabelEnable, contract.AnnotationPlacement, contract.AnnotationCluster, contract.AnnotationClusterNamespace,
 		contract.LabelCluster, contract.LabelWorkflowNamespace, contract.AnnotationHubNamespace, contract.AnnotationHubName,
 		contract.AnnotationHubUID, contract.AnnotationHubID, contract.AnnotationAttempt, contract.AnnotationRemoteWorkflow,
-		contract.AnnotationRemoteWorkflowUID, contract.AnnotationTerminated, contract.AnnotationReportHash, contract.LabelDelivery, contract.LabelWithoutAgent,
+		contract.AnnotationRemoteWorkflowUID, contract.AnnotationTerminated, contract.AnnotationControls, contract.AnnotationReportHash, contract.LabelDelivery, contract.LabelWithoutAgent,
 		contract.LabelApplyRetried,
 		contract.FinalizerReport, contract.LabelInstalledBy, contract.AnnotationAssigned, contract.AnnotationStatusHash, contract.LabelWorkflowUID,
 		contract.FinalizerDispatch, contract.AnnotationRelease, contract.LabelInstanceID, contract.LabelPhase, contract.LabelCompleted,

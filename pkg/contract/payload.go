@@ -13,7 +13,7 @@ import (
 )
 
 // Payload returns the Workflow that travels to the managed cluster for rw: the hub Workflow's name, labels,
-// annotations and spec, without whatever belongs to the hub's copy alone, and with the reference back to rw.
+// annotations and spec, with the controls of rw, without whatever belongs to the hub's copy alone, and with the reference back to rw.
 // It never has a status. wf is not changed; equal input gives equal output, and a payload is its own payload.
 //
 // The error is the user's: a spec whose podMetadata is not what Argo defines.
@@ -41,10 +41,17 @@ func Payload(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (*unstr
 	for key, value := range podLabels {
 		labels[key] = value
 	}
+	annotations := filter(wf.GetAnnotations(), travels)
 	if rw.Spec.Reporting == v1alpha1.ReportingAgent {
 		labels[LabelInstanceID] = InstanceIDGate
+		// As rw has them: what the user has changed since comes after it, by the agent.
+		for field, value := range ControlsPatch(ControlsOf(spec), rw.Spec.Controls) {
+			if spec[field] = value; value == nil {
+				delete(spec, field)
+			}
+		}
+		annotations[AnnotationControls] = EncodeControls(rw.Spec.Controls)
 	}
-	annotations := filter(wf.GetAnnotations(), travels)
 	for key, value := range ref.annotations() {
 		annotations[key] = value
 	}

@@ -1,6 +1,7 @@
 package contract_test
 
 import (
+	"k8s.io/utils/ptr"
 	"maps"
 	"slices"
 	"testing"
@@ -46,6 +47,7 @@ func TestPayloadIsExactlyThis(t *testing.T) {
 				"workflows.argoproj.io/ocm-hub-workflow-uid":              string(wf.GetUID()),
 				"workflow.open-cluster-management.io/hub-id":              gen.HubID,
 				"workflow.open-cluster-management.io/attempt":             "1",
+				"workflow.open-cluster-management.io/controls":            "{}",
 				"workflow.open-cluster-management.io/remote-workflow":     rw.Name,
 				"workflow.open-cluster-management.io/remote-workflow-uid": string(rw.UID),
 			},
@@ -62,6 +64,27 @@ func TestPayloadIsExactlyThis(t *testing.T) {
 			}},
 		},
 	}, got.Object)
+}
+
+func TestPayloadHasTheControlsOfItsRemoteWorkflow(t *testing.T) {
+	wf := gen.Workflow("hello", gen.WithSpecField(true, "suspend"), gen.WithSpecField(int64(7), "priority"), gen.WithSpecField("Halt", "shutdown"))
+	rw := gen.RemoteWorkflow(wf, "cluster1")
+	rw.Spec.Controls = v1alpha1.Controls{Priority: ptr.To[int32](5), ActiveDeadlineSeconds: ptr.To[int64](60)}
+	got, err := contract.Payload(wf, rw)
+	require.NoError(t, err)
+	spec := got.Object["spec"].(map[string]any)
+	assert.NotContains(t, spec, "suspend")
+	assert.EqualValues(t, 5, spec["priority"])
+	assert.EqualValues(t, 60, spec["activeDeadlineSeconds"])
+	assert.Equal(t, "Halt", spec["shutdown"], "what is no control travels as it is")
+	assert.JSONEq(t, `{"priority":5,"activeDeadlineSeconds":60}`, got.GetAnnotations()[contract.AnnotationControls])
+	assert.Equal(t, true, wf.Object["spec"].(map[string]any)["suspend"], "the hub's is not changed")
+
+	rw.Spec.Reporting = v1alpha1.ReportingFeedback
+	got, err = contract.Payload(wf, rw)
+	require.NoError(t, err)
+	assert.Equal(t, true, got.Object["spec"].(map[string]any)["suspend"], "nobody would carry a change after it")
+	assert.NotContains(t, got.GetAnnotations(), contract.AnnotationControls)
 }
 
 func TestPayloadLeavesBehindWhatIsTheHubCopys(t *testing.T) {

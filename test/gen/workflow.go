@@ -120,6 +120,8 @@ func RemoteWorkflow(wf *unstructured.Unstructured, cluster string, mods ...Mod) 
 		Remote:      v1alpha1.RemoteReference{Namespace: contract.RemoteNamespace(wf), Name: wf.GetName()},
 		Reporting:   v1alpha1.ReportingAgent,
 	}
+	spec, _ := wf.Object["spec"].(map[string]any)
+	rw.Spec.Controls = contract.ControlsOf(spec)
 	rw.Labels = map[string]string{contract.LabelWorkflowUID: string(wf.GetUID())}
 	WithAttempt(1)(rw)
 	return build(rw, mods)

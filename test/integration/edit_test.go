@@ -20,7 +20,7 @@ func TestEditOfTheHubsCopyDoesNotReachTheCluster(t *testing.T) {
 	running := r.must(cluster1)
 	for _, edit := range []string{
 		`{"metadata":{"labels":{"edited":"yes"},"annotations":{"edited":"yes"}}}`,
-		`{"spec":{"entrypoint":"other","activeDeadlineSeconds":1,"suspend":true,"shutdown":"Terminate"}}`,
+		`{"spec":{"entrypoint":"other","parallelism":1}}`,
 		`{"spec":{"templates":[]}}`,
 		`{"metadata":{"labels":{"workflows.argoproj.io/enable-ocm-multicluster":null}}}`,
 		`{"metadata":{"annotations":{"workflows.argoproj.io/ocm-managed-cluster":"cluster2",` +

@@ -28,13 +28,13 @@ const (
 	ProductImage = "quay.io/open-cluster-management/argo-multicluster"
 )
 
-// cliTools are the programs with which a user installs the product.
-var cliTools = []string{"helm", "clusteradm", "kubectl"}
+// cliTools are the programs with which a user installs the product, and uses it.
+var cliTools = []string{"helm", "clusteradm", "kubectl", "argo"}
 
 // RunsInPods tells whether product and Argo run in pods, as chart and addons deploy them, and not as processes of the lab.
 func (l *Lab) RunsInPods() bool { return l.opts.ProductPods && l.opts.Pods == PodsReal }
 
-// Tool runs one of the programs helm, clusteradm and kubectl as a user would who looks after the cluster, and returns what
+// Tool runs one of the programs helm, clusteradm, kubectl and argo as a user would who looks after the cluster, and returns what
 // it prints.
 func (c *Cluster) Tool(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.lab.binary(name), args...)

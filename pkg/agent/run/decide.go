@@ -34,6 +34,7 @@ const (
 	wait    action = "wait"    // an event brings whatever comes next
 	claim   action = "claim"   // record the UID of the remote Workflow on the RemoteWorkflow: from then on no other may run
 	start   action = "start"   // add the finalizer and open the gate
+	control action = "control" // change the spec of the remote Workflow as the user of the hub Workflow wants
 	report  action = "report"  // bring the status to the hub
 	end     action = "end"     // terminate a remote Workflow that was deleted on the managed cluster, and report it until it has ended
 	stop    action = "stop"    // terminate a remote Workflow that the hub wants removed
@@ -183,6 +184,8 @@ func decideRecorded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, 
 		return notOurs(rw)
 	case gated, !isGuarded(rw, wf):
 		return decision{action: start}
+	case controlsPatch(rw, wf) != nil:
+		return decision{action: control}
 	}
 	return decideStarted(rw, wf, since, now)
 }

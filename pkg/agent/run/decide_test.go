@@ -44,6 +44,21 @@ func TestDecide(t *testing.T) {
 		"a minute later at the latest, as long as so": {rw: newRemote(), since: testNow.Add(-time.Hour), want: wait, within: lastLook},
 		"a gated copy is claimed before anything else": {
 			rw: newRemote(), wf: newCopy(t), want: claim},
+		"what the user wants by now is applied": {
+			rw: newRemote(claimed, wanting(v1alpha1.Controls{Suspend: true})), wf: newCopy(t, opened, inPhase("Running")), want: control},
+		"not to what has finished": {
+			rw: newRemote(claimed, wanting(v1alpha1.Controls{Suspend: true})), wf: newCopy(t, opened, inPhase("Failed")), want: report,
+			conditions: []string{startedTrue}, unguard: true},
+		"not again to what somebody has changed there since": {
+			rw: newRemote(claimed, wanting(v1alpha1.Controls{Suspend: true})),
+			wf: newCopy(t, opened, inPhase("Running"), annotated(contract.AnnotationControls, `{"suspend":true}`)), want: report,
+			conditions: []string{startedTrue}},
+		"nor what somebody wants there alone": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Running"), inSpec("suspend", true)), want: report,
+			conditions: []string{startedTrue}},
+		"but if nothing says what was applied": {
+			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Running"), inSpec("suspend", true), annotated(contract.AnnotationControls, "?")),
+			want: control},
 		"a copy that somebody opened by hand is claimed": {
 			rw: newRemote(), wf: newCopy(t, ungated, inPhase("Running")), want: claim},
 		"a copy that is already going is not claimed: the next one may run": {

@@ -49,6 +49,15 @@ func claimedFor(uid types.UID) remoteMod {
 	return func(rw *v1alpha1.RemoteWorkflow) { rw.Status.RemoteUID = uid }
 }
 
+// wanting has the user of the hub Workflow want this of the run.
+func wanting(c v1alpha1.Controls) remoteMod {
+	return func(rw *v1alpha1.RemoteWorkflow) { rw.Spec.Controls = c }
+}
+
+func inSpec(field string, value any) workflowMod {
+	return func(wf *unstructured.Unstructured) { wf.Object["spec"].(map[string]any)[field] = value }
+}
+
 // remoteDeletedBare makes a RemoteWorkflow one that is being deleted, by a hub whose clock is hours behind.
 func remoteDeletedBare(rw *v1alpha1.RemoteWorkflow) {
 	rw.DeletionTimestamp = &metav1.Time{Time: testNow.Add(-3 * time.Hour)}

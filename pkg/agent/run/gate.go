@@ -58,6 +58,23 @@ func (r *Reconciler) start(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf 
 	return nil
 }
 
+// control changes the spec of a running remote Workflow as its user on the hub wants, in one patch that fails if it is not as it was read.
+func (r *Reconciler) control(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+	spec, metadata := controlsPatch(rw, wf), precondition(wf)
+	metadata["annotations"] = map[string]any{contract.AnnotationControls: contract.EncodeControls(rw.Spec.Controls)}
+	if err := r.patchWorkflow(ctx, r.hints.recall(rw), wf, map[string]any{"metadata": metadata, "spec": spec}); err != nil {
+		return fmt.Errorf("change the spec: %w", err)
+	}
+	changes, err := json.Marshal(spec)
+	if err != nil {
+		return fmt.Errorf("encode what has changed: %w", err)
+	}
+	log.FromContext(ctx).Info("changed as on the hub", "workflow", client.ObjectKeyFromObject(wf), "spec", string(changes))
+	r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, "Changed", "Change",
+		"spec changed as that of Workflow %s/%s of the hub was: %s", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name, changes)
+	return nil
+}
+
 // explain says on the RemoteWorkflow that the cluster itself does not let the remote Workflow start: an admission policy. The error is
 // returned, so that it is tried again.
 func (r *Reconciler) explain(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, err error) error {
@@ -181,8 +198,25 @@ func startPatch(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, inst
 			labels[contract.LabelInstanceID] = instanceID
 		}
 	}
-	metadata["labels"], metadata["annotations"] = labels, contract.AnnotationsTo(rw)
-	return map[string]any{"metadata": metadata}
+	annotations := contract.AnnotationsTo(rw)
+	metadata["labels"], metadata["annotations"] = labels, annotations
+	patch := map[string]any{"metadata": metadata}
+	if spec := controlsPatch(rw, wf); spec != nil {
+		patch["spec"] = spec
+		annotations[contract.AnnotationControls] = contract.EncodeControls(rw.Spec.Controls)
+	}
+	return patch
+}
+
+// controlsPatch returns how the spec of the remote Workflow is to change for what the user of the hub Workflow has changed there since it
+// was last applied; nil for no change. What somebody has changed on the cluster is left.
+func controlsPatch(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) map[string]any {
+	applied, ok := contract.DecodeControls(wf.GetAnnotations()[contract.AnnotationControls])
+	if !ok {
+		spec, _ := wf.Object["spec"].(map[string]any)
+		applied = contract.ControlsOf(spec)
+	}
+	return contract.ControlsPatch(applied, rw.Spec.Controls)
 }
 
 func unguardPatch(wf *unstructured.Unstructured) map[string]any {

@@ -111,6 +111,8 @@ func (r *Reconciler) act(
 		return reconcile.Result{RequeueAfter: next.within}, nil
 	case start:
 		return reconcile.Result{}, r.start(ctx, rw, wf, directly)
+	case control:
+		return reconcile.Result{}, r.control(ctx, rw, wf)
 	case report:
 		return r.report(ctx, rw, wf, next)
 	case end:

@@ -54,6 +54,32 @@ func TestAGatedCopyIsClaimedAndThenStarted(t *testing.T) {
 	assert.Len(t, e.managedWrites, 1)
 }
 
+func TestWhatTheUserWantsOfARunIsAppliedInOnePatchAndOnce(t *testing.T) {
+	e := newEnv(t, newRemote(claimed, knownStarted, wanting(v1alpha1.Controls{Shutdown: v1alpha1.ShutdownStop})),
+		newCopy(t, opened, inPhase("Running"), inSpec("priority", int64(7))))
+	e.reconcile()
+	require.Equal(t, []map[string]any{{
+		"metadata": map[string]any{
+			"uid": string(testUID), "resourceVersion": "1", "annotations": map[string]any{contract.AnnotationControls: `{"shutdown":"Stop"}`},
+		},
+		"spec": map[string]any{"shutdown": "Stop"},
+	}}, e.managedWrites, "what is there alone stays")
+	assert.Equal(t, []string{`Normal Changed spec changed as that of Workflow default/demo of the hub was: {"shutdown":"Stop"}`}, e.said())
+	e.reconcileInTime()
+	assert.Len(t, e.managedWrites, 1)
+	assert.EqualValues(t, 7, e.workflow().Object["spec"].(map[string]any)["priority"])
+}
+
+func TestWhatTheUserWantsByNowIsAppliedWithTheStart(t *testing.T) {
+	e := newEnv(t, newRemote(wanting(v1alpha1.Controls{Suspend: true})), newCopy(t))
+	e.reconcile()
+	require.Len(t, e.managedWrites, 1)
+	assert.Equal(t, map[string]any{"suspend": true}, e.managedWrites[0]["spec"])
+	assert.Equal(t, `{"suspend":true}`, e.workflow().GetAnnotations()[contract.AnnotationControls])
+	e.reconcile()
+	assert.Len(t, e.managedWrites, 1)
+}
+
 func TestTheGateOpensToTheInstanceIDOfTheClustersArgoController(t *testing.T) {
 	e := newEnv(t, newRemote(), newCopy(t))
 	e.InstanceID = "team-a"

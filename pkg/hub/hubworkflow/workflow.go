@@ -13,6 +13,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -31,6 +32,8 @@ type Workflow struct {
 	StatusHash string
 	// Priority is spec.priority.
 	Priority int64
+	// Controls are what its user wants of the run.
+	Controls v1alpha1.Controls
 	// Requests is what its largest pod requests; IsPlaced says that one of its pods tolerates taints. What it refers to counts once it is
 	// resolved.
 	Requests contract.Resources
@@ -97,10 +100,7 @@ func known(wf *unstructured.Unstructured) map[string]any {
 	k := map[string]any{
 		"phase": contract.StatusString(status, "phase"), "message": contract.StatusString(status, "message"),
 		"finishedAt": contract.StatusString(status, "finishedAt"), "hash": hashOf(wf), "ttlStrategy": ttlStrategyOf(spec, status),
-		"view": report.ViewOf(spec).Value(),
-	}
-	if priority, ok := spec["priority"].(int64); ok && priority == int64(int32(priority)) {
-		k["priority"] = priority // one that Argo cannot read counts as none
+		"view": report.ViewOf(spec).Value(), "controls": contract.EncodeControls(contract.ControlsOf(spec)),
 	}
 	if !contract.IsFinished(contract.Phase(wf)) {
 		k["pods"] = podsOf(spec, nil).value()
@@ -173,7 +173,8 @@ func Of(wf *unstructured.Unstructured) *Workflow {
 		Unstructured: wf, Phase: text("phase"), Message: text("message"), FinishedAt: text("finishedAt"), StatusHash: text("hash"),
 		TTLStrategy: k["ttlStrategy"], Spec: report.ReadView(k["view"]), PayloadProblem: text("payloadProblem"),
 	}
-	out.Priority, _ = k["priority"].(int64)
+	out.Controls, _ = contract.DecodeControls(text("controls"))
+	out.Priority = int64(ptr.Deref(out.Controls.Priority, 0))
 	out.PayloadBytes, _ = k["payloadBytes"].(int64)
 	its := podsIn(k["pods"])
 	out.Requests, out.IsPlaced, out.RefersTo = its.largest, its.isPlaced, its.refersTo

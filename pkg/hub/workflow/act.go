@@ -44,6 +44,8 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, next decision) error 
 		return r.create(ctx, s)
 	case restore:
 		return r.restore(ctx, s, next)
+	case control:
+		return r.control(ctx, s.own, next.controls)
 	case show:
 		return r.show(ctx, s, next.shown)
 	case expire:
@@ -78,6 +80,7 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot) error {
 			Remote:      v1alpha1.RemoteReference{Namespace: contract.RemoteNamespace(wf), Name: wf.GetName()},
 			Attempt:     contract.Attempt(wf),
 			Reporting:   s.assigned.Reporting(),
+			Controls:    wf.Controls,
 		},
 	}
 	err := r.Client.Create(ctx, rw)
@@ -112,6 +115,16 @@ func (r *Reconciler) restore(ctx context.Context, s *snapshot, next decision) er
 	}
 	if next.why != nil {
 		hubworkflow.Warn(r.Recorder, s.wf, next.why.Reason, "Restore", next.why.Message)
+	}
+	return nil
+}
+
+// control has the agent carry what the user wants of the run to the remote Workflow.
+func (r *Reconciler) control(ctx context.Context, a *attempt, wanted v1alpha1.Controls) error {
+	changed := a.DeepCopy()
+	changed.Spec.Controls = wanted
+	if err := r.Client.Patch(ctx, changed, client.MergeFrom(a.RemoteWorkflow)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("set the controls of RemoteWorkflow: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -21,6 +22,8 @@ const (
 	create action = "create"
 	// restore undoes an edit that would part the Workflow from its attempt.
 	restore action = "restore"
+	// control carries to the RemoteWorkflow what the user wants of the run.
+	control action = "control"
 	// show writes the status.
 	show action = "show"
 	// expire deletes the Workflow as its ttlStrategy says.
@@ -44,6 +47,8 @@ type decision struct {
 	removal v1alpha1.Removal
 	// shown is what the Workflow is to show.
 	shown shown
+	// controls are what the user wants of the run.
+	controls v1alpha1.Controls
 	// metadata is what is restored.
 	metadata map[string]any
 	// why is recorded in an Event, or held against the Workflow; metric is the label of the metric that counts it.
@@ -78,6 +83,8 @@ var rules = []rule{
 	takeBack,
 	// What somebody else has started on the hub, before it was sent, is not sent.
 	refuseForeign,
+	// What its user wants of the run goes to the cluster, before anything that its cluster reports is shown.
+	carryControls,
 	// The hub Workflow shows what its cluster reports.
 	showReported,
 	// A RemoteWorkflow that somebody else has deleted goes when nothing more can be reported.
@@ -228,6 +235,19 @@ func takeBack(s *snapshot) *decision {
 		return d
 	}
 	return &decision{action: wait}
+}
+
+// carryControls leaves what has finished. A shutdown is not taken back: Argo has begun with it.
+func carryControls(s *snapshot) *decision {
+	if s.own == nil || s.own.isDeleted() || s.own.Spec.Reporting != v1alpha1.ReportingAgent || contract.IsFinished(s.own.Status.Phase) {
+		return nil
+	}
+	wanted := s.wf.Controls
+	wanted.Shutdown = cmp.Or(wanted.Shutdown, s.own.Spec.Shutdown)
+	if contract.ControlsPatch(s.own.Spec.Controls, wanted) == nil {
+		return nil
+	}
+	return &decision{action: control, controls: wanted}
 }
 
 func refuseForeign(s *snapshot) *decision {

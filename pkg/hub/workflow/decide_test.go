@@ -228,6 +228,46 @@ func TestWhatWasSentKeepsLabelAssignmentAndFinalizer(t *testing.T) {
 	}
 }
 
+func TestWhatTheUserWantsOfTheRunGoesToItsCluster(t *testing.T) {
+	having := func(c v1alpha1.Controls) gen.Mod {
+		return func(obj client.Object) { obj.(*v1alpha1.RemoteWorkflow).Spec.Controls = c }
+	}
+	stopped := v1alpha1.Controls{Shutdown: v1alpha1.ShutdownStop}
+	for name, test := range map[string]struct {
+		fields map[string]any
+		own    []gen.Mod
+		want   *v1alpha1.Controls
+	}{
+		"it is suspended": {map[string]any{"suspend": true}, nil, &v1alpha1.Controls{Suspend: true}},
+		"it is resumed":   {nil, []gen.Mod{having(v1alpha1.Controls{Suspend: true})}, &v1alpha1.Controls{}},
+		"it is stopped":   {map[string]any{"shutdown": "Stop"}, nil, &stopped},
+		"a stop becomes a termination": {
+			map[string]any{"shutdown": "Terminate"}, []gen.Mod{having(stopped)}, &v1alpha1.Controls{Shutdown: v1alpha1.ShutdownTerminate},
+		},
+		"a stop is not taken back":             {nil, []gen.Mod{having(stopped)}, nil},
+		"what is no control is nobody's":       {map[string]any{"shutdown": "Halt", "entrypoint": "other"}, nil, nil},
+		"what it wants already is not carried": {map[string]any{"suspend": true}, []gen.Mod{having(v1alpha1.Controls{Suspend: true})}, nil},
+		"what has finished is not changed":     {map[string]any{"suspend": true}, []gen.Mod{gen.WithReport(map[string]any{"phase": "Failed"})}, nil},
+		"nor is what goes":                     {map[string]any{"suspend": true}, []gen.Mod{gen.Deleting()}, nil},
+		"nor what runs without an agent":       {map[string]any{"suspend": true}, []gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)}, nil},
+	} {
+		for started, mods := range map[string][]gen.Mod{"before its start": nil, "after its start": {claimed()}} {
+			t.Run(name+" "+started, func(t *testing.T) {
+				wf := assigned(gen.WithHubStatus("Running"))
+				s := scene(wf, own(append(mods, test.own...)...))
+				s.wf.Controls = contract.ControlsOf(test.fields)
+				got := decide(s)
+				if test.want == nil {
+					assert.NotEqual(t, control, got.action)
+					return
+				}
+				assert.Equal(t, control, got.action)
+				assert.Equal(t, *test.want, got.controls)
+			})
+		}
+	}
+}
+
 func TestWhatHasStartedAndHasNoRemoteWorkflowIsLost(t *testing.T) {
 	tests := map[string]struct {
 		s    *snapshot

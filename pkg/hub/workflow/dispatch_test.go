@@ -56,6 +56,19 @@ func TestTheRemoteWorkflowSaysWhatRunsWhere(t *testing.T) {
 	}
 }
 
+func TestWhatTheUserWantsOfTheRunIsOneWrite(t *testing.T) {
+	wf := assigned(gen.WithHubStatus("Running"))
+	rw := attemptOf(wf, claimed())
+	gen.WithSpecField("Terminate", "shutdown")(wf)
+	r, hub, _ := newReconciler(t, append(surroundings(), wf, rw)...)
+	run(t, r)
+	require.Equal(t, []string{"patch RemoteWorkflow cluster1/" + rw.Name}, hub.Writes())
+	require.True(t, hub.Show(rw))
+	assert.Equal(t, v1alpha1.ShutdownTerminate, rw.Spec.Shutdown)
+	run(t, r)
+	assert.Len(t, hub.Writes(), 1, "it is carried once")
+}
+
 func TestADispatchedWorkflowIsLeftAlone(t *testing.T) {
 	for name, test := range map[string]struct {
 		wf []gen.Mod

@@ -60,7 +60,7 @@ const (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=rwf,categories=argo
-// +kubebuilder:metadata:annotations="workflow.open-cluster-management.io/contract-revision=2"
+// +kubebuilder:metadata:annotations="workflow.open-cluster-management.io/contract-revision=3"
 // +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.workflowRef.namespace`,description="Namespace of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Workflow",type=string,JSONPath=`.spec.workflowRef.name`,description="Name of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
@@ -130,7 +130,37 @@ type RemoteWorkflowSpec struct {
 	// says so. Leave: the agent removes its finalizer, and the remote Workflow goes on.
 	// +optional
 	Removal Removal `json:"removal,omitempty"`
+
+	// What the user of the hub Workflow wants of the run by now. A change is carried to the remote Workflow as just that change.
+	Controls `json:",inline"`
 }
+
+// Controls are the fields of a Workflow's spec by which its user controls a run that goes on.
+type Controls struct {
+	// suspend keeps Argo from starting anything more of the Workflow.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+	// shutdown ends the Workflow: Stop with its exit handlers, Terminate without them. It is not taken back.
+	// +optional
+	Shutdown Shutdown `json:"shutdown,omitempty"`
+	// priority of the Workflow among those that wait for Argo's controller.
+	// +optional
+	Priority *int32 `json:"priority,omitempty"`
+	// activeDeadlineSeconds is for how long the Workflow may run, in seconds since its start.
+	// +optional
+	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
+}
+
+// Shutdown says how a Workflow is ended before it has finished.
+//
+// +kubebuilder:validation:Enum=Stop;Terminate
+type Shutdown string
+
+// The ways in which a Workflow is ended.
+const (
+	ShutdownStop      Shutdown = "Stop"
+	ShutdownTerminate Shutdown = "Terminate"
+)
 
 // Removal says what becomes of a remote Workflow whose RemoteWorkflow is being deleted.
 //
