@@ -165,6 +165,7 @@ func (c *Cluster) waitJoined(ctx context.Context) error {
 	cluster := c.managedCluster()
 	return poll(ctx, func(ctx context.Context) error {
 		if _, running := c.running(KlusterletProcess); !running {
+			c.lab.progress.printf("%s: OCM's agent has ended, and is started again", c.Name)
 			if err := c.startKlusterlet(ctx); err != nil {
 				return err
 			}

@@ -27,11 +27,11 @@ func TestMain(m *testing.M) {
 			}
 			return second.StartProduct(ctx)
 		},
-		Stop: func() error {
+		Others: func() []*lab.Lab {
 			if second == nil {
 				return nil
 			}
-			return second.Down(context.Background())
+			return []*lab.Lab{second}
 		},
 		Open: func(dir string) (err error) {
 			if first, err = lab.Open(dir); err != nil {

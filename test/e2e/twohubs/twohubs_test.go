@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -27,10 +28,11 @@ import (
 const (
 	// patience is how long what must happen may take on a busy machine.
 	patience = 3 * time.Minute
-	// namespace is that of the Workflows, on both hubs and on the cluster.
-	namespace = "shared"
-	cluster1  = "cluster1"
+	cluster1 = "cluster1"
 )
+
+// namespace is that of the Workflows, on both hubs and on the cluster.
+var namespace = "shared-" + rand.String(4)
 
 // access returns an administrator's access to a cluster.
 func access(t *testing.T, c *lab.Cluster) client.Client {
@@ -182,6 +184,7 @@ func TestTwoHubsShareAClusterAndEachHasOnlyItsOwn(t *testing.T) {
 		secret := &corev1.Secret{}
 		key := client.ObjectKey{Namespace: lab.AddonNamespace, Name: contract.AddonName + "-hub-kubeconfig"}
 		require.NoError(t, s.onTheCluster.Get(t.Context(), key, secret))
+		require.NotEmpty(t, secret.Data["tls.crt"])
 		config, err := second.Hub().Config()
 		require.NoError(t, err)
 		config.CertData, config.KeyData = secret.Data["tls.crt"], secret.Data["tls.key"]

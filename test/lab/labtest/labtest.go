@@ -36,8 +36,8 @@ type Suite struct {
 	Lab lab.Options
 	// Start brings what the tests need to the lab that is up.
 	Start func(ctx context.Context, l *lab.Lab) error
-	// Stop takes away what Start has started beside the lab; nil for nothing.
-	Stop func() error
+	// Others are labs that Start has brought up beside it; nil for none.
+	Others func() []*lab.Lab
 	// Open finds the lab in the process that runs the tests.
 	Open func(dir string) error
 }
@@ -81,10 +81,9 @@ func (s Suite) supervise() int {
 	} else {
 		code = runTests(ctx, l, time.Since(began))
 	}
-	if s.Stop != nil {
-		if err := s.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = max(code, 1)
+	if s.Others != nil {
+		for _, other := range s.Others() {
+			code = finish(other, code)
 		}
 	}
 	return finish(l, code)
