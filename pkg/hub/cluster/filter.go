@@ -187,7 +187,8 @@ func nameTaken(wf *hubworkflow.Workflow, t Target) *Problem {
 // tooSmall: no node that the agent counts offers what the largest pod requests, however free it is. Where none counts, nothing is known:
 // they may be added when there is something to run.
 func tooSmall(wf *hubworkflow.Workflow, t Target) *Problem {
-	if t.Capacity == nil || t.Capacity.Nodes == 0 || wf.Pods.IsPlaced || IsUnchecked(wf.GetAnnotations()) || IsUnchecked(t.Managed.Annotations) {
+	if t.Capacity == nil || t.Capacity.Nodes == 0 || wf.Pods.IsPlaced ||
+		IsUnchecked(wf.GetAnnotations()) || IsUnchecked(t.Managed.Annotations) {
 		return nil
 	}
 	if slices.ContainsFunc(t.Capacity.LargestAllocatable, wf.Pods.Largest.Fits) {

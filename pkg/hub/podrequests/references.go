@@ -150,7 +150,10 @@ func (t *Template) taken(ref Reference) Pods {
 // which counts as nothing.
 func (p Pods) Resolve(namespace string, templateAt func(client.ObjectKey) *Template) Pods {
 	p.RefersTo = slices.Clone(p.RefersTo)
-	for i := 0; i < len(p.RefersTo); i++ {
+	for i := range maxReferences {
+		if i == len(p.RefersTo) {
+			break
+		}
 		its := templateAt(p.RefersTo[i].Key(namespace)).taken(p.RefersTo[i])
 		p.Largest, p.IsPlaced = larger(p.Largest, its.Largest), p.IsPlaced || its.IsPlaced
 		for _, ref := range its.RefersTo {

@@ -284,7 +284,7 @@ func TestWorkflowsAreToldOfAfterTheTemplatesOrAfterAWhile(t *testing.T) {
 					assert.EqualValues(t, 9000, requests())
 				} else {
 					assert.Zero(t, requests())
-					time.Sleep(2 * test.comeAfter)
+					<-time.After(2 * test.comeAfter)
 					assert.EqualValues(t, 9000, requests(), "what comes later counts as well")
 				}
 				cancel()
