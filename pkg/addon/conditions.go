@@ -271,7 +271,7 @@ func argoManaged(hubID string, manifests []workv1.ManifestCondition) metav1.Cond
 func argoVersion(installed string) metav1.Condition {
 	condition := metav1.Condition{
 		Type: ConditionArgoVersion, Status: metav1.ConditionUnknown, Reason: ReasonVersionUnknown,
-		Message: "the version of Argo Workflows on the cluster is not known: no tag of an image workflow-controller there tells it",
+		Message: "the version of Argo Workflows on the cluster is not known: no image there has a version as its tag",
 	}
 	is, err := version.ParseGeneric(installed)
 	if err != nil {

@@ -69,7 +69,7 @@ func Phase(wf *unstructured.Unstructured) string {
 	return StatusString(Status(wf), "phase")
 }
 
-// StatusString returns a string field of a Workflow's status, or "".
+// StatusString returns a string field of an object, such as a Workflow's status, or "".
 func StatusString(status map[string]any, field string) string {
 	value, _ := status[field].(string)
 	return value

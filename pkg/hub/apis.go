@@ -9,8 +9,12 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -18,6 +22,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/podrequests"
 )
 
 const (
@@ -86,22 +91,30 @@ func isFull(crd *apiextensionsv1.CustomResourceDefinition) bool {
 	return false
 }
 
-// servedTemplates returns an empty object of each kind of template that the hub serves. It may lack them: then nothing is known of what
-// a Workflow refers to.
-func servedTemplates(mapper meta.RESTMapper) ([]*unstructured.Unstructured, error) {
-	var templates []*unstructured.Unstructured
+// templateInformers returns an informer of each kind of template that the hub serves. It may lack them: then nothing is known of what a
+// Workflow refers to. They are apart from the manager's cache: nothing that needs that one waits for them.
+func templateInformers(config *rest.Config, mapper meta.RESTMapper) ([]toolscache.SharedIndexInformer, error) {
+	reader, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("create client for templates: %w", err)
+	}
+	var informers []toolscache.SharedIndexInformer
 	for _, kind := range []schema.GroupVersionKind{contract.WorkflowTemplateGVK, contract.ClusterWorkflowTemplateGVK} {
 		isThere, err := isServed(mapper, kind)
 		if err != nil {
 			return nil, err
 		}
-		if isThere {
-			template := &unstructured.Unstructured{}
-			template.SetGroupVersionKind(kind)
-			templates = append(templates, template)
+		if !isThere {
+			continue
 		}
+		resource, _ := meta.UnsafeGuessKindToResource(kind)
+		informer := dynamicinformer.NewFilteredDynamicInformer(reader, resource, metav1.NamespaceAll, 0, toolscache.Indexers{}, nil).Informer()
+		if err := informer.SetTransform(podrequests.Trim); err != nil {
+			return nil, fmt.Errorf("watch templates: %w", err)
+		}
+		informers = append(informers, informer)
 	}
-	return templates, nil
+	return informers, nil
 }
 
 func isServed(mapper meta.RESTMapper, kind schema.GroupVersionKind) (bool, error) {

@@ -12,7 +12,6 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -124,14 +124,14 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	if err != nil {
 		return nil, err
 	}
-	templates, err := servedTemplates(mapper)
+	templates, err := templateInformers(config, mapper)
 	if err != nil {
 		return nil, err
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		MapperProvider:                func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
-		Cache:                         cacheOptions(templates),
+		Cache:                         cacheOptions(),
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
 		HealthProbeBindAddress:        options.HealthProbeBindAddress,
@@ -172,7 +172,7 @@ func newMapper(config *rest.Config) (meta.RESTMapper, error) {
 
 // addReconcilers adds the three rooms of a Workflow: the scheduler has it until it is assigned, the workflow reconciler from then on, and
 // the delivery brings it to its cluster.
-func addReconcilers(ctx context.Context, mgr manager.Manager, templates []*unstructured.Unstructured, options Options) error {
+func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolscache.SharedIndexInformer, options Options) error {
 	hubID, err := ID(ctx, mgr.GetAPIReader())
 	if err != nil {
 		return err
@@ -206,9 +206,9 @@ func controllerOptions(options Options) controller.Options {
 	}
 }
 
-// cacheOptions restrict the caches to what is ours, and of the kinds of templates to what matters.
-func cacheOptions(templates []*unstructured.Unstructured) cache.Options {
-	options := cache.Options{
+// cacheOptions restrict the caches to what is ours, and to what of it matters.
+func cacheOptions() cache.Options {
+	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			// Whatever the value of the label: a wrong one must be told. The objects are large and are only read.
@@ -223,10 +223,6 @@ func cacheOptions(templates []*unstructured.Unstructured) cache.Options {
 			},
 		},
 	}
-	for _, kind := range templates {
-		options.ByObject[kind] = cache.ByObject{Transform: hubworkflow.TrimTemplate}
-	}
-	return options
 }
 
 func exists(label string) labels.Selector {

@@ -76,25 +76,16 @@ func TestRequireAPIsSaysWhatIsMissingAndHowToGetIt(t *testing.T) {
 }
 
 func TestAHubMayLackArgosTemplates(t *testing.T) {
-	for missing, want := range map[string][]string{
-		"":                        {"WorkflowTemplate", "ClusterWorkflowTemplate"},
-		"WorkflowTemplate":        {"ClusterWorkflowTemplate"},
-		"ClusterWorkflowTemplate": {"WorkflowTemplate"},
-	} {
+	for missing, want := range map[string]int{"": 2, "WorkflowTemplate": 1, "ClusterWorkflowTemplate": 1} {
 		require.NoError(t, requireAPIs(without(missing)), missing)
-		templates, err := servedTemplates(without(missing))
+		templates, err := templateInformers(&rest.Config{}, without(missing))
 		require.NoError(t, err)
-		var kinds []string
-		for _, template := range templates {
-			kinds = append(kinds, template.GetKind())
-		}
-		assert.Equal(t, want, kinds)
-		assert.Len(t, cacheOptions(templates).ByObject, 5+len(want))
+		assert.Len(t, templates, want)
 	}
-	none, err := servedTemplates(answering{err: apierrors.NewNotFound(schema.GroupResource{}, "")})
+	none, err := templateInformers(&rest.Config{}, answering{err: apierrors.NewNotFound(schema.GroupResource{}, "")})
 	require.NoError(t, err)
 	assert.Empty(t, none)
-	_, err = servedTemplates(answering{err: apierrors.NewServiceUnavailable("starting")})
+	_, err = templateInformers(&rest.Config{}, answering{err: apierrors.NewServiceUnavailable("starting")})
 	assert.True(t, apierrors.IsServiceUnavailable(err), "got %v", err)
 }
 
@@ -155,9 +146,7 @@ func TestOptionsThatCannotWorkNameTheFlag(t *testing.T) {
 }
 
 func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
-	templates, err := servedTemplates(without(""))
-	require.NoError(t, err)
-	options := cacheOptions(templates)
+	options := cacheOptions()
 	byKind := map[string]cache.ByObject{}
 	for obj, by := range options.ByObject {
 		switch obj.(type) {
@@ -173,10 +162,8 @@ func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
 			byKind[obj.GetObjectKind().GroupVersionKind().Kind] = by
 		}
 	}
-	require.Len(t, byKind, 7)
-	for _, kind := range []string{
-		"Workflow", "RemoteWorkflow", "ManifestWork", "AddOnPlacementScore", "WorkflowTemplate", "ClusterWorkflowTemplate",
-	} {
+	require.Len(t, byKind, 5)
+	for _, kind := range []string{"Workflow", "RemoteWorkflow", "ManifestWork", "AddOnPlacementScore"} {
 		assert.NotNil(t, byKind[kind].Transform, "%s is trimmed", kind)
 	}
 	for _, value := range []string{"true", "yes", ""} {

@@ -32,9 +32,12 @@ func Workflow(name string, mods ...Mod) *unstructured.Unstructured {
 	return build(wf, mods)
 }
 
-// WorkflowTemplate builds a WorkflowTemplate of these templates.
+// WorkflowTemplate builds a WorkflowTemplate of these templates, of which the first is the entrypoint.
 func WorkflowTemplate(name string, templates []any, mods ...Mod) *unstructured.Unstructured {
 	template := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"templates": templates}}}
+	if len(templates) > 0 {
+		WithSpecField(templates[0].(map[string]any)["name"], "entrypoint")(template)
+	}
 	template.SetGroupVersionKind(contract.WorkflowTemplateGVK)
 	template.SetNamespace(Namespace)
 	template.SetName(name)

@@ -60,10 +60,11 @@ type decision struct {
 	overdue bool
 }
 
-// firstLook and lastLook are the shortest and the longest time until the agent looks again for what is not there yet; it doubles.
+// firstLook and lastLook are the shortest and the longest time until the agent looks again for what is not there yet; it doubles. Each
+// look is a request to the API server.
 const (
-	firstLook = 5 * time.Second
-	lastLook  = time.Minute
+	firstLook = 15 * time.Second
+	lastLook  = 5 * time.Minute
 )
 
 // stateOf returns what the attempt is in: bounds count from when the agent has first seen it there.

@@ -40,8 +40,8 @@ func TestDecide(t *testing.T) {
 		spare   bool
 	}{
 		"a copy that is not there yet is waited for":  {rw: newRemote(), want: wait, within: firstLook},
-		"and looked for again after twice as long":    {rw: newRemote(), since: testNow.Add(-20 * time.Second), want: wait, within: 20 * time.Second},
-		"a minute later at the latest, as long as so": {rw: newRemote(), since: testNow.Add(-time.Hour), want: wait, within: lastLook},
+		"and looked for again after twice as long":    {rw: newRemote(), since: testNow.Add(-40 * time.Second), want: wait, within: 40 * time.Second},
+		"after five minutes at the latest, each time": {rw: newRemote(), since: testNow.Add(-time.Hour), want: wait, within: lastLook},
 		"a gated copy is claimed before anything else": {
 			rw: newRemote(), wf: newCopy(t), want: claim},
 		"what the user wants by now is applied": {

@@ -33,8 +33,8 @@ type Binding struct {
 	// Executor is the ServiceAccount on the clusters as which OCM's work agent creates the Workflows that go by this binding; zero for
 	// the work agent itself.
 	Executor types.NamespacedName
-	// CreateNamespace is whether the namespace of a Workflow on its cluster is created with it.
-	CreateNamespace bool
+	// createsNamespaces is whether namespaces on the clusters are created with the first Workflow that needs them: see Creates.
+	createsNamespaces bool
 	// namespaces are those on the clusters that are allowed besides the one of the same name.
 	namespaces []string
 	// Invalid is why nothing goes by this binding, "" if it does: what cannot be read is not taken for a permission.
@@ -53,6 +53,12 @@ func (b Binding) Allows(remoteNamespace string) bool {
 	}
 	return remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace) ||
 		slices.Contains(b.namespaces, contract.AnyNamespace) && !isReserved(remoteNamespace)
+}
+
+// Creates reports whether this namespace of a cluster is created with the first Workflow that goes there by this binding. With "*" users
+// could have any created: it must be the one of the same name, or be named.
+func (b Binding) Creates(remoteNamespace string) bool {
+	return b.createsNamespaces && (remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace))
 }
 
 // Governing returns the binding that a Workflow goes by to a namespace of the cluster: of those given, which are by name, the first that
@@ -113,7 +119,7 @@ func bindingOf(binding *clusterv1beta2.ManagedClusterSetBinding, set labels.Sele
 	}
 	switch value := binding.Annotations[contract.AnnotationCreateNamespace]; value {
 	case "true":
-		b.CreateNamespace = true
+		b.createsNamespaces = true
 	case "", "false":
 	default:
 		b.Invalid = fmt.Sprintf(`annotation %s: %.80q is neither "true" nor "false"`, contract.AnnotationCreateNamespace, value)
@@ -126,9 +132,6 @@ func bindingOf(binding *clusterv1beta2.ManagedClusterSetBinding, set labels.Sele
 	for name := range strings.SplitSeq(value, ",") {
 		name = strings.TrimSpace(name)
 		switch {
-		case name == contract.AnyNamespace && b.CreateNamespace:
-			b.Invalid = fmt.Sprintf("annotation %s: namespaces are created only where annotation %s names them", contract.AnnotationCreateNamespace,
-				contract.AnnotationNamespaces)
 		case name == contract.AnyNamespace:
 		case isReserved(name):
 			b.Invalid = fmt.Sprintf("annotation %s: namespace %s is of Kubernetes or of OCM", contract.AnnotationNamespaces, name)

@@ -47,16 +47,31 @@ func TestAsWhomABindingHasWorkflowsCreated(t *testing.T) {
 	}
 }
 
-func TestWhetherABindingHasNamespacesCreated(t *testing.T) {
-	for value, want := range map[string]bool{"true": true, "false": false, "": false} {
-		bindings := bindingsWith(t, map[string]string{contract.AnnotationCreateNamespace: value})
-		assert.Equal(t, want, bindings[0].CreateNamespace, value)
-		assert.Empty(t, bindings[0].Invalid, value)
+func TestWhichNamespacesABindingHasCreated(t *testing.T) {
+	for _, test := range []struct {
+		create, namespaces, remote string
+		want, isAllowed            bool
+	}{
+		{"true", "", gen.Namespace, true, true},
+		{"true", "", "other", false, false},
+		{"false", "", gen.Namespace, false, true},
+		{"", "a", "a", false, true},
+		{"true", "a", "a", true, true},
+		{"true", "a", "other", false, false},
+		{"true", "*", gen.Namespace, true, true},
+		{"true", "*", "other", false, true},
+		{"true", "a,*", "a", true, true},
+		{"true", "a,*", "other", false, true},
+	} {
+		binding := bindingsWith(t, map[string]string{
+			contract.AnnotationCreateNamespace: test.create, contract.AnnotationNamespaces: test.namespaces,
+		})[0]
+		assert.Empty(t, binding.Invalid, "%+v", test)
+		assert.Equal(t, test.want, binding.Creates(test.remote), "%+v", test)
+		assert.Equal(t, test.isAllowed, binding.Allows(test.remote), "%+v", test)
 	}
 	bindings := bindingsWith(t, map[string]string{contract.AnnotationCreateNamespace: "yes"})
 	assert.Contains(t, bindings[0].Invalid, `"yes" is neither "true" nor "false"`)
-	bindings = bindingsWith(t, map[string]string{contract.AnnotationCreateNamespace: "true", contract.AnnotationNamespaces: "a,*"})
-	assert.Contains(t, bindings[0].Invalid, "namespaces are created only where annotation workflows.argoproj.io/namespace names them")
 }
 
 // bindingsWith returns the one binding of gen.Namespace, with these annotations.

@@ -187,15 +187,16 @@ func nameTaken(wf *hubworkflow.Workflow, t Target) *Problem {
 // tooSmall: no node that the agent counts offers what the largest pod requests, however free it is. Where none counts, nothing is known:
 // they may be added when there is something to run.
 func tooSmall(wf *hubworkflow.Workflow, t Target) *Problem {
-	if t.Capacity == nil || t.Capacity.Nodes == 0 || wf.IsPlaced || IsUnchecked(wf.GetAnnotations()) || IsUnchecked(t.Managed.Annotations) {
+	if t.Capacity == nil || t.Capacity.Nodes == 0 || wf.Pods.IsPlaced ||
+		IsUnchecked(wf.GetAnnotations()) || IsUnchecked(t.Managed.Annotations) {
 		return nil
 	}
-	if slices.ContainsFunc(t.Capacity.LargestAllocatable, wf.Requests.Fits) {
+	if slices.ContainsFunc(t.Capacity.LargestAllocatable, wf.Pods.Largest.Fits) {
 		return nil
 	}
 	return problem("too small for the largest pod", "ClusterTooSmall", "waiting for managed cluster %q: the largest pod requests %s, and "+
 		"no node there offers that; annotation %s: \"false\" on the Workflow or on the ManagedCluster sends it all the same",
-		t.Name, wf.Requests, contract.AnnotationCheckResources)
+		t.Name, wf.Pods.Largest, contract.AnnotationCheckResources)
 }
 
 // IsUnchecked reports whether the annotations of a Workflow or of a ManagedCluster say that it does not matter whether a pod fits.

@@ -60,7 +60,7 @@ func (r *Reconciler) bind(ctx context.Context, tenants *tenants, payloads []payl
 				tenants.name, spec.WorkflowRef.Namespace))
 			continue
 		}
-		p.executor, p.createNamespace = binding.Executor, binding.CreateNamespace
+		p.executor, p.createNamespace = binding.Executor, binding.Creates(spec.Remote.Namespace)
 		bound = append(bound, p)
 	}
 	return bound, nil
@@ -78,7 +78,7 @@ func (s *snapshot) isRebound(ctx context.Context, tenants *tenants, work *workv1
 		if err != nil {
 			return false, err
 		}
-		if isBound && (binding.Executor != sentWith || binding.CreateNamespace && !manifestwork.Creates(work, item.Namespace)) {
+		if isBound && (binding.Executor != sentWith || binding.Creates(item.Namespace) && !manifestwork.Creates(work, item.Namespace)) {
 			return true, nil
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -223,6 +224,19 @@ func TestAChangedBindingHasTheClustersLookedAtThatItsWorkflowsWaitFor(t *testing
 	assert.Equal(t, []reconcile.Request{{NamespacedName: client.ObjectKey{Name: cluster1}}}, r.waitedFor(t.Context(), tenant("a", "team/a")))
 	assert.Empty(t, r.waitedFor(t.Context(), tenant("c", "team/a")))
 	assert.Len(t, r.waitedFor(t.Context(), gen.ManagedClusterSet(gen.GlobalSet)), 1, "a set is any namespace's")
+}
+
+func TestDeliveriesAreLookedAtWhenASetHoldsOtherClusters(t *testing.T) {
+	labelled := gen.WithLabels(map[string]string{"a": "b"})
+	set, narrow := gen.ManagedClusterSet("gpu"), gen.ManagedClusterSet("gpu")
+	narrow.Generation++
+	assert.True(t, setChanged.Update(event.UpdateEvent{ObjectOld: set, ObjectNew: narrow}))
+	assert.False(t, setChanged.Update(event.UpdateEvent{ObjectOld: set, ObjectNew: gen.ManagedClusterSet("gpu", labelled)}))
+	assert.True(t, setChanged.Create(event.CreateEvent{Object: set}))
+
+	managed := gen.ManagedCluster(cluster1)
+	assert.True(t, clusterMoved.Update(event.UpdateEvent{ObjectOld: managed, ObjectNew: gen.ManagedCluster(cluster1, labelled)}))
+	assert.False(t, clusterMoved.Update(event.UpdateEvent{ObjectOld: managed, ObjectNew: gen.ManagedCluster(cluster1, gen.WithAllocatableCPU("4"))}))
 }
 
 func TestOfWhatLeavesADeliveryTheExecutorDoesNotMatter(t *testing.T) {

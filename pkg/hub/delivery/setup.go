@@ -39,9 +39,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Watches(&v1alpha1.RemoteWorkflow{}, ofCluster, builder.WithPredicates(notReports)).
 		Watches(&workv1.ManifestWork{}, ofCluster, builder.WithPredicates(notStatus)).
 		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, handler.EnqueueRequestsFromMapFunc(r.waitedFor)).
-		Watches(&clusterv1beta2.ManagedClusterSet{}, handler.EnqueueRequestsFromMapFunc(r.waitedFor),
-			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&clusterv1.ManagedCluster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		Watches(&clusterv1beta2.ManagedClusterSet{}, handler.EnqueueRequestsFromMapFunc(r.waitedFor), builder.WithPredicates(setChanged)).
+		Watches(&clusterv1.ManagedCluster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(clusterMoved)).
 		WithOptions(options).
 		Complete(r)
 }
@@ -78,6 +77,12 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	}
 	return manifestwork.AddIndex(ctx, indexer)
 }
+
+// setChanged and clusterMoved drop what does not change which clusters a set holds.
+var (
+	setChanged   = predicate.GenerationChangedPredicate{}
+	clusterMoved = predicate.LabelChangedPredicate{}
+)
 
 // notReports drops what a RemoteWorkflow's update says of progress: that comes often, and is nothing to a delivery.
 var notReports = predicate.Funcs{

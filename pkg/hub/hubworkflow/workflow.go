@@ -18,6 +18,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/podrequests"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 )
 
@@ -34,13 +35,8 @@ type Workflow struct {
 	Priority int64
 	// Controls are what its user wants of the run.
 	Controls v1alpha1.Controls
-	// Requests is what its largest pod requests; IsPlaced says that one of its pods tolerates taints. What it refers to counts once it is
-	// resolved.
-	Requests contract.Resources
-	IsPlaced bool
-	// RefersTo are the templates that it refers to itself; Templates is what Resolve has looked for.
-	RefersTo  []Reference
-	Templates []client.ObjectKey
+	// Pods is what is known of its pods; what it refers to counts once that is resolved.
+	Pods podrequests.Pods
 	// TTLStrategy is the one that counts, as it was written: the spec's own, or else that of the stored template.
 	TTLStrategy any
 	// Spec is what of the spec decides what a report may say.
@@ -103,7 +99,7 @@ func known(wf *unstructured.Unstructured) map[string]any {
 		"view": report.ViewOf(spec).Value(), "controls": contract.EncodeControls(contract.ControlsOf(spec)),
 	}
 	if !contract.IsFinished(contract.Phase(wf)) {
-		k["pods"] = podsOf(spec, nil).value()
+		k["pods"] = podrequests.Of(spec).Value()
 	}
 	if contract.AssignedCluster(wf) == "" { // it costs, and is of no use later
 		k["payloadBytes"], k["payloadProblem"] = payloadOf(wf)
@@ -172,12 +168,11 @@ func Of(wf *unstructured.Unstructured) *Workflow {
 	out := &Workflow{
 		Unstructured: wf, Phase: text("phase"), Message: text("message"), FinishedAt: text("finishedAt"), StatusHash: text("hash"),
 		TTLStrategy: k["ttlStrategy"], Spec: report.ReadView(k["view"]), PayloadProblem: text("payloadProblem"),
+		Pods: podrequests.Read(k["pods"]),
 	}
 	out.Controls, _ = contract.DecodeControls(text("controls"))
 	out.Priority = int64(ptr.Deref(out.Controls.Priority, 0))
 	out.PayloadBytes, _ = k["payloadBytes"].(int64)
-	its := podsIn(k["pods"])
-	out.Requests, out.IsPlaced, out.RefersTo = its.largest, its.isPlaced, its.refersTo
 	return out
 }
 

@@ -15,6 +15,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/podrequests"
 )
 
 // cache is what decisions depend on, kept by the events of informers.
@@ -34,7 +35,7 @@ type cache struct {
 	// bindings remembers those of each namespace. Building them costs more than all else.
 	bindings map[string]*bindings
 	// templates are the WorkflowTemplates, and without namespace the ClusterWorkflowTemplates, as far as they are known.
-	templates map[client.ObjectKey]*hubworkflow.Template
+	templates map[client.ObjectKey]*podrequests.Template
 }
 
 // bindings are the bindings of a namespace, and how many of its unfinished Workflows are on clusters of each.
@@ -111,7 +112,7 @@ func newCache(hubID string) *cache {
 	return &cache{
 		hubID: hubID, nodes: map[string]*node{}, placements: map[client.ObjectKey]*placement{}, places: map[types.UID]place{},
 		names: map[client.ObjectKey][]holder{}, attempts: map[types.UID]int{}, bindings: map[string]*bindings{},
-		assigned: map[remoteName]types.UID{}, templates: map[client.ObjectKey]*hubworkflow.Template{},
+		assigned: map[remoteName]types.UID{}, templates: map[client.ObjectKey]*podrequests.Template{},
 	}
 }
 
@@ -212,7 +213,7 @@ func (c *cache) expect(wf *hubworkflow.Workflow, cluster string) {
 	if n.expectations == nil {
 		n.expectations = map[types.UID]expectation{}
 	}
-	requests := withDefaults(wf.Requests)
+	requests := withDefaults(wf.Pods.Largest)
 	n.expectations[wf.GetUID()] = expectation{requests: requests}
 	n.expected = n.expected.Plus(requests)
 }
@@ -351,12 +352,12 @@ func (c *cache) selects(on target, cluster string) bool {
 // workflow returns what is known of a Workflow, with the templates that it refers to.
 func (c *cache) workflow(object *unstructured.Unstructured) *hubworkflow.Workflow {
 	wf := hubworkflow.Of(object)
-	wf.Resolve(func(key client.ObjectKey) *hubworkflow.Template { return c.templates[key] })
+	wf.Pods = wf.Pods.Resolve(wf.GetNamespace(), func(key client.ObjectKey) *podrequests.Template { return c.templates[key] })
 	return wf
 }
 
 // setTemplate takes note of a template, nil if there is none any more, and reports whether that changes anything.
-func (c *cache) setTemplate(key client.ObjectKey, template *hubworkflow.Template) bool {
+func (c *cache) setTemplate(key client.ObjectKey, template *podrequests.Template) bool {
 	was := c.templates[key]
 	if template == nil {
 		delete(c.templates, key)

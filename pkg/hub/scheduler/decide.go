@@ -60,7 +60,7 @@ func requestOf(wf *hubworkflow.Workflow, restoredAt time.Time) request {
 	asked := request{
 		target:     target{namespace: wf.GetNamespace(), cluster: contract.ChosenCluster(wf)},
 		remoteName: client.ObjectKey{Namespace: contract.RemoteNamespace(wf), Name: wf.GetName()},
-		priority:   wf.Priority, requests: wf.Requests, isPlaced: wf.IsPlaced, isUnchecked: cluster.IsUnchecked(wf.GetAnnotations()),
+		priority:   wf.Priority, requests: wf.Pods.Largest, isPlaced: wf.Pods.IsPlaced, isUnchecked: cluster.IsUnchecked(wf.GetAnnotations()),
 	}
 	if asked.cluster == "" {
 		asked.placement = wf.GetAnnotations()[contract.AnnotationPlacement]

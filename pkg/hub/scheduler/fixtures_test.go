@@ -21,6 +21,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/podrequests"
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -59,6 +60,7 @@ func lastOfEach(objects []client.Object) []client.Object {
 func (h *harness) start(objects ...client.Object) {
 	h.t.Helper()
 	h.init()
+	close(h.fed)
 	for _, object := range objects {
 		if wf, ok := object.(*unstructured.Unstructured); ok && wf.GetKind() == contract.WorkflowGVK.Kind {
 			require.True(h.t, h.hub.Show(wf))
@@ -115,7 +117,7 @@ func trimmed(t *testing.T, obj client.Object) client.Object {
 	}
 	trim := hubworkflow.Trim
 	if obj.GetObjectKind().GroupVersionKind() != contract.WorkflowGVK {
-		trim = hubworkflow.TrimTemplate
+		trim = podrequests.Trim
 	}
 	out, err := trim(obj)
 	require.NoError(t, err)

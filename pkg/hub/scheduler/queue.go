@@ -211,7 +211,8 @@ func (q *queue) settle(it *item, tried *hubworkflow.Workflow, o outcome, now tim
 			q.activate(it)
 		}
 	case assigned, stale:
-		if it.wf == tried { // the event that shows why is on its way
+		if it.wf.GetResourceVersion() == tried.GetResourceVersion() && it.wf.GetUID() == tried.GetUID() {
+			// The event that shows why is on its way. Should a template change meanwhile what it requests, that takes nothing back.
 			it.isDirty = wasDirty
 			q.remove(it.key)
 			return

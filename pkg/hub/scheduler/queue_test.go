@@ -170,7 +170,11 @@ func TestWhatHappensWhileADecisionIsWrittenIsNotLost(t *testing.T) {
 }
 
 func TestWhatBecomesOfAWorkflowThatWasTried(t *testing.T) {
-	changed := func(q *queue) { put(q, gen.Workflow("hello", gen.WithLabels(map[string]string{"team": "a"}))) }
+	changed := func(q *queue) {
+		wf := gen.Workflow("hello", gen.WithLabels(map[string]string{"team": "a"}))
+		wf.SetResourceVersion("2")
+		put(q, wf)
+	}
 	tests := map[string]struct {
 		outcome   outcome
 		meanwhile func(*queue)

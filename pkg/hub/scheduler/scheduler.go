@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -31,12 +30,13 @@ type Scheduler struct {
 	// RestoredAt is when the hub was restored from a backup; zero if it was not.
 	RestoredAt time.Time
 	Clock      clock.PassiveClock
-	// Templates has an empty object of each kind of template that the hub serves.
-	Templates []*unstructured.Unstructured
+	// Templates are the informers of the kinds of templates that the hub serves.
+	Templates []toolscache.SharedIndexInformer
 	// Concurrency is the number of Workflows that are written at a time.
 	Concurrency int
 
-	// synced report whether the informers have told all that was there when they started.
+	// fed is closed once synced has all informers, which report whether they have told all that was there when they started.
+	fed    chan struct{}
 	synced []toolscache.InformerSynced
 
 	// mu guards what follows. A decision and what it does to the queue are one step under it: no event falls in between.
@@ -73,6 +73,11 @@ func (s *Scheduler) NeedLeaderElection() bool { return true }
 
 // Start schedules Workflows until the context ends.
 func (s *Scheduler) Start(ctx context.Context) error {
+	select {
+	case <-s.fed:
+	case <-ctx.Done():
+		return nil
+	}
 	if !toolscache.WaitForCacheSync(ctx.Done(), s.synced...) {
 		return nil
 	}

@@ -7,15 +7,21 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/rest"
+	clienttesting "k8s.io/client-go/testing"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	clusterv1 "open-cluster-management.io/api/cluster/v1"
@@ -27,6 +33,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/podrequests"
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -239,6 +246,71 @@ func TestTheLoopDoesNotBeginBeforeTheCachesAreFull(t *testing.T) {
 	assert.Empty(t, h.hub.Writes())
 }
 
+func TestWorkflowsAreToldOfAfterTheTemplatesOrAfterAWhile(t *testing.T) {
+	for name, test := range map[string]struct{ comeAfter, wantFedAfter time.Duration }{
+		"the templates come":               {0, 0},
+		"the templates come late":          {time.Second, time.Second},
+		"the templates cannot be read yet": {3 * patience, patience},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHarness(t)
+				h.init()
+				informers, begun := &informertest.FakeInformers{Scheme: h.hub.Scheme()}, time.Now()
+				h.Templates = []toolscache.SharedIndexInformer{informerOf(t, template("t", 9), func() error {
+					if time.Since(begun) < test.comeAfter {
+						return apierrors.NewForbidden(schema.GroupResource{}, "", nil)
+					}
+					return nil
+				})}
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan error)
+				go func() { ended <- (&feeder{h.Scheduler, informers}).Start(ctx) }()
+				<-h.fed
+				assert.GreaterOrEqual(t, time.Since(begun), test.wantFedAfter)
+				assert.LessOrEqual(t, time.Since(begun), patience+time.Second)
+				assert.Len(t, h.synced, 1)
+
+				workflows, err := informers.FakeInformerFor(t.Context(), contract.NewWorkflow())
+				require.NoError(t, err)
+				wf := gen.Workflow("hello", taking("t"))
+				workflows.Add(wf)
+				requests := func() int64 {
+					h.mu.Lock()
+					defer h.mu.Unlock()
+					return h.queue.items[client.ObjectKeyFromObject(wf)].requests.MilliCPU
+				}
+				if test.comeAfter < patience {
+					assert.EqualValues(t, 9000, requests())
+				} else {
+					assert.Zero(t, requests())
+					<-time.After(2 * test.comeAfter)
+					assert.EqualValues(t, 9000, requests(), "what comes later counts as well")
+				}
+				cancel()
+				require.NoError(t, <-ended)
+			})
+		})
+	}
+}
+
+// informerOf returns an informer of the WorkflowTemplates of a hub that has one, and answers a list with the error of answer if there is one.
+func informerOf(t *testing.T, template *unstructured.Unstructured, answer func() error) toolscache.SharedIndexInformer {
+	t.Helper()
+	resource, _ := meta.UnsafeGuessKindToResource(contract.WorkflowTemplateGVK)
+	hub := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+		map[schema.GroupVersionResource]string{resource: "WorkflowTemplateList"}, template)
+	hub.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		err := answer()
+		return err != nil, nil, err
+	})
+	informer := dynamicinformer.NewFilteredDynamicInformer(hub, resource, metav1.NamespaceAll, 0, toolscache.Indexers{}, nil).Informer()
+	require.NoError(t, informer.SetTransform(podrequests.Trim))
+	// That of client-go waits after an error, by a time that is not the test's.
+	require.NoError(t, informer.SetWatchErrorHandler(func(*toolscache.Reflector, error) {}))
+	return informer
+}
+
 func TestTheInformersOfTwoManagersFeedTwoSchedulers(t *testing.T) {
 	for i := range 2 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
@@ -252,10 +324,9 @@ func TestTheInformersOfTwoManagersFeedTwoSchedulers(t *testing.T) {
 			require.NoError(t, err)
 			s := &Scheduler{
 				Client: hub, Recorder: hub.Recorder, HubID: gen.HubID, Clock: clock.RealClock{}, Concurrency: 1,
-				Templates: []*unstructured.Unstructured{gen.WorkflowTemplate("any", nil)}[:i],
 			}
 			require.NoError(t, s.SetupWithManager(t.Context(), mgr))
-			assert.Len(t, s.synced, 9+i)
+			assert.Len(t, s.synced, 8)
 
 			managed := gen.ManagedCluster(cluster1)
 			informer, err := informers.FakeInformerFor(t.Context(), managed)

@@ -111,7 +111,7 @@ func (n *node) free(asked contract.Resources, now time.Time) (allocatable, free 
 
 // scoreOf returns how the cluster suits a Workflow with these requests.
 func (n *node) scoreOf(wf *hubworkflow.Workflow, w weights, now time.Time) score {
-	asked := withDefaults(wf.Requests)
+	asked := withDefaults(wf.Pods.Largest)
 	allocatable, free := n.free(asked, now)
 	left := free.Minus(asked)
 	sum, total := 0.0, 0.0
@@ -131,7 +131,7 @@ func (n *node) scoreOf(wf *hubworkflow.Workflow, w weights, now time.Time) score
 	}
 	if measured := n.capacityAt(now); measured != nil {
 		s.fits = s.fits && left.Memory >= 0 && left.Pods >= 0 &&
-			(wf.IsPlaced || slices.ContainsFunc(measured.LargestFree, wf.Requests.Fits))
+			(wf.Pods.IsPlaced || slices.ContainsFunc(measured.LargestFree, wf.Pods.Largest.Fits))
 	}
 	return s
 }

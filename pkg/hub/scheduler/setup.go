@@ -21,41 +21,80 @@ import (
 	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	clusterv1beta2 "open-cluster-management.io/api/cluster/v1beta2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/podrequests"
 )
 
 // SetupWithManager adds the scheduler to the manager. All that can free a Workflow is watched.
 func (s *Scheduler) SetupWithManager(ctx context.Context, mgr manager.Manager) error {
 	s.init()
-	var errs []error
-	for _, kind := range s.Templates {
-		errs = append(errs, watch(ctx, s, mgr, kind, s.templateChanged))
-	}
-	return errors.Join(append(errs,
-		watch(ctx, s, mgr, contract.NewWorkflow(), s.workflowChanged),
-		watch(ctx, s, mgr, &v1alpha1.RemoteWorkflow{}, s.remoteWorkflowChanged),
-		watch(ctx, s, mgr, &clusterv1.ManagedCluster{}, s.managedClusterChanged),
-		watch(ctx, s, mgr, &addonv1beta1.ManagedClusterAddOn{}, s.addonChanged),
-		watch(ctx, s, mgr, &clusterv1alpha1.AddOnPlacementScore{}, s.scoreChanged),
-		watch(ctx, s, mgr, &clusterv1beta1.Placement{}, s.placementChanged),
-		watch(ctx, s, mgr, &clusterv1beta1.PlacementDecision{}, s.decisionsChanged),
-		watch(ctx, s, mgr, &clusterv1beta2.ManagedClusterSetBinding{}, s.bindingChanged),
-		watch(ctx, s, mgr, &clusterv1beta2.ManagedClusterSet{}, s.clusterSetChanged),
+	informers := mgr.GetCache()
+	return errors.Join(
+		watch(ctx, s, informers, &v1alpha1.RemoteWorkflow{}, s.remoteWorkflowChanged),
+		watch(ctx, s, informers, &clusterv1.ManagedCluster{}, s.managedClusterChanged),
+		watch(ctx, s, informers, &addonv1beta1.ManagedClusterAddOn{}, s.addonChanged),
+		watch(ctx, s, informers, &clusterv1alpha1.AddOnPlacementScore{}, s.scoreChanged),
+		watch(ctx, s, informers, &clusterv1beta1.Placement{}, s.placementChanged),
+		watch(ctx, s, informers, &clusterv1beta1.PlacementDecision{}, s.decisionsChanged),
+		watch(ctx, s, informers, &clusterv1beta2.ManagedClusterSetBinding{}, s.bindingChanged),
+		watch(ctx, s, informers, &clusterv1beta2.ManagedClusterSet{}, s.clusterSetChanged),
+		mgr.Add(&feeder{s, informers}),
 		mgr.Add(s),
-	)...)
+	)
 }
 
-func (s *Scheduler) init() { s.cache, s.queue = newCache(s.HubID), newQueue() }
+func (s *Scheduler) init() {
+	s.cache, s.queue, s.fed = newCache(s.HubID), newQueue(), make(chan struct{})
+}
+
+// patience is how long Workflows wait for the templates. Those may never come: the manager may lack the right to list them.
+const patience = 10 * time.Second
+
+// feeder tells a scheduler of templates and then, so that it knows at once what they request, of Workflows.
+type feeder struct {
+	*Scheduler
+	informers ctrlcache.Informers
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: a deputy is fed as well.
+func (f *feeder) NeedLeaderElection() bool { return false }
+
+// Start feeds the scheduler until the context ends.
+func (f *feeder) Start(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	var synced []toolscache.InformerSynced
+	for _, informer := range f.Templates {
+		registration, err := informer.AddEventHandler(handlerOf(&f.mu, f.templateChanged))
+		if err != nil {
+			return fmt.Errorf("watch templates: %w", err)
+		}
+		synced = append(synced, registration.HasSynced)
+		running.Go(func() { informer.RunWithContext(ctx) })
+	}
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if !toolscache.WaitForCacheSync(waiting.Done(), synced...) && ctx.Err() == nil {
+		ctrl.LoggerFrom(ctx).Info("templates cannot be read yet: until then nothing is known of what Workflows refer to")
+	}
+	if err := watch(ctx, f.Scheduler, f.informers, contract.NewWorkflow(), f.workflowChanged); err != nil {
+		return err
+	}
+	close(f.fed)
+	<-ctx.Done()
+	return nil
+}
 
 // watch calls changed, under the lock, with what an object was and is; either is nil where there was, or is, none.
-func watch[T client.Object](ctx context.Context, s *Scheduler, mgr manager.Manager, kind T, changed func(was, is T)) error {
-	informer, err := mgr.GetCache().GetInformer(ctx, kind)
+func watch[T client.Object](ctx context.Context, s *Scheduler, informers ctrlcache.Informers, kind T, changed func(was, is T)) error {
+	informer, err := informers.GetInformer(ctx, kind)
 	if err != nil {
 		return fmt.Errorf("watch %T: %w", kind, err)
 	}
@@ -112,11 +151,12 @@ func (s *Scheduler) workflowChanged(was, is *unstructured.Unstructured) {
 // templateChanged tries those again of which it changes what they request.
 func (s *Scheduler) templateChanged(was, is *unstructured.Unstructured) {
 	key := client.ObjectKeyFromObject(cmp.Or(is, was))
-	if !s.cache.setTemplate(key, hubworkflow.TemplateOf(is)) {
+	if !s.cache.setTemplate(key, podrequests.TemplateOf(is)) {
 		return
 	}
 	for _, it := range s.queue.items {
-		if slices.Contains(it.wf.Templates, key) {
+		isIt := func(ref podrequests.Reference) bool { return ref.Key(it.key.Namespace) == key }
+		if slices.ContainsFunc(it.wf.Pods.RefersTo, isIt) {
 			wf := s.cache.workflow(it.wf.Unstructured)
 			s.queue.set(wf, requestOf(wf, s.RestoredAt))
 		}

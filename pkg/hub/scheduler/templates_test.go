@@ -108,16 +108,35 @@ func TestTheEventOfATemplateTriesThoseWhoseRequestsItChanges(t *testing.T) {
 }
 
 func TestATemplateThatChangesWhileItsWorkflowIsAssignedTakesNothingBack(t *testing.T) {
-	wf := gen.Workflow("hello", gen.WithPlacement("p"), taking("t"))
-	h := newHarness(t, objects(fleet(gen.Nodes(1, 8)), template("t", 1), wf)...)
-	tried, _ := h.next(t.Context())
-	require.NotNil(t, tried)
-	h.told(template("t", 1), template("t", 9))
-	written := h.write(t.Context(), tried)
-	h.finish(tried, written)
-	require.Equal(t, assigned, written)
-	h.run()
-	assert.Equal(t, cluster1, h.clusterOf(wf))
-	assert.Empty(t, h.queue.items)
-	assert.Equal(t, cluster1, contract.AssignedCluster(h.show(wf)))
+	const decided, written, finished = "after the decision", "after the write", "before the assignment is seen"
+	for _, when := range []string{decided, written, finished} {
+		t.Run(when, func(t *testing.T) {
+			first, second := gen.Workflow("a", gen.WithPlacement("p"), taking("t")), gen.Workflow("b", gen.WithPlacement("p"))
+			h := newHarness(t, objects(fleet(gen.Nodes(1, 8)), gen.ManagedCluster(cluster1, limited("1")), template("t", 1), first, second)...)
+			changes := func(now string) {
+				if now == when {
+					h.told(template("t", 1), template("t", 9))
+				}
+			}
+			tried, _ := h.next(t.Context())
+			require.Equal(t, "a", tried.wf.GetName())
+			changes(decided)
+			outcome := h.write(t.Context(), tried)
+			require.Equal(t, assigned, outcome)
+			changes(written)
+			h.finish(tried, outcome)
+			changes(finished)
+
+			for next, _ := h.next(t.Context()); next != nil; next, _ = h.next(t.Context()) {
+				h.finish(next, h.write(t.Context(), next)) // and nothing is seen of it yet
+			}
+			assert.Empty(t, h.clusterOf(second), "the cap is held")
+			assert.Len(t, h.cache.nodes[cluster1].expectations, 1)
+			assert.Equal(t, cluster1, contract.AssignedCluster(h.show(tried.wf.Unstructured)))
+			h.run()
+			assert.Empty(t, h.clusterOf(second), "and stays so")
+			assert.Len(t, h.cache.nodes[cluster1].expectations, 1)
+			assert.Len(t, h.queue.items, 1)
+		})
+	}
 }

@@ -1,4 +1,4 @@
-package hubworkflow_test
+package podrequests_test
 
 import (
 	"strings"
@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/podrequests"
 )
 
 func TestTheLargestPodOfAWorkflow(t *testing.T) {
@@ -53,33 +53,21 @@ func TestTheLargestPodOfAWorkflow(t *testing.T) {
 				{"dag":{"tasks":[{"inline":{"script":{"resources":{"requests":{"memory":"1Ki"}}},"tolerations":[{}]}}]}}]}`,
 			wantCPU: 2000, wantMemory: 1024, wantIsPlaced: true,
 		},
-		"a patch of all pods": {
-			spec: `{"podSpecPatch":"{\"containers\":[{\"name\":\"main\",\"resources\":{\"requests\":{\"cpu\":\"5\"}}}]}",
-				"templates":[{"container":{"resources":{"requests":{"cpu":"1","memory":"1Ki"}}}}]}`,
-			wantCPU: 5000, wantMemory: 1024,
+		"where a patch may change all, nothing is known": {
+			spec: `{"podSpecPatch":"x","templates":[{"container":{"resources":{"requests":{"cpu":"1"}}},"tolerations":[{}]}]}`, wantIsPlaced: true,
 		},
-		"a template's patch comes last": {
-			spec: `{"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: 5}}}]",
-				"templates":[{"container":{},"podSpecPatch":"containers:\n- name: main\n  resources:\n    limits: {memory: 2Ki}\n    requests: {cpu: 3}"}]}`,
-			wantCPU: 3000, wantMemory: 2048,
+		"nor where the defaults have it": {
+			spec: `{"templateDefaults":{"podSpecPatch":{}},"templates":[{"container":{"resources":{"requests":{"cpu":"1"}}}}]}`,
 		},
-		"a template's patch replaces that of the defaults": {
-			spec: `{"templateDefaults":{"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: 5, memory: 9}}}]"},
-				"templates":[{"script":{},"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: 3}}}]"}]}`,
-			wantCPU: 3000,
-		},
-		"a patch that takes a request away": {
-			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"4"},"limits":{"cpu":"6"}}},
-				"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: null}}}]"}]}`,
-			wantCPU: 6000,
-		},
-		"a patch with parameters, of another container, or that is none, says nothing": {
-			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"1"}}},"podSpecPatch":"containers: [{name: main, resources: {requests: {cpu: '{{x}}'}}}]"},
-				{"container":{},"podSpecPatch":"containers: [{name: wait, resources: {requests: {cpu: 7}}}]"},
-				{"container":{},"podSpecPatch":"resources: ["},{"container":{},"podSpecPatch":"resources"},{"container":{},"podSpecPatch":{"resources":1}},
-				{"container":{},"podSpecPatch":"a: &a {cpu: 7}\ncontainers: [{name: main, resources: {requests: *a}}]"},
-				{"container":{},"podSpecPatch":"containers: [7, {name: {}, resources: []}, {name: main, resources: 3}]"}]}`,
+		"of a template that patches its pod, nothing is known": {
+			spec: `{"templates":[{"container":{"resources":{"requests":{"cpu":"5"}}},"podSpecPatch":"x"},
+				{"container":{"resources":{"requests":{"cpu":"1"}}}}]}`,
 			wantCPU: 1000,
+		},
+		"a default request comes before a limit": {
+			spec: `{"templateDefaults":{"container":{"resources":{"requests":{"cpu":"1"},"limits":{"memory":"1Ki"}}}},
+				"templates":[{"container":{"resources":{"limits":{"cpu":"4"}}}}]}`,
+			wantCPU: 1000, wantMemory: 1024,
 		},
 		"the template's defaults": {
 			spec:    `{"templateDefaults":{"container":{"resources":{"requests":{"cpu":"3"}}}},"templates":[{"container":{"image":"a"}}]}`,
@@ -115,9 +103,10 @@ func TestTheLargestPodOfAWorkflow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var spec map[string]any
 			require.NoError(t, json.Unmarshal([]byte(test.spec), &spec))
-			largest, isPlaced := hubworkflow.LargestPod(spec)
-			assert.Equal(t, contract.Resources{MilliCPU: test.wantCPU, Memory: test.wantMemory, Pods: 1}, largest)
-			assert.Equal(t, test.wantIsPlaced, isPlaced)
+			pods := podrequests.Of(spec)
+			assert.Equal(t, contract.Resources{MilliCPU: test.wantCPU, Memory: test.wantMemory, Pods: 1}, pods.Largest)
+			assert.Equal(t, test.wantIsPlaced, pods.IsPlaced)
+			assert.Equal(t, pods, podrequests.Read(pods.Value()))
 		})
 	}
 }
