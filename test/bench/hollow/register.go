@@ -25,6 +25,8 @@ const (
 	decisionsPerPage = 100
 	// leaseSeconds is long, since nobody renews the Leases of hollow clusters.
 	leaseSeconds = 24 * 3600
+	// maxWorkflows is the cap of each cluster, which the manager counts by and nobody reaches; nodes is how many each has, of nodeCores cores.
+	maxWorkflows, nodes, nodeCores = "100000", 10, 16
 )
 
 // Names returns the names of n hollow clusters.
@@ -36,9 +38,9 @@ func Names(n int) []string {
 	return names
 }
 
-// Register makes the clusters ones of the hub, joined and available, with the agent's addon, as OCM would have done; and a Placement of
-// that name in the namespace gen.Namespace that has chosen all of them. A set that holds every cluster is bound to the namespace, if
-// none is yet.
+// Register makes the clusters ones of the hub, joined and available, with the agent's addon, as OCM would have done, with a cap, and with
+// what their agents would report to be free; and a Placement of that name in the namespace gen.Namespace that has chosen all of them. A set
+// that holds every cluster is bound to the namespace, if none is yet.
 func Register(ctx context.Context, hub client.Client, clusters []string, placement string) error {
 	if err := bindAll(ctx, hub); err != nil {
 		return err
@@ -82,7 +84,7 @@ func register(ctx context.Context, hub client.Client, name string) error {
 	if err := create(ctx, hub, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 		return err
 	}
-	cluster := gen.ManagedCluster(name)
+	cluster := gen.ManagedCluster(name, gen.WithAnnotations(map[string]string{contract.AnnotationMaxWorkflows: maxWorkflows}))
 	cluster.Spec.LeaseDurationSeconds = leaseSeconds
 	if err := createWithStatus(ctx, hub, cluster); err != nil {
 		return err
@@ -92,7 +94,10 @@ func register(ctx context.Context, hub client.Client, name string) error {
 	registration.KubeClient.Subject.User = addonagent.DefaultUser(name, contract.AddonName, "agent")
 	registration.KubeClient.Subject.Groups = addonagent.DefaultGroups(name, contract.AddonName)
 	addon.Status.Registrations = []addonv1beta1.RegistrationConfig{registration}
-	return createWithStatus(ctx, hub, addon)
+	if err := createWithStatus(ctx, hub, addon); err != nil {
+		return err
+	}
+	return createWithStatus(ctx, hub, gen.Score(name, gen.Nodes(nodes, nodeCores)))
 }
 
 // SetAvailable makes the agents' addons on the clusters available, or not, with this reason and message.
