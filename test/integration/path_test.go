@@ -154,6 +154,7 @@ func assertDispatched(t *testing.T, r *run, work *workv1.ManifestWork) {
 				contract.AnnotationHubUID:            string(r.uid),
 				contract.AnnotationHubID:             string(system.UID),
 				contract.AnnotationAttempt:           "1",
+				contract.AnnotationControls:          "{}",
 				contract.AnnotationRemoteWorkflow:    rw.Name,
 				contract.AnnotationRemoteWorkflowUID: string(rw.UID),
 			},
