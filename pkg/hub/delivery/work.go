@@ -129,7 +129,7 @@ func addNamespaces(work *workv1.ManifestWork, batch []payload) {
 		id := workv1.ResourceIdentifier{Resource: "namespaces", Name: name}
 		work.Spec.Workload.Manifests = append(work.Spec.Workload.Manifests, namespaceOf(p.rw))
 		work.Spec.ManifestConfigs = append(work.Spec.ManifestConfigs, workv1.ManifestConfigOption{
-			ResourceIdentifier: id, UpdateStrategy: &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly},
+			ResourceIdentifier: id, UpdateStrategy: createOnly(),
 		})
 		if work.Spec.DeleteOption == nil {
 			work.Spec.DeleteOption = &workv1.DeleteOption{
@@ -138,6 +138,10 @@ func addNamespaces(work *workv1.ManifestWork, batch []payload) {
 			}
 		}
 	}
+}
+
+func createOnly() *workv1.UpdateStrategy {
+	return &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly}
 }
 
 // namespaceOf returns the namespace of the remote Workflow as it is created.
@@ -153,7 +157,7 @@ func configOf(rw *v1alpha1.RemoteWorkflow) workv1.ManifestConfigOption {
 			Group: contract.WorkflowGVR.Group, Resource: contract.WorkflowGVR.Resource,
 			Namespace: rw.Spec.Remote.Namespace, Name: rw.Spec.Remote.Name,
 		},
-		UpdateStrategy: &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeCreateOnly},
+		UpdateStrategy: createOnly(),
 	}
 	if rw.Spec.Reporting == v1alpha1.ReportingFeedback {
 		// Without an agent the feedback is all that the hub learns.
