@@ -120,16 +120,23 @@ func TestStatusComesPromptlyAndNothingIsLeftToPoll(t *testing.T) {
 func TestWorkflowsSpreadOverTheClustersOfAPlacement(t *testing.T) {
 	s := newSpace(t)
 	s.placement("both", "cluster1", "cluster2")
+	chosen := s.chosenFor(4, "both")
+	assert.Len(t, chosen, 2, "all went to one cluster: %v", chosen)
+}
+
+// chosenFor runs so many Workflows at once by a Placement, and returns how many each cluster was given.
+func (s *space) chosenFor(count int, placement string) map[string]int {
+	s.t.Helper()
 	chosen := map[string]int{}
 	var runs []*run
-	for i := range 4 {
-		runs = append(runs, s.create(s.hello(fmt.Sprint("spread-", i), gen.WithPlacement("both"), lasting(5*time.Second))))
+	for i := range count {
+		runs = append(runs, s.create(s.hello(fmt.Sprint(placement, "-", i), gen.WithPlacement(placement), lasting(5*time.Second))))
 	}
 	for _, r := range runs {
 		chosen[r.assigned().Name]++
 		r.waitFor("Succeeded")
 	}
-	assert.Len(t, chosen, 2, "all went to one cluster: %v", chosen)
+	return chosen
 }
 
 // Not parallel: labels and a taint of the clusters count for all Placements.
@@ -177,15 +184,7 @@ func selects(ctx context.Context, placement string, want []string) error {
 func TestWorkflowsArePackedIntoOneClusterWhereTheExampleSaysSo(t *testing.T) {
 	require.NoError(t, theHub.ApplyFiles(t.Context(), "example/clusterset-binding.yaml", "example/placement-pack.yaml"))
 	s := &space{t: t, name: gen.Namespace}
-	chosen := map[string]int{}
-	var runs []*run
-	for i := range 4 {
-		runs = append(runs, s.create(s.hello(fmt.Sprint("packed-", i), gen.WithPlacement("pack"), lasting(5*time.Second))))
-	}
-	for _, r := range runs {
-		chosen[r.assigned().Name]++
-		r.waitFor("Succeeded")
-	}
+	chosen := s.chosenFor(4, "pack")
 	assert.Len(t, chosen, 1, "they went to more than one cluster: %v", chosen)
 }
 
