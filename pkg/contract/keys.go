@@ -88,6 +88,8 @@ const (
 	AnnotationRemoteWorkflowUID = internalPrefix + "remote-workflow-uid"
 	// AnnotationControls has the controls of the hub Workflow that were applied last: of EncodeControls.
 	AnnotationControls = internalPrefix + "controls"
+	// AnnotationEdits has the ids of the edits of RemoteWorkflow.spec that were applied, separated by commas.
+	AnnotationEdits = internalPrefix + "edits"
 	// AnnotationTerminated is when the agent terminated the run because it is being deleted, in RFC 3339.
 	AnnotationTerminated = internalPrefix + "terminated"
 	// LabelInstalledBy, on what Argo Workflows consists of, is the id of the hub whose addon has installed it.

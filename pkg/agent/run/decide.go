@@ -233,10 +233,10 @@ func wasCutShort(wf *unstructured.Unstructured) bool {
 	if !terminated || contract.StatusString(status, "phase") != phaseSucceeded {
 		return terminated
 	}
-	if contract.StatusString(status, "compressedNodes")+contract.StatusString(status, "offloadNodeStatusVersion") != "" {
+	if contract.StatusString(status, contract.FieldCompressedNodes)+contract.StatusString(status, contract.FieldOffloadedNodes) != "" {
 		return false
 	}
-	root, _, _ := unstructured.NestedString(status, "nodes", wf.GetName(), "phase")
+	root, _, _ := unstructured.NestedString(status, contract.FieldNodes, wf.GetName(), "phase")
 	return root != phaseSucceeded
 }
 

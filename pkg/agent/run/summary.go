@@ -59,7 +59,7 @@ func labelsOf(wf *unstructured.Unstructured) map[string]string {
 
 // countNodes counts nodes by phase. One that has no phase yet is pending.
 func countNodes(status map[string]any) map[string]int32 {
-	nodes, _ := status["nodes"].(map[string]any)
+	nodes, _ := status[contract.FieldNodes].(map[string]any)
 	if len(nodes) == 0 {
 		return nil
 	}

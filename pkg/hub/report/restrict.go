@@ -36,7 +36,7 @@ func restrict(status map[string]any, run Run) []string {
 	var problems []string
 	for field, value := range status {
 		switch {
-		case strings.EqualFold(field, "compressedNodes"):
+		case strings.EqualFold(field, contract.FieldCompressedNodes):
 			packed, ok := value.(string)
 			if !ok || packed == "" {
 				continue
@@ -48,7 +48,7 @@ func restrict(status map[string]any, run Run) []string {
 				continue
 			}
 			status[field] = repacked
-		case strings.EqualFold(field, "offloadNodeStatusVersion"):
+		case strings.EqualFold(field, contract.FieldOffloadedNodes):
 			delete(status, field)
 			problems = append(problems, "the nodes are in the managed cluster's database (offloaded), out of the hub's reach")
 		}
@@ -117,16 +117,7 @@ func restrictPacked(packed string, own SpecView) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("JSON: %w", err)
 	}
-	return pack(rest)
-}
-
-// pack packs nodes as Argo does: gzip'd, in base64.
-func pack(nodes []byte) (string, error) {
-	compressed, err := contract.Compress(nodes)
-	if err != nil {
-		return "", err
-	}
-	return base64.StdEncoding.EncodeToString(compressed), nil
+	return contract.PackNodes(rest)
 }
 
 // strip leaves of a storage driver's part of a location that the spec does not name no more than the key. It reports whether

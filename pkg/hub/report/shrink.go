@@ -31,7 +31,7 @@ var shrinkSteps = [...]struct {
 		return nil
 	}},
 	{"the nodes are left out", func(status map[string]any) error {
-		delete(status, "compressedNodes")
+		delete(status, contract.FieldCompressedNodes)
 		return nil
 	}},
 	{"all but phase, progress, message and times is left out", func(status map[string]any) error {
@@ -95,7 +95,7 @@ func encodedSize(status map[string]any) (int, error) {
 
 // packNodes packs the nodes into compressedNodes, as Argo itself does with large ones; its clients unpack them.
 func packNodes(status map[string]any) error {
-	nodes, ok := status["nodes"].(map[string]any)
+	nodes, ok := status[contract.FieldNodes].(map[string]any)
 	if !ok {
 		return nil
 	}
@@ -103,12 +103,12 @@ func packNodes(status map[string]any) error {
 	if err != nil {
 		return fmt.Errorf("encode nodes: %w", err)
 	}
-	packed, err := pack(raw)
+	packed, err := contract.PackNodes(raw)
 	if err != nil {
 		return err
 	}
-	delete(status, "nodes")
-	status["compressedNodes"] = packed
+	delete(status, contract.FieldNodes)
+	status[contract.FieldCompressedNodes] = packed
 	return nil
 }
 

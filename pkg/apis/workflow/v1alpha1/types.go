@@ -17,6 +17,10 @@ const (
 
 	// ConditionReported is False, with the reason, when the agent cannot report the whole status.
 	ConditionReported = "Reported"
+
+	// ConditionControlled is False when the managed cluster does not let the agent change the remote Workflow's spec as the user of the hub
+	// Workflow wants, and True when it does again.
+	ConditionControlled = "Controlled"
 )
 
 // Reasons of the conditions above.
@@ -46,6 +50,11 @@ const (
 	// ReasonLeft: the remote Workflow goes on without the hub, which asked for that.
 	ReasonLeft = "Left"
 
+	// ReasonChanged: the spec of the remote Workflow is as the user of the hub Workflow wants.
+	ReasonChanged = "Changed"
+	// ReasonChangeDenied: the managed cluster's API server does not let it be changed.
+	ReasonChangeDenied = "ChangeDenied"
+
 	// ReasonReportComplete: the whole status is in the report.
 	ReasonReportComplete = "Complete"
 	// ReasonReportTooLarge: the hub's API server refused the report for its size.
@@ -60,7 +69,7 @@ const (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=rwf,categories=argo
-// +kubebuilder:metadata:annotations="workflow.open-cluster-management.io/contract-revision=3"
+// +kubebuilder:metadata:annotations="workflow.open-cluster-management.io/contract-revision=4"
 // +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.workflowRef.namespace`,description="Namespace of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Workflow",type=string,JSONPath=`.spec.workflowRef.name`,description="Name of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
@@ -133,6 +142,91 @@ type RemoteWorkflowSpec struct {
 
 	// What the user of the hub Workflow wants of the run by now. A change is carried to the remote Workflow as just that change.
 	Controls `json:",inline"`
+
+	// argumentsDigest identifies the parameters in spec.arguments of the hub Workflow that the remote Workflow has. A retry brings others.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ArgumentsDigest string `json:"argumentsDigest,omitempty"`
+
+	// edits are what users have done once to the status of the hub Workflow, the oldest first. The agent applies each once to the remote
+	// Workflow, or refuses it, and answers in status.edits. Those that are answered go when another one is added.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=16
+	Edits []Edit `json:"edits,omitempty"`
+}
+
+// Edit is what a user has done at once to the status of a hub Workflow, with argo, the Argo UI or kubectl.
+type Edit struct {
+	// id identifies the edit. No other of this RemoteWorkflow has it, ever.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	ID string `json:"id"`
+	// statusHash identifies the status that the user has made of that of the hub Workflow: it is not taken for another edit.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	StatusHash string `json:"statusHash"`
+	// nodes are the Suspend nodes that were resumed, stopped or set.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=1024
+	Nodes []NodeEdit `json:"nodes,omitempty"`
+	// retry runs a Workflow that has finished again, but for the nodes that are kept.
+	// +optional
+	Retry *Retry `json:"retry,omitempty"`
+}
+
+// NodeEdit is what becomes of a Suspend node that waits.
+type NodeEdit struct {
+	// id of the node.
+	// +required
+	// +kubebuilder:validation:MaxLength=317
+	ID string `json:"id"`
+	// phase of the node: Running if it goes on waiting.
+	// +required
+	// +kubebuilder:validation:Enum=Running;Succeeded;Failed;Error
+	Phase string `json:"phase"`
+	// message of the node.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// parameters are the values of output parameters that waited for one.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Parameters []Parameter `json:"parameters,omitempty"`
+}
+
+// Parameter is the value of a parameter of a Workflow.
+type Parameter struct {
+	// name of the parameter.
+	// +required
+	Name string `json:"name"`
+	// value of the parameter; without one it stays as it is.
+	// +optional
+	Value *string `json:"value,omitempty"`
+}
+
+// Retry says what of a Workflow that has finished is run again.
+type Retry struct {
+	// reportDigest is that of the report that was retried. If the remote Workflow has changed since, it is not.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	ReportDigest string `json:"reportDigest"`
+	// removedNodes are the ids of the nodes that run anew, if at all. Their pods are deleted first.
+	// +optional
+	// +listType=atomic
+	RemovedNodes []string `json:"removedNodes,omitempty"`
+	// resetNodes are the ids of the nodes that contain others and go on.
+	// +optional
+	// +listType=atomic
+	ResetNodes []string `json:"resetNodes,omitempty"`
+	// parameters are those of spec.arguments, if the user has changed them.
+	// +optional
+	// +listType=atomic
+	Parameters []Parameter `json:"parameters,omitempty"`
 }
 
 // Controls are the fields of a Workflow's spec by which its user controls a run that goes on.
@@ -254,6 +348,17 @@ type RemoteWorkflowStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
+	// contractRevision is the newest revision of RemoteWorkflow that the agent knows all of.
+	// +optional
+	ContractRevision int32 `json:"contractRevision,omitempty"`
+
+	// edits are the answers to spec.edits.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=16
+	Edits []EditAnswer `json:"edits,omitempty"`
+
 	// report is the whole status of the Workflow, as one opaque field.
 	// +optional
 	Report *Report `json:"report,omitempty"`
@@ -265,6 +370,32 @@ type RemoteWorkflowStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
+
+// EditAnswer says what has become of an edit.
+type EditAnswer struct {
+	// id of the edit.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	ID string `json:"id"`
+	// outcome is Applied, once, or Refused: then nothing has changed.
+	// +required
+	Outcome EditOutcome `json:"outcome"`
+	// message says why it was refused, and what to do.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+}
+
+// EditOutcome is what has become of an edit.
+//
+// +kubebuilder:validation:Enum=Applied;Refused
+type EditOutcome string
+
+// The outcomes of an edit.
+const (
+	EditApplied EditOutcome = "Applied"
+	EditRefused EditOutcome = "Refused"
+)
 
 // Report is a Workflow's whole status and what it was read from. The hub accepts it only for the run that
 // it was made for.

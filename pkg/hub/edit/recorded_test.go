@@ -1,0 +1,203 @@
+package edit
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/json"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// recorded is a write of a real client of Argo 3.7.18, on real runs and on Workflows that no controller looks at, as those of a hub: the
+// Workflow before and after it, and what was asked for.
+type recorded struct {
+	Class  []string `json:"class"`
+	Before object   `json:"before"`
+	After  object   `json:"after"`
+}
+
+type object struct {
+	Spec   map[string]any `json:"spec"`
+	Status map[string]any `json:"status"`
+}
+
+func recordings(t *testing.T) []recorded {
+	t.Helper()
+	packed, err := os.ReadFile("testdata/verbs.jsonl.gz")
+	require.NoError(t, err)
+	reader, err := gzip.NewReader(bytes.NewReader(packed))
+	require.NoError(t, err)
+	lines := bufio.NewScanner(reader)
+	lines.Buffer(nil, 1<<22)
+	var out []recorded
+	for lines.Scan() {
+		var r recorded
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &r))
+		out = append(out, r)
+	}
+	require.NoError(t, lines.Err())
+	require.Len(t, out, 62)
+	return out
+}
+
+// classesOf names what is found in a write as the recording does.
+func classesOf(t *testing.T, r recorded, found Found) []string {
+	t.Helper()
+	before, after := contract.ControlsOf(r.Before.Spec), contract.ControlsOf(r.After.Spec)
+	out := []string{}
+	switch {
+	case !before.Suspend && after.Suspend:
+		out = append(out, "suspend")
+	case before.Suspend && !after.Suspend:
+		out = append(out, "unsuspend")
+	}
+	if after.Shutdown != "" && after.Shutdown != before.Shutdown {
+		out = append(out, "shutdown:"+string(after.Shutdown))
+	}
+	nodes, _, err := contract.Nodes(r.Before.Status)
+	require.NoError(t, err)
+	for _, n := range found.Nodes {
+		out = append(out, nodeClass(nodes[n.ID].(map[string]any), n))
+	}
+	if found.Retry != nil {
+		class := fmt.Sprintf("retry(-%d)", len(found.Retry.RemovedNodes))
+		if contract.ArgumentsDigest(r.Before.Spec) != contract.ArgumentsDigest(r.After.Spec) {
+			class += "+args"
+		}
+		out = append(out, class)
+	}
+	if len(out) == 0 {
+		out = append(out, "nothing")
+	}
+	return out
+}
+
+func nodeClass(before map[string]any, n v1alpha1.NodeEdit) string {
+	class := "node:" + contract.StatusString(before, "displayName") + ":" + n.Phase
+	if n.Message != contract.StatusString(before, "message") {
+		class += "+msg"
+	}
+	if len(n.Parameters) > 0 {
+		class += "+out"
+	}
+	return class
+}
+
+func TestEveryRecordedWriteIsRecognizedAsWhatWasAskedForAndNothingElse(t *testing.T) {
+	for i, r := range recordings(t) {
+		t.Run(fmt.Sprintf("%d %s", i, strings.Join(r.Class, " ")), func(t *testing.T) {
+			found, err := Of(r.Before.Status, r.After.Status, true)
+			require.NoError(t, err)
+			assert.ElementsMatch(t, r.Class, classesOf(t, r, found))
+		})
+	}
+}
+
+// forgeries are what no client of Argo writes beside a verb.
+var forgeries = map[string]func(t *testing.T, status map[string]any) bool{
+	"another message of the Workflow": func(_ *testing.T, s map[string]any) bool { s["message"] = "forged"; return true },
+	"another progress":                func(_ *testing.T, s map[string]any) bool { s["progress"] = "99/99"; return true },
+	"another phase":                   func(_ *testing.T, s map[string]any) bool { s["phase"] = "Pending"; return true },
+	"an output of the Workflow": func(_ *testing.T, s map[string]any) bool {
+		s["outputs"] = map[string]any{"parameters": []any{map[string]any{"name": "forged", "value": "1"}}}
+		return true
+	},
+	"templates stored": func(_ *testing.T, s map[string]any) bool {
+		s["storedTemplates"] = map[string]any{"forged": map[string]any{"name": "forged"}}
+		return true
+	},
+	"a node more": func(_ *testing.T, s map[string]any) bool {
+		nodesOf(s)["forged"] = map[string]any{"id": "forged", "name": "forged", "phase": "Running", "type": "Suspend"}
+		return true
+	},
+	"a node that has another type": func(t *testing.T, s map[string]any) bool {
+		return forgeNode(t, s, func(n map[string]any) bool { return n["type"] == "Pod" }, func(n map[string]any) { n["type"] = "Suspend" })
+	},
+	"a node that has another name": func(t *testing.T, s map[string]any) bool {
+		return forgeNode(t, s, any1, func(n map[string]any) { n["displayName"] = "forged" })
+	},
+	"an output of a node that did not wait": func(t *testing.T, s map[string]any) bool {
+		return forgeNode(t, s, func(n map[string]any) bool { return n["type"] == "Pod" }, func(n map[string]any) {
+			n["outputs"] = map[string]any{"parameters": []any{map[string]any{"name": "x", "value": "forged"}}}
+		})
+	},
+	"a pod that fails": func(t *testing.T, s map[string]any) bool {
+		return forgeNode(t, s, func(n map[string]any) bool { return n["type"] == "Pod" && n["phase"] == "Succeeded" },
+			func(n map[string]any) { n["phase"] = "Failed" })
+	},
+	"a node that ends before it has": func(t *testing.T, s map[string]any) bool {
+		return forgeNode(t, s, func(n map[string]any) bool { return n["type"] == "Suspend" && n["phase"] == "Running" },
+			func(n map[string]any) { n["finishedAt"] = "2026-01-01T00:00:00Z" })
+	},
+	"an artifact": func(t *testing.T, s map[string]any) bool {
+		return forgeNode(t, s, any1, func(n map[string]any) {
+			n["outputs"] = map[string]any{"artifacts": []any{map[string]any{"name": "x", "s3": map[string]any{"endpoint": "forged", "key": "k"}}}}
+		})
+	},
+	"a child more": func(t *testing.T, s map[string]any) bool {
+		return forgeNode(t, s, any1, func(n map[string]any) { n["children"] = []any{"forged"} })
+	},
+}
+
+func any1(map[string]any) bool { return true }
+
+func nodesOf(status map[string]any) map[string]any {
+	nodes, _ := status["nodes"].(map[string]any)
+	if nodes == nil {
+		nodes = map[string]any{}
+		status["nodes"] = nodes
+	}
+	return nodes
+}
+
+// forgeNode changes the first node, by its id, that fits. It reports whether there was one.
+func forgeNode(_ *testing.T, status map[string]any, fits func(map[string]any) bool, forge func(map[string]any)) bool {
+	nodes := nodesOf(status)
+	ids := make([]string, 0, len(nodes))
+	for id := range nodes {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		if node := nodes[id].(map[string]any); fits(node) {
+			forge(node)
+			return true
+		}
+	}
+	return false
+}
+
+func TestAWriteWithAnythingThatNoVerbChangesIsRefused(t *testing.T) {
+	forged := map[string]int{}
+	for i, r := range recordings(t) {
+		if r.After.Status == nil || contract.StatusString(r.After.Status, "compressedNodes") != "" || len(nodesOf(r.After.Status)) == 0 {
+			continue
+		}
+		for name, forge := range forgeries {
+			status := runtime.DeepCopyJSON(r.After.Status)
+			if !forge(t, status) || reflect.DeepEqual(status, r.After.Status) {
+				continue
+			}
+			forged[name]++
+			t.Run(fmt.Sprintf("%d %s, and %s", i, strings.Join(r.Class, " "), name), func(t *testing.T) {
+				found, err := Of(r.Before.Status, status, true)
+				assert.Error(t, err, "found %+v", found)
+			})
+		}
+	}
+	for name := range forgeries {
+		assert.NotZero(t, forged[name], "%s was never tried", name)
+	}
+}
