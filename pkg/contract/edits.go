@@ -11,9 +11,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
@@ -46,27 +46,32 @@ func EditID(resourceVersion, statusHash string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// Arguments returns the parameters of a Workflow's spec.arguments, as Argo reads them; none if it could not.
+// Arguments returns the parameters of a Workflow's spec.arguments, as Argo reads them.
 func Arguments(spec map[string]any) []v1alpha1.Parameter {
 	arguments, _ := spec["arguments"].(map[string]any)
-	raw, err := json.Marshal(arguments["parameters"])
-	if err != nil {
-		return nil
-	}
-	var read []wfv1.Parameter
-	if err := json.Unmarshal(raw, &read); err != nil {
-		return nil
-	}
+	parameters, _ := arguments["parameters"].([]any)
 	var out []v1alpha1.Parameter
-	for _, p := range read {
-		parameter := v1alpha1.Parameter{Name: p.Name}
-		if p.Value != nil {
-			value := p.Value.String()
-			parameter.Value = &value
-		}
-		out = append(out, parameter)
+	for _, p := range parameters {
+		parameter, _ := p.(map[string]any)
+		out = append(out, v1alpha1.Parameter{Name: StatusString(parameter, "name"), Value: text(parameter["value"])})
 	}
 	return out
+}
+
+// text returns the value of a parameter, which Argo takes for a text also if it is a number or a truth value; nil for none.
+func text(value any) *string {
+	var out string
+	switch v := value.(type) {
+	case nil:
+		return nil
+	case string:
+		out = v
+	case float64:
+		out = strconv.FormatFloat(v, 'f', -1, 64)
+	default:
+		out = fmt.Sprint(v)
+	}
+	return &out
 }
 
 // ArgumentsDigest identifies Arguments of a spec.

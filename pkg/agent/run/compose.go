@@ -94,6 +94,7 @@ func compose(
 	rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, data []byte, refused *refusal,
 ) v1alpha1.RemoteWorkflowStatus {
 	into := *rw.Status.DeepCopy()
+	into.Edits = answers(rw, wf)
 	status := contract.Status(wf)
 	if len(status) == 0 || refused.extent() == conditionsOnly {
 		return into

@@ -35,6 +35,7 @@ const (
 	claim   action = "claim"   // record the UID of the remote Workflow on the RemoteWorkflow: from then on no other may run
 	start   action = "start"   // add the finalizer and open the gate
 	control action = "control" // change the spec of the remote Workflow as the user of the hub Workflow wants
+	edit    action = "edit"    // change its status as a user of the hub Workflow did, or refuse to
 	report  action = "report"  // bring the status to the hub
 	end     action = "end"     // terminate a remote Workflow that was deleted on the managed cluster, and report it until it has ended
 	stop    action = "stop"    // terminate a remote Workflow that the hub wants removed
@@ -172,6 +173,8 @@ func decideRecorded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, 
 	case isRolledBack(rw, wf):
 		return decision{action: refuse, conditions: []metav1.Condition{remoteDeleted(rw, v1alpha1.ReasonRolledBack,
 			"was rolled back to before it started: the cluster was restored from a backup")}}
+	case pendingEdit(rw, wf) != nil && !isDeleted(rw):
+		return decision{action: edit}
 	case contract.IsFinished(contract.Phase(wf)):
 		return decideFinished(rw, wf)
 	case gated && deleted:
@@ -186,7 +189,7 @@ func decideRecorded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, 
 	case gated, !isGuarded(rw, wf):
 		return decision{action: start}
 	case controlsPatch(rw, wf) != nil:
-		return decision{action: control}
+		return decision{action: control, conditions: []metav1.Condition{started(rw, wf)}}
 	}
 	return decideStarted(rw, wf, since, now)
 }
@@ -195,7 +198,11 @@ func decideRecorded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, 
 func decideStarted(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, since, now time.Time) decision {
 	switch {
 	case len(contract.Status(wf)) > 0:
-		return decision{action: report, conditions: []metav1.Condition{started(rw, wf)}}
+		d := decision{action: report, conditions: []metav1.Condition{started(rw, wf)}}
+		if meta.IsStatusConditionFalse(rw.Status.Conditions, v1alpha1.ConditionControlled) {
+			d.conditions = append(d.conditions, controlled(metav1.ConditionTrue, v1alpha1.ReasonChanged, "the spec is as the hub wants it"))
+		}
+		return d
 	case meta.IsStatusConditionTrue(rw.Status.Conditions, v1alpha1.ConditionStarted):
 		return decision{action: wait}
 	}
@@ -352,6 +359,15 @@ func notStarted(reason, message string) decision {
 	return decision{action: refuse, conditions: []metav1.Condition{{
 		Type: v1alpha1.ConditionStarted, Status: metav1.ConditionFalse, Reason: reason, Message: message,
 	}}}
+}
+
+func controlled(status metav1.ConditionStatus, reason, message string) metav1.Condition {
+	return metav1.Condition{Type: v1alpha1.ConditionControlled, Status: status, Reason: reason, Message: message}
+}
+
+func changeDenied(err error) metav1.Condition {
+	return controlled(metav1.ConditionFalse, v1alpha1.ReasonChangeDenied,
+		"the spec is not changed as on the hub: the cluster refuses it: "+cut(err.Error(), maxReasonLength))
 }
 
 func remoteName(rw *v1alpha1.RemoteWorkflow) string {

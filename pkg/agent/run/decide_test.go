@@ -45,7 +45,8 @@ func TestDecide(t *testing.T) {
 		"a gated copy is claimed before anything else": {
 			rw: newRemote(), wf: newCopy(t), want: claim},
 		"what the user wants by now is applied": {
-			rw: newRemote(claimed, wanting(v1alpha1.Controls{Suspend: true})), wf: newCopy(t, opened, inPhase("Running")), want: control},
+			rw: newRemote(claimed, wanting(v1alpha1.Controls{Suspend: true})), wf: newCopy(t, opened, inPhase("Running")), want: control,
+			conditions: []string{startedTrue}},
 		"not to what has finished": {
 			rw: newRemote(claimed, wanting(v1alpha1.Controls{Suspend: true})), wf: newCopy(t, opened, inPhase("Failed")), want: report,
 			conditions: []string{startedTrue}, unguard: true},
@@ -58,7 +59,7 @@ func TestDecide(t *testing.T) {
 			conditions: []string{startedTrue}},
 		"but if nothing says what was applied": {
 			rw: newRemote(claimed), wf: newCopy(t, opened, inPhase("Running"), inSpec("suspend", true), annotated(contract.AnnotationControls, "?")),
-			want: control},
+			want: control, conditions: []string{startedTrue}},
 		"a copy that somebody opened by hand is claimed": {
 			rw: newRemote(), wf: newCopy(t, ungated, inPhase("Running")), want: claim},
 		"a copy that is already going is not claimed: the next one may run": {

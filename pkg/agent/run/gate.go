@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,20 +60,37 @@ func (r *Reconciler) start(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf 
 }
 
 // control changes the spec of a running remote Workflow as its user on the hub wants, in one patch that fails if it is not as it was read.
-func (r *Reconciler) control(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) error {
+// If the cluster does not let it be changed, the hub learns that with the report, and the next try is later.
+func (r *Reconciler) control(
+	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
+) (reconcile.Result, error) {
+	known := r.hints.recall(rw)
+	denied := func() (reconcile.Result, error) {
+		next.conditions = append(next.conditions, known.denied.condition)
+		result, err := r.report(ctx, rw, wf, next)
+		result.RequeueAfter = cmp.Or(result.RequeueAfter, deniedRetry)
+		return result, err
+	}
+	if known.denied.of(rw, r.Clock.Now()) {
+		return denied()
+	}
 	spec, metadata := controlsPatch(rw, wf), precondition(wf)
 	metadata["annotations"] = map[string]any{contract.AnnotationControls: contract.EncodeControls(rw.Spec.Controls)}
-	if err := r.patchWorkflow(ctx, r.hints.recall(rw), wf, map[string]any{"metadata": metadata, "spec": spec}); err != nil {
-		return fmt.Errorf("change the spec: %w", err)
+	switch err := r.patchWorkflow(ctx, known, wf, map[string]any{"metadata": metadata, "spec": spec}); {
+	case isRefused(err):
+		known.denied = denial{generation: rw.Generation, until: r.Clock.Now().Add(deniedRetry), condition: changeDenied(err)}
+		return denied()
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("change the spec: %w", err)
 	}
 	changes, err := json.Marshal(spec)
 	if err != nil {
-		return fmt.Errorf("encode what has changed: %w", err)
+		return reconcile.Result{}, fmt.Errorf("encode what has changed: %w", err)
 	}
 	log.FromContext(ctx).Info("changed as on the hub", "workflow", client.ObjectKeyFromObject(wf), "spec", string(changes))
 	r.Recorder.Eventf(wf, nil, corev1.EventTypeNormal, "Changed", "Change",
 		"spec changed as that of Workflow %s/%s of the hub was: %s", rw.Spec.WorkflowRef.Namespace, rw.Spec.WorkflowRef.Name, changes)
-	return nil
+	return reconcile.Result{}, nil
 }
 
 // explain says on the RemoteWorkflow that the cluster itself does not let the remote Workflow start: an admission policy. The error is
@@ -229,7 +247,7 @@ func unguardPatch(wf *unstructured.Unstructured) map[string]any {
 // terminatePatch has Argo end the Workflow, which it does not do as long as that is suspended.
 func terminatePatch(wf *unstructured.Unstructured, now time.Time) map[string]any {
 	metadata := precondition(wf)
-	metadata["annotations"] = map[string]any{contract.AnnotationTerminated: now.UTC().Format(time.RFC3339)}
+	metadata["annotations"] = map[string]any{contract.AnnotationTerminated: format(now)}
 	return map[string]any{"metadata": metadata, "spec": map[string]any{"shutdown": shutdownTerminate, "suspend": nil}}
 }
 

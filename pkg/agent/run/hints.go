@@ -4,10 +4,14 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 )
+
+// deniedRetry is when the agent tries again what the cluster did not let it change.
+const deniedRetry = time.Minute
 
 // expectationTimeout is how long the agent waits for the caches to show what it has written itself. It is a bound for the
 // case that a version comes back, as after the restore of a backup; else the watch is there within milliseconds.
@@ -28,12 +32,26 @@ type hints struct {
 	remote, workflow expectation
 	// reported are the versions of the RemoteWorkflow and of the remote Workflow whose status it holds.
 	reported string
-	// refusal is what the hub did not take.
+	// refusal is what the hub did not take, and denied what the cluster did not let the agent change.
 	refusal *refusal
+	denied  denial
 	// state is what the attempt is in, and entered when the agent first saw it there. Bounds count from then on: they are on
 	// the agent's clock alone.
 	state   string
 	entered time.Time
+}
+
+// denial is a change that the cluster does not let the agent make.
+type denial struct {
+	// generation is that of the RemoteWorkflow that asks for it, until when to try it again, and condition what is said of it.
+	generation int64
+	until      time.Time
+	condition  metav1.Condition
+}
+
+// of reports whether what the RemoteWorkflow asks for was denied just now.
+func (d denial) of(rw *v1alpha1.RemoteWorkflow, now time.Time) bool {
+	return d.generation == rw.Generation && now.Before(d.until)
 }
 
 // since returns when the agent first saw the attempt in this state, in which it is now.

@@ -112,7 +112,9 @@ func (r *Reconciler) act(
 	case start:
 		return reconcile.Result{}, r.start(ctx, rw, wf, directly)
 	case control:
-		return reconcile.Result{}, r.control(ctx, rw, wf)
+		return r.control(ctx, rw, wf, next)
+	case edit:
+		return r.edit(ctx, rw, wf)
 	case report:
 		return r.report(ctx, rw, wf, next)
 	case end:

@@ -33,7 +33,7 @@ func TestAGatedCopyIsClaimedAndThenStarted(t *testing.T) {
 
 	assert.Equal(t, []map[string]any{{
 		"metadata": map[string]any{"resourceVersion": "1"},
-		"status":   map[string]any{"remoteUID": string(testUID), "observedGeneration": float64(1)},
+		"status":   map[string]any{"remoteUID": string(testUID), "observedGeneration": float64(1), "contractRevision": float64(v1alpha1.ContractRevision)},
 	}}, e.hubWrites)
 	assert.Equal(t, []map[string]any{{"metadata": map[string]any{
 		"uid": string(testUID), "resourceVersion": "1",

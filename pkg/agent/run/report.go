@@ -106,7 +106,7 @@ func (r *Reconciler) inform(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf
 // writeStatus makes this the RemoteWorkflow's status, provided that it is as it was read. Only what has changed is sent, and the answer is
 // metadata only, so that a report crosses the wire once; rw becomes what has been written.
 func (r *Reconciler) writeStatus(ctx context.Context, rw *v1alpha1.RemoteWorkflow, status v1alpha1.RemoteWorkflowStatus) error {
-	status.ObservedGeneration = rw.Generation
+	status.ObservedGeneration, status.ContractRevision = rw.Generation, v1alpha1.ContractRevision
 	changed := *rw
 	changed.Status = status
 	data, err := client.MergeFromWithOptions(rw, client.MergeFromWithOptimisticLock{}).Data(&changed)

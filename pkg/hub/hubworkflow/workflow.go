@@ -35,6 +35,8 @@ type Workflow struct {
 	Priority int64
 	// Controls are what its user wants of the run.
 	Controls v1alpha1.Controls
+	// ArgumentsDigest identifies the parameters of its spec.arguments, as long as it has not started.
+	ArgumentsDigest string
 	// Pods is what is known of its pods; what it refers to counts once that is resolved.
 	Pods podrequests.Pods
 	// TTLStrategy is the one that counts, as it was written: the spec's own, or else that of the stored template.
@@ -100,6 +102,9 @@ func known(wf *unstructured.Unstructured) map[string]any {
 	}
 	if !contract.IsFinished(contract.Phase(wf)) {
 		k["pods"] = podrequests.Of(spec).Value()
+	}
+	if contract.IsPending(contract.Phase(wf)) {
+		k["argumentsDigest"] = contract.ArgumentsDigest(spec)
 	}
 	if contract.AssignedCluster(wf) == "" { // it costs, and is of no use later
 		k["payloadBytes"], k["payloadProblem"] = payloadOf(wf)
@@ -168,7 +173,7 @@ func Of(wf *unstructured.Unstructured) *Workflow {
 	out := &Workflow{
 		Unstructured: wf, Phase: text("phase"), Message: text("message"), FinishedAt: text("finishedAt"), StatusHash: text("hash"),
 		TTLStrategy: k["ttlStrategy"], Spec: report.ReadView(k["view"]), PayloadProblem: text("payloadProblem"),
-		Pods: podrequests.Read(k["pods"]),
+		Pods: podrequests.Read(k["pods"]), ArgumentsDigest: text("argumentsDigest"),
 	}
 	out.Controls, _ = contract.DecodeControls(text("controls"))
 	out.Priority = int64(ptr.Deref(out.Controls.Priority, 0))

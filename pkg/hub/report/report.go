@@ -154,6 +154,8 @@ func reportedCondition(rw *v1alpha1.RemoteWorkflow) *metav1.Condition {
 const (
 	// ConditionIncomplete says which parts of the real status the hub's copy lacks, and why.
 	ConditionIncomplete = "StatusIncomplete"
+	// ConditionEditRefused says what a user has done to the hub Workflow that has no effect, and why.
+	ConditionEditRefused = "EditRefused"
 	// ConditionRefused says why a report from the managed cluster was not taken.
 	ConditionRefused = "ReportRefused"
 )
@@ -169,4 +171,15 @@ func AddCondition(status map[string]any, conditionType, message string) {
 		}
 	}
 	status["conditions"] = append(conditions, condition)
+}
+
+// Condition returns the message of a condition in a Workflow's status; "" if there is none.
+func Condition(status map[string]any, conditionType string) string {
+	conditions, _ := status["conditions"].([]any)
+	for _, c := range conditions {
+		if condition, _ := c.(map[string]any); condition["type"] == conditionType {
+			return contract.StatusString(condition, "message")
+		}
+	}
+	return ""
 }

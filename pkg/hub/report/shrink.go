@@ -72,17 +72,11 @@ const tooLarge = "the status is too large for the hub: "
 
 // incomplete returns what the status says already that it lacks, but for what Shrink has said, to go on from.
 func incomplete(status map[string]any) string {
-	conditions, _ := status["conditions"].([]any)
-	for _, c := range conditions {
-		if condition, _ := c.(map[string]any); condition["type"] == ConditionIncomplete {
-			before, shrunk, _ := strings.Cut(contract.StatusString(condition, "message"), tooLarge)
-			if before != "" && shrunk == "" {
-				before += "; "
-			}
-			return fmt.Sprintf("%.4096s", before)
-		}
+	before, shrunk, _ := strings.Cut(Condition(status, ConditionIncomplete), tooLarge)
+	if before != "" && shrunk == "" {
+		before += "; "
 	}
-	return ""
+	return fmt.Sprintf("%.4096s", before)
 }
 
 func encodedSize(status map[string]any) (int, error) {

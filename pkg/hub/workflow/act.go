@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -33,6 +34,8 @@ const (
 	reasonDeletionWaits    = "DeletionWaits"
 	reasonReleased         = "ReleasedUnconfirmed"
 	reasonExpired          = "TTLExpired"
+	reasonEditRefused      = "EditRefused"
+	reasonEditWaits        = "EditWaits"
 )
 
 // act does what has been decided: one write, and then the Event.
@@ -46,6 +49,8 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, next decision) error 
 		return r.restore(ctx, s, next)
 	case control:
 		return r.control(ctx, s.own, next.controls)
+	case edit:
+		return r.edit(ctx, s)
 	case show:
 		return r.show(ctx, s, next.shown)
 	case expire:
@@ -80,7 +85,7 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot) error {
 			Remote:      v1alpha1.RemoteReference{Namespace: contract.RemoteNamespace(wf), Name: wf.GetName()},
 			Attempt:     contract.Attempt(wf),
 			Reporting:   s.assigned.Reporting(),
-			Controls:    wf.Controls,
+			Controls:    wf.Controls, ArgumentsDigest: wf.ArgumentsDigest,
 		},
 	}
 	err := r.Client.Create(ctx, rw)
@@ -202,10 +207,10 @@ func (r *Reconciler) unassign(ctx context.Context, s *snapshot) error {
 	return nil
 }
 
-// recordWait records once what a deleted Workflow waits for. If it lost its label, that is restored first: without it nobody would see
+// recordWait records once what a deletion, or an edit, waits for. If a deleted Workflow lost its label, that is restored first: without it nobody would see
 // what its user sets on it, such as the annotation that ends the wait.
 func (r *Reconciler) recordWait(ctx context.Context, s *snapshot, why hubworkflow.Refusal) error {
-	if !s.isWatched() {
+	if s.wf.IsDeleted() && !s.isWatched() {
 		labels := map[string]any{"labels": map[string]string{contract.LabelEnable: contract.LabelEnableValue}}
 		if err := hubworkflow.PatchMetadata(ctx, r.Client, s.wf, labels); err != nil {
 			return err
@@ -213,7 +218,11 @@ func (r *Reconciler) recordWait(ctx context.Context, s *snapshot, why hubworkflo
 		hubworkflow.Warn(r.Recorder, s.wf, reasonLabelRestored, "Delete", fmt.Sprintf(
 			"label %s restored: the Workflow waits for cluster %s, and is watched by the label until then", contract.LabelEnable, s.own.Namespace))
 	}
-	r.recordOnce(s, "Delete", why)
+	action := "Edit"
+	if s.wf.IsDeleted() {
+		action = "Delete"
+	}
+	r.recordOnce(s, action, why)
 	return nil
 }
 
@@ -277,6 +286,7 @@ func (r *Reconciler) compose(
 		if again == nil {
 			return update, nil, free, nil
 		}
+		again.shown.refused, again.shown.why = cmp.Or(out.refused, again.shown.refused), cmp.Or(out.why, again.shown.why)
 		*out = again.shown
 	}
 	update = hubworkflow.Update{Status: out.status, Source: out.source}
@@ -355,6 +365,9 @@ func (r *Reconciler) current(ctx context.Context, s *snapshot, why *hubworkflow.
 
 // apply changes a status as what is shown says.
 func (out *shown) apply(status map[string]any) {
+	if out.refused != "" {
+		report.AddCondition(status, report.ConditionEditRefused, out.refused)
+	}
 	if out.message != "" {
 		status["message"] = out.message
 	}

@@ -1,12 +1,12 @@
 package workflow
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/edits"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 )
 
@@ -24,6 +24,8 @@ const (
 	restore action = "restore"
 	// control carries to the RemoteWorkflow what the user wants of the run.
 	control action = "control"
+	// edit tells what a user has done to the status, and carries that to the RemoteWorkflow.
+	edit action = "edit"
 	// show writes the status.
 	show action = "show"
 	// expire deletes the Workflow as its ttlStrategy says.
@@ -83,6 +85,8 @@ var rules = []rule{
 	takeBack,
 	// What somebody else has started on the hub, before it was sent, is not sent.
 	refuseForeign,
+	// What a user has done to the status goes to the cluster, and is shown until that has answered.
+	takeEdit,
 	// What its user wants of the run goes to the cluster, before anything that its cluster reports is shown.
 	carryControls,
 	// The hub Workflow shows what its cluster reports.
@@ -177,7 +181,8 @@ func restoreEdited(s *snapshot) *decision {
 }
 
 func endLost(s *snapshot) *decision {
-	if s.own != nil || contract.IsPending(s.wf.Phase) || contract.IsFinished(s.wf.Phase) || s.wf.IsForeign() {
+	wasShown := s.wf.GetAnnotations()[contract.AnnotationReportHash] != "" // an edit has no effect any more
+	if s.own != nil || contract.IsPending(s.wf.Phase) || contract.IsFinished(s.wf.Phase) || s.wf.IsForeign() && !wasShown {
 		return nil
 	}
 	key := s.wf.RemoteWorkflowKey()
@@ -237,13 +242,12 @@ func takeBack(s *snapshot) *decision {
 	return &decision{action: wait}
 }
 
-// carryControls leaves what has finished. A shutdown is not taken back: Argo has begun with it.
+// carryControls leaves what has finished.
 func carryControls(s *snapshot) *decision {
 	if s.own == nil || s.own.isDeleted() || s.own.Spec.Reporting != v1alpha1.ReportingAgent || contract.IsFinished(s.own.Status.Phase) {
 		return nil
 	}
-	wanted := s.wf.Controls
-	wanted.Shutdown = cmp.Or(wanted.Shutdown, s.own.Spec.Shutdown)
+	wanted := wantedControls(s, edits.Found{})
 	if contract.ControlsPatch(s.own.Spec.Controls, wanted) == nil {
 		return nil
 	}

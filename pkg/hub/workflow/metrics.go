@@ -23,6 +23,10 @@ var (
 		Name: "argo_multicluster_hub_reports_refused_total",
 		Help: "Reports of managed clusters that the hub did not take, by reason.",
 	}, []string{"reason"})
+	editsRefused = promauto.With(metrics.Registry).NewCounter(prometheus.CounterOpts{
+		Name: "argo_multicluster_hub_edits_refused_total",
+		Help: "Changes of a hub Workflow's status by users that are no verb of Argo's, or came too late.",
+	})
 	releasedUnconfirmed = promauto.With(metrics.Registry).NewCounterVec(prometheus.CounterOpts{
 		Name: "argo_multicluster_hub_released_unconfirmed_total",
 		Help: "Deleted Workflows that did not wait for their cluster to remove them, by reason.",

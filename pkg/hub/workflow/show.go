@@ -25,6 +25,8 @@ type shown struct {
 	end *end
 	// message replaces that of the status.
 	message string
+	// refused is what a user has done that has no effect, and why.
+	refused string
 	// source identifies what a reported status is made from.
 	source string
 	// why is recorded in an Event once it is shown.
@@ -108,6 +110,7 @@ func fromReport(s *snapshot, gone *end) shown {
 		return shown{} // what has ended stays ended
 	}
 	out := shown{isReported: s.own.hasReport(), source: report.SourceDigest(s.own.RemoteWorkflow, s.own.Status.Labels, runOf(s))}
+	out.sayAnswers(s)
 	switch {
 	case gone != nil && (gone.isCutShort || !contract.IsFinished(phase)):
 		out.end, out.why = gone, &hubworkflow.Refusal{Reason: reasonRemoteDeleted, Message: gone.message}

@@ -174,6 +174,11 @@ type Edit struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=1024
 	Nodes []NodeEdit `json:"nodes,omitempty"`
+	// outputs are the output parameters of the Workflow that were set with those of the nodes.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Outputs []Parameter `json:"outputs,omitempty"`
 	// retry runs a Workflow that has finished again, but for the nodes that are kept.
 	// +optional
 	Retry *Retry `json:"retry,omitempty"`

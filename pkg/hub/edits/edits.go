@@ -1,7 +1,7 @@
-// Package edit tells what a user has done to the status of a hub Workflow. Argo's clients do their verbs by changing the status and writing
+// Package edits tells what a user has done to the status of a hub Workflow. Argo's clients do their verbs by changing the status and writing
 // back the whole Workflow, normalised and without fields that they do not know: so what was done is told by its shape, and nothing else of
 // what was written is followed.
-package edit
+package edits
 
 import (
 	"encoding/json"
@@ -10,6 +10,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -23,6 +24,8 @@ import (
 type Found struct {
 	// Nodes are the Suspend nodes that were resumed, stopped or set, by their ids.
 	Nodes []v1alpha1.NodeEdit
+	// Outputs are the output parameters of the Workflow that were set with those of the nodes.
+	Outputs []v1alpha1.Parameter
 	// Retry is without digest and parameters, which the status does not say.
 	Retry *v1alpha1.Retry
 }
@@ -33,10 +36,15 @@ func (f Found) IsNothing() bool { return len(f.Nodes) == 0 && f.Retry == nil }
 // errOutdated says that the hub Workflow showed an older report when it was edited.
 var errOutdated = errors.New("the Workflow has changed meanwhile: look at it again, and repeat the command if it is still wanted")
 
+// oneAtATime bounds how much memory comparisons take.
+var oneAtATime sync.Mutex
+
 // Of returns what a user has done who has made the status shown, which the hub has written, into the one that is edited. If shown is not
 // exactly what the user saw, because the cluster has reported something new since, then what differs otherwise is no error, and a retry
 // cannot be told. The error is for the user.
 func Of(shown, edited map[string]any, isExact bool) (Found, error) {
+	oneAtATime.Lock()
+	defer oneAtATime.Unlock()
 	if err := report.CheckStatus(edited); err != nil {
 		return Found{}, fmt.Errorf("the status is none that Argo's clients can read: %w", err)
 	}
@@ -98,6 +106,11 @@ func (d diff) resolved() (Found, error) {
 			if p.GlobalName != "" && p.Value != nil {
 				globals[p.GlobalName] = p.Value.String()
 			}
+		}
+	}
+	for _, p := range parametersOf(d.is.Outputs) {
+		if value, named := globals[p.Name]; named && p.Value != nil && p.Value.String() == value {
+			found.Outputs = append(found.Outputs, v1alpha1.Parameter{Name: p.Name, Value: &value})
 		}
 	}
 	if d.isExact {

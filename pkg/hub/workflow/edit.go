@@ -1,0 +1,280 @@
+package workflow
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/edits"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
+)
+
+const (
+	// maxEditBytes is how large an edit may be: it is stored beside a report, and an API server takes objects of up to 1.5 MiB.
+	maxEditBytes = 128 << 10
+	// maxEdits is how many may wait for their cluster.
+	maxEdits = 16
+)
+
+// takeEdit leaves what has shown nothing yet that could be edited, and what somebody has erased.
+func takeEdit(s *snapshot) *decision {
+	if s.own == nil || s.own.isDeleted() || !s.hasStarted() || !s.wf.IsForeign() || s.wf.StatusHash == "" {
+		return nil
+	}
+	if s.own.Spec.Reporting == v1alpha1.ReportingAgent && !s.own.hasReport() {
+		return nil
+	}
+	taken := s.own.editOf(s.wf.StatusHash)
+	switch {
+	case taken != nil && s.own.answerTo(taken.ID) == nil && goneOf(s) == nil:
+		if d := carryControls(s); d != nil {
+			return d
+		}
+		return &decision{action: wait, why: editWaits(s)}
+	case taken != nil && s.own.answerTo(taken.ID) != nil && !isShown(s):
+		return nil // what has become of it is shown next
+	}
+	return &decision{action: edit}
+}
+
+// editOf returns the edit that has made a status of this hash, nil if none has.
+func (a *attempt) editOf(statusHash string) *v1alpha1.Edit {
+	i := slices.IndexFunc(a.Spec.Edits, func(e v1alpha1.Edit) bool { return e.StatusHash == statusHash })
+	if i < 0 {
+		return nil
+	}
+	return &a.Spec.Edits[i]
+}
+
+func (a *attempt) answerTo(id string) *v1alpha1.EditAnswer {
+	i := slices.IndexFunc(a.Status.Edits, func(e v1alpha1.EditAnswer) bool { return e.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &a.Status.Edits[i]
+}
+
+// isShown reports whether the Workflow showed the newest report, with all answers to edits, before it was edited.
+func isShown(s *snapshot) bool {
+	d := showReported(s)
+	return d != nil && d.shown.source == s.wf.GetAnnotations()[contract.AnnotationReportHash]
+}
+
+// editWaits returns what an edit waits for that may last, nil if it is only on its way.
+func editWaits(s *snapshot) *hubworkflow.Refusal {
+	a := s.own
+	why := a.cluster.AgentUnavailable().Why
+	if why == "" && a.Status.ContractRevision < v1alpha1.ContractRevision && a.Status.ObservedGeneration >= a.Generation {
+		why = "it is older than the hub's manager, and may not know of such edits: update its addon"
+	}
+	if why == "" {
+		return nil
+	}
+	return &hubworkflow.Refusal{Reason: reasonEditWaits, Message: fmt.Sprintf(
+		"cluster %s: what was changed in the status waits for the agent: %s", a.Namespace, why)}
+}
+
+// sayAnswers adds what the cluster has refused. Each is recorded once: the source of what is shown already has a mark of it.
+func (out *shown) sayAnswers(s *snapshot) {
+	shown, isNew := s.wf.GetAnnotations()[contract.AnnotationReportHash], false
+	say := func(mark, refused string) {
+		out.source += mark
+		out.refused = refused
+		isNew = refused != "" && !strings.Contains(shown, mark)
+	}
+	for _, e := range s.own.Spec.Edits {
+		switch answer := s.own.answerTo(e.ID); {
+		case answer == nil:
+		case answer.Outcome == v1alpha1.EditRefused:
+			say(digest(e.ID), fmt.Sprintf("cluster %s: %.1024s", s.own.Namespace, answer.Message))
+		default:
+			say(digest(e.ID), "")
+		}
+	}
+	denied := meta.FindStatusCondition(s.own.Status.Conditions, v1alpha1.ConditionControlled)
+	if denied != nil && denied.Status == metav1.ConditionFalse {
+		say(digest(denied.Message), fmt.Sprintf("cluster %s: %.1024s", s.own.Namespace, denied.Message))
+	}
+	if isNew {
+		out.why = &hubworkflow.Refusal{Reason: reasonEditRefused, Message: out.refused}
+	}
+}
+
+// edit tells what a user has done to the status, and has the agent do that to the remote Workflow. What is none of Argo's verbs, or comes
+// too late, is undone, with a condition and an Event that say why.
+func (r *Reconciler) edit(ctx context.Context, s *snapshot) error {
+	live, err := hubworkflow.Get(ctx, r.Live, s.key)
+	if err != nil {
+		return err
+	}
+	if live.GetUID() != s.wf.GetUID() || live.StatusHash != s.wf.StatusHash {
+		return nil // the watch brings it
+	}
+	if report := s.own.Status.Report; report != nil && report.Data == nil && report.Digest != "" {
+		if err := r.reread(ctx, s); err != nil {
+			return err
+		}
+	}
+	next := showReported(s)
+	if next == nil {
+		return nil
+	}
+	out := next.shown
+	if !out.isReported {
+		return r.refuseEdit(ctx, s, out, fmt.Errorf("cluster %s has no agent, so that only a deletion has an effect there", s.own.Namespace))
+	}
+	found, err := findEdit(s, out, contract.Status(live.Unstructured))
+	if err == nil && goneOf(s) != nil && !found.IsNothing() {
+		err = fmt.Errorf("%s: create it anew, for example with argo resubmit", goneOf(s).message)
+	}
+	if err != nil {
+		return r.refuseEdit(ctx, s, out, err)
+	}
+	changed := s.own.DeepCopy()
+	changed.Spec.Controls = wantedControls(s, found)
+	if err := addEdit(changed, live, found); err != nil {
+		return r.refuseEdit(ctx, s, out, err)
+	}
+	switch {
+	case !reflect.DeepEqual(changed.Spec, s.own.Spec):
+		err := r.Client.Patch(ctx, changed, client.MergeFromWithOptions(s.own.RemoteWorkflow, client.MergeFromWithOptimisticLock{}))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("add an edit to RemoteWorkflow: %w", err)
+		}
+		return nil
+	case len(unanswered(s.own)) > 0:
+		return nil
+	}
+	return r.show(ctx, s, out)
+}
+
+// findEdit returns what a user has done that the cluster has not been told yet. edited is the status now.
+func findEdit(s *snapshot, out shown, edited map[string]any) (edits.Found, error) {
+	var update hubworkflow.Update
+	free := takeReport(s, &out, &update)
+	defer free()
+	if update.Status == nil {
+		return edits.Found{}, fmt.Errorf("the cluster's report is not taken: %s", out.why.Message)
+	}
+	shown, isExact, err := before(s, out, update.Status, edited)
+	if err != nil {
+		return edits.Found{}, err
+	}
+	earlier := unanswered(s.own)
+	if !isShown(s) {
+		earlier = s.own.Spec.Edits // what has become of them has not been shown yet
+	}
+	found, err := edits.Of(shown, edited, isExact)
+	isRetried := slices.ContainsFunc(earlier, func(e v1alpha1.Edit) bool { return e.Retry != nil })
+	if found.Retry != nil && err != nil && isRetried {
+		return edits.Found{}, nil // it is that one
+	}
+	return withoutEarlier(found, earlier), err
+}
+
+// before returns the status that the user saw, and whether it is that exactly: one of an older report may have been seen.
+func before(s *snapshot, out shown, status, edited map[string]any) (map[string]any, bool, error) {
+	hash := s.wf.GetAnnotations()[contract.AnnotationStatusHash]
+	var newest map[string]any
+	for _, refused := range []string{out.refused, report.Condition(edited, report.ConditionEditRefused)} {
+		for steps := range report.MaxSteps + 1 {
+			shown := runtime.DeepCopyJSON(status)
+			out.refused = refused
+			out.apply(shown)
+			if _, err := report.Shrink(shown, steps); err != nil {
+				return nil, false, err
+			}
+			if newest == nil {
+				newest = shown
+			}
+			if found, err := contract.StatusHash(s.wf.GetUID(), shown); err != nil || found == hash {
+				return shown, err == nil, err
+			}
+		}
+	}
+	return newest, false, nil
+}
+
+func unanswered(a *attempt) []v1alpha1.Edit {
+	var edits []v1alpha1.Edit
+	for _, e := range a.Spec.Edits {
+		if a.answerTo(e.ID) == nil {
+			edits = append(edits, e)
+		}
+	}
+	return edits
+}
+
+// withoutEarlier returns what is found without what earlier edits say already.
+func withoutEarlier(found edits.Found, earlier []v1alpha1.Edit) edits.Found {
+	for _, e := range earlier {
+		found.Nodes = slices.DeleteFunc(found.Nodes, func(n v1alpha1.NodeEdit) bool {
+			return slices.ContainsFunc(e.Nodes, func(known v1alpha1.NodeEdit) bool { return reflect.DeepEqual(known, n) })
+		})
+		if found.Retry != nil && e.Retry != nil && slices.Equal(found.Retry.RemovedNodes, e.Retry.RemovedNodes) &&
+			slices.Equal(found.Retry.ResetNodes, e.Retry.ResetNodes) {
+			found.Retry = nil
+		}
+	}
+	return found
+}
+
+// wantedControls returns what the user wants of the attempt. A shutdown is not taken back, Argo has begun with it: but by a retry.
+func wantedControls(s *snapshot, found edits.Found) v1alpha1.Controls {
+	wanted := s.wf.Controls
+	if found.Retry == nil {
+		wanted.Shutdown = cmp.Or(wanted.Shutdown, s.own.Spec.Shutdown)
+	}
+	return wanted
+}
+
+// addEdit adds what is found to the RemoteWorkflow, in place of edits that are answered.
+func addEdit(to *v1alpha1.RemoteWorkflow, live *hubworkflow.Workflow, found edits.Found) error {
+	if found.IsNothing() {
+		return nil
+	}
+	spec, _ := live.Object["spec"].(map[string]any)
+	e := v1alpha1.Edit{
+		ID: contract.EditID(live.GetResourceVersion(), live.StatusHash), StatusHash: live.StatusHash, Nodes: found.Nodes, Outputs: found.Outputs, Retry: found.Retry,
+	}
+	if e.Retry != nil {
+		e.Retry.ReportDigest = to.Status.Report.Digest
+		if arguments := contract.ArgumentsDigest(spec); arguments != to.Spec.ArgumentsDigest {
+			e.Retry.Parameters, to.Spec.ArgumentsDigest = contract.Arguments(spec), arguments
+		}
+	}
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode the edit: %w", err)
+	}
+	if len(raw) > maxEditBytes {
+		return fmt.Errorf("it changes so much that it does not fit into a RemoteWorkflow (%d bytes, and %d do): do it on cluster %s",
+			len(raw), maxEditBytes, to.Namespace)
+	}
+	waiting := unanswered(&attempt{RemoteWorkflow: to})
+	if len(waiting) >= maxEdits {
+		return fmt.Errorf("%d edits wait for cluster %s already: repeat it when they are done", len(waiting), to.Namespace)
+	}
+	to.Spec.Edits = append(waiting, e)
+	return nil
+}
+
+// refuseEdit shows again what the cluster reports, and says why the edit has no effect.
+func (r *Reconciler) refuseEdit(ctx context.Context, s *snapshot, out shown, why error) error {
+	out.refused = fmt.Sprintf("%.1024s", why.Error())
+	out.why = &hubworkflow.Refusal{Reason: reasonEditRefused, Message: out.refused}
+	editsRefused.Inc()
+	return r.show(ctx, s, out)
+}
