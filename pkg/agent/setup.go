@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -130,7 +131,7 @@ func newHub(config *rest.Config, options Options) (cluster.Cluster, error) {
 func newManager(config *rest.Config, options Options) (manager.Manager, error) {
 	mgr, err := ctrl.NewManager(limited(config, options.QPS, options.Burst), ctrl.Options{
 		Scheme:         runtime.NewScheme(),
-		MapperProvider: knows(contract.WorkflowGVK),
+		MapperProvider: knows(contract.WorkflowGVK, corev1.SchemeGroupVersion.WithKind("Pod")),
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{contract.NewWorkflow(): {
@@ -251,16 +252,18 @@ func serveProbes(ctx context.Context, address string) error {
 	return server.Start(ctx)
 }
 
-// knows provides the mapper of one kind.
-func knows(gvk schema.GroupVersionKind) func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
-	return func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapperOf(gvk), nil }
+// knows provides the mapper of these kinds.
+func knows(gvks ...schema.GroupVersionKind) func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+	return func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapperOf(gvks...), nil }
 }
 
-// mapperOf returns a mapper for one namespaced kind. It needs no discovery, so neither the API server nor the CRD has to be
+// mapperOf returns a mapper for these namespaced kinds. It needs no discovery, so neither the API server nor the CRD has to be
 // there when the agent starts.
-func mapperOf(gvk schema.GroupVersionKind) meta.RESTMapper {
-	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{gvk.GroupVersion()})
-	mapper.Add(gvk, meta.RESTScopeNamespace)
+func mapperOf(gvks ...schema.GroupVersionKind) meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for _, gvk := range gvks {
+		mapper.Add(gvk, meta.RESTScopeNamespace)
+	}
 	return mapper
 }
 

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -77,6 +78,19 @@ func (h *history) incarnations() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.started)
+}
+
+// podsOf counts the pods, by UID, that a Workflow has had whose name no other name begins with.
+func (h *history) podsOf(workflow string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	count := 0
+	for node, uids := range h.pods {
+		if strings.HasPrefix(node, workflow) {
+			count += len(uids)
+		}
+	}
+	return count
 }
 
 // ran returns an error unless exactly so many incarnations were ever started, and exactly so many pods were ever created,
