@@ -45,10 +45,11 @@ func hold(ctx context.Context, c client.Client, wf *Workflow, why Refusal) (bool
 	return err == nil, err
 }
 
-// PendingStatus is the status of a Workflow that waits.
+// PendingStatus is the status of a Workflow that waits. It has the times, without a value: Argo's clients put the whole Workflow back where
+// they suspend or resume it, and never leave them out. What they send is still the hub's status then.
 func PendingStatus(why Refusal) map[string]any {
 	return map[string]any{
-		"phase": contract.PhasePending, "message": why.Message,
+		"phase": contract.PhasePending, "message": why.Message, "startedAt": nil, "finishedAt": nil,
 		"conditions": []any{Condition(ConditionScheduled, metav1.ConditionFalse, why.Reason)},
 	}
 }

@@ -135,7 +135,8 @@ func TestAWriteThatFailsHasNotWritten(t *testing.T) {
 func TestHold(t *testing.T) {
 	why := hubworkflow.Refusal{Reason: "Waiting", Message: "waiting for better times"}
 	pending := map[string]any{
-		"phase": "Pending", "message": why.Message, "conditions": []any{map[string]any{"type": "Scheduled", "status": "False", "message": "Waiting"}},
+		"phase": "Pending", "message": why.Message, "startedAt": nil, "finishedAt": nil,
+		"conditions": []any{map[string]any{"type": "Scheduled", "status": "False", "message": "Waiting"}},
 	}
 	message := map[string]any{"message": why.Message}
 	tests := map[string]struct {

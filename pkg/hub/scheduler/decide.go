@@ -12,6 +12,7 @@ import (
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
@@ -26,6 +27,7 @@ const (
 	ReasonNoUsableCluster   = "NoUsableCluster"
 	ReasonInvalidPlacement  = "InvalidPlacement"
 	ReasonCapacityRefused   = "CapacityRefused"
+	ReasonSuspended         = "Suspended"
 )
 
 // target is where a Workflow of the namespace wants to go: to the cluster that it names, or to one of its Placement. The zero
@@ -47,6 +49,9 @@ type request struct {
 	isPlaced, isUnchecked bool
 	// refusal is why it may go nowhere; zero if it may.
 	refusal hubworkflow.Refusal
+	// shutdown ends it, unless that is ""; isSuspended keeps it from going anywhere.
+	shutdown    v1alpha1.Shutdown
+	isSuspended bool
 }
 
 // owns reports whether a Workflow is the scheduler's: it waits for a cluster, and nothing of it is anywhere. One that somebody else
@@ -61,12 +66,16 @@ func requestOf(wf *hubworkflow.Workflow, restoredAt time.Time) request {
 		target:     target{namespace: wf.GetNamespace(), cluster: contract.ChosenCluster(wf)},
 		remoteName: client.ObjectKey{Namespace: contract.RemoteNamespace(wf), Name: wf.GetName()},
 		priority:   wf.Priority, requests: wf.Pods.Largest, isPlaced: wf.Pods.IsPlaced, isUnchecked: cluster.IsUnchecked(wf.GetAnnotations()),
+		isSuspended: wf.Controls.Suspend,
 	}
 	if asked.cluster == "" {
 		asked.placement = wf.GetAnnotations()[contract.AnnotationPlacement]
 	}
 	if refusal := wf.Refused(restoredAt); refusal != nil {
 		asked.refusal = *refusal
+	}
+	if wf.EndsUnstarted(restoredAt) {
+		asked.shutdown = wf.Controls.Shutdown
 	}
 	return asked
 }
@@ -75,6 +84,8 @@ func requestOf(wf *hubworkflow.Workflow, restoredAt time.Time) request {
 type decision struct {
 	cluster string
 	why     *hubworkflow.Refusal
+	// ends says that it ends on the hub, because of why.
+	ends bool
 	// note is why this cluster, in numbers.
 	note string
 	// waitsFor is the target whose change can change the decision; zero if only the Workflow's own can. isAtCap says that the end of
@@ -90,8 +101,12 @@ func (c *cache) decide(wf *hubworkflow.Workflow, asked request, bound *bindings,
 	switch {
 	case c.attempts[wf.GetUID()] > 0:
 		return decision{} // it has lost its assignment, not its RemoteWorkflow: that is not for us to mend
+	case asked.shutdown != "":
+		return decision{ends: true, why: refusal(hubworkflow.ReasonStopped, "%s", hubworkflow.EndMessage(asked.shutdown))}
 	case asked.refusal != (hubworkflow.Refusal{}):
 		return decision{why: &asked.refusal}
+	case asked.isSuspended:
+		return decision{why: refusal(ReasonSuspended, "suspended: argo resume lets it be scheduled")}
 	}
 	problemOf := func(n *node) *cluster.Problem {
 		// However old a measurement is, nodes are as large as they were.

@@ -13,7 +13,7 @@ var (
 	}, []string{"queue"})
 	tries = promauto.With(metrics.Registry).NewCounterVec(prometheus.CounterOpts{
 		Name: "argo_multicluster_scheduler_attempts_total",
-		Help: "Attempts to schedule a Workflow, by result: assigned, unschedulable, stale, refused or error.",
+		Help: "Attempts to schedule a Workflow, by result: assigned, ended, unschedulable, stale, refused or error.",
 	}, []string{"result"})
 	refusedCapacities = promauto.With(metrics.Registry).NewCounter(prometheus.CounterOpts{
 		Name: "argo_multicluster_scheduler_capacities_refused_total",

@@ -210,7 +210,7 @@ func (q *queue) settle(it *item, tried *hubworkflow.Workflow, o outcome, now tim
 		if it.failures = 0; wasDirty {
 			q.activate(it)
 		}
-	case assigned, stale:
+	case assigned, ended, stale:
 		if it.wf.GetResourceVersion() == tried.GetResourceVersion() && it.wf.GetUID() == tried.GetUID() {
 			// The event that shows why is on its way. Should a template change meanwhile what it requests, that takes nothing back.
 			it.isDirty = wasDirty

@@ -49,7 +49,9 @@ type Scheduler struct {
 type outcome string
 
 const (
-	assigned      outcome = "assigned"
+	assigned outcome = "assigned"
+	// ended: it was shut down before it had a cluster.
+	ended         outcome = "ended"
 	unschedulable outcome = "unschedulable"
 	// stale: the Workflow has changed, or is gone, since it was read.
 	stale outcome = "stale"
@@ -193,28 +195,36 @@ func (s *Scheduler) bindingsOf(ctx context.Context, namespace string) (*bindings
 	return s.cache.setBindings(namespace, all), nil
 }
 
-// write writes what was decided: the assignment, or why the Workflow waits.
+// write writes what was decided: the assignment, the end, or why the Workflow waits.
 func (s *Scheduler) write(ctx context.Context, t *try) outcome {
-	if t.err != nil {
+	switch {
+	case t.err != nil:
 		return outcomeOf(ctx, t, failed, t.err)
-	}
-	if t.why != nil {
+	case t.ends:
+		return s.settled(ctx, t, ended, "not ended", hubworkflow.End(ctx, s.Client, s.Recorder, t.wf, s.Clock.Now()))
+	case t.why != nil:
 		return outcomeOf(ctx, t, unschedulable, hubworkflow.Hold(ctx, s.Client, s.Recorder, t.wf, *t.why))
 	}
 	err := hubworkflow.Assign(ctx, s.Client, t.wf, t.cluster)
-	var status apierrors.APIStatus
-	if hubworkflow.IsRefused(err) && errors.As(err, &status) {
-		why := hubworkflow.Refusal{
-			Reason: hubworkflow.ReasonCannotTravel, Message: "not dispatched: the hub refuses it: " + status.Status().Message,
-		}
-		return outcomeOf(ctx, t, refused, hubworkflow.Hold(ctx, s.Client, s.Recorder, t.wf, why))
-	}
 	if err == nil {
 		ctrl.LoggerFrom(ctx).Info("assigned a cluster", "workflow", t.wf.Key(), "cluster", t.cluster)
 		s.Recorder.Eventf(t.wf.Unstructured, nil, corev1.EventTypeNormal, ReasonScheduled, "Schedule", "assigned to cluster %s: %s",
 			t.cluster, t.note)
 	}
-	return outcomeOf(ctx, t, assigned, err)
+	return s.settled(ctx, t, assigned, "not dispatched", err)
+}
+
+// settled returns the outcome of a write that ends the Workflow's stay in the queue. If the API server refuses it, the Workflow says what
+// it is not.
+func (s *Scheduler) settled(ctx context.Context, t *try, written outcome, isNot string, err error) outcome {
+	var status apierrors.APIStatus
+	if hubworkflow.IsRefused(err) && errors.As(err, &status) {
+		why := hubworkflow.Refusal{
+			Reason: hubworkflow.ReasonCannotTravel, Message: isNot + ": the hub refuses it: " + status.Status().Message,
+		}
+		return outcomeOf(ctx, t, refused, hubworkflow.Hold(ctx, s.Client, s.Recorder, t.wf, why))
+	}
+	return outcomeOf(ctx, t, written, err)
 }
 
 func outcomeOf(ctx context.Context, t *try, written outcome, err error) outcome {

@@ -199,7 +199,10 @@ func (r *Reconciler) unassign(ctx context.Context, s *snapshot) error {
 	}
 	name := contract.AssignedCluster(s.wf)
 	message := fmt.Sprintf("nothing has started on managed cluster %q", name)
-	if s.problem != nil {
+	switch {
+	case s.endsUnstarted():
+		message += fmt.Sprintf(": the Workflow ends on the hub, for spec.shutdown is %s", s.wf.Controls.Shutdown)
+	case s.problem != nil:
 		message += ": " + s.problem.Message
 	}
 	hubworkflow.Warn(r.Recorder, s.wf, reasonClusterTaken, "Schedule", message)

@@ -73,15 +73,17 @@ var rules = []rule{
 	leaveToScheduler,
 	// With a deleted Workflow its attempt goes, then its finalizer. Nothing else is done about it.
 	removeDeleted,
+	// What was ended before it was sent is not sent any more.
+	removeBelated,
 	// What has an attempt keeps label, assignment and finalizer, whoever edits them.
 	restoreEdited,
 	// What has started, and has no RemoteWorkflow, has been parted from its run by force.
 	endLost,
-	// What cannot go to its cluster, and was not sent, gets another one, or none.
+	// What cannot go to its cluster, or is shut down, and was not sent, gets another one, or none.
 	giveBack,
 	// What is assigned gets a RemoteWorkflow.
 	createAttempt,
-	// What has not started, and cannot start where it is, is taken back from there.
+	// What has not started, and cannot start where it is, or is shut down, is taken back from there.
 	takeBack,
 	// What somebody else has started on the hub, before it was sent, is not sent.
 	refuseForeign,
@@ -153,6 +155,18 @@ func removeDeleted(s *snapshot) *decision {
 	return awaitRemoval(s)
 }
 
+// removeBelated removes the attempt that a manager which was paused has made of a Workflow that the scheduler has ended meanwhile. Nothing
+// delivers it: the Workflow is not assigned.
+func removeBelated(s *snapshot) *decision {
+	if s.own == nil || s.own.isClaimed() || contract.AssignedCluster(s.wf) != "" || s.wf.IsForeign() || !contract.IsFinished(s.wf.Phase) {
+		return nil
+	}
+	if d := removal(s.own, v1alpha1.RemovalTerminate); d != nil {
+		return d
+	}
+	return &decision{action: wait}
+}
+
 func restoreEdited(s *snapshot) *decision {
 	if s.own == nil || s.own.isDeleted() {
 		return nil
@@ -195,7 +209,7 @@ func endLost(s *snapshot) *decision {
 // not be known that the API server has none: it would say so.
 func creates(s *snapshot) bool {
 	return !s.wf.IsDeleted() && !s.wf.IsWithdrawn() && s.wf.HasFinalizer() && contract.IsPending(s.wf.Phase) &&
-		s.problem == nil && s.wf.Refused(s.restoredAt) == nil
+		s.problem == nil && s.wf.Refused(s.restoredAt) == nil && !s.endsUnstarted()
 }
 
 func giveBack(s *snapshot) *decision {
@@ -205,7 +219,7 @@ func giveBack(s *snapshot) *decision {
 	switch {
 	case !s.wf.HasFinalizer() && contract.IsPending(s.wf.Phase):
 		return &decision{action: unassign}
-	case s.wf.IsWithdrawn(), s.problem != nil && !s.wf.IsForeign():
+	case s.wf.IsWithdrawn(), s.problem != nil && !s.wf.IsForeign(), s.endsUnstarted():
 		// The finalizer goes first, without which nothing is delivered; only then the absence of a RemoteWorkflow counts. A manager
 		// that was paused, and is about to create it, either has it found by the next look, or finds the finalizer gone.
 		return &decision{action: release}
@@ -233,7 +247,7 @@ func takeBack(s *snapshot) *decision {
 		return nil
 	}
 	// Where there is no agent, what was sent may run already: it is taken back only if it cannot.
-	if !s.own.isDeleted() && !s.own.cluster.IsDetached() && (s.problem == nil || s.own.isClaimed()) {
+	if !s.own.isDeleted() && !s.own.cluster.IsDetached() && (s.problem == nil && !s.endsUnstarted() || s.own.isClaimed()) {
 		return nil
 	}
 	if d := removal(s.own, v1alpha1.RemovalTerminate); d != nil {

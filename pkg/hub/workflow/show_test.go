@@ -429,7 +429,7 @@ func TestAnEndThatTheClusterDoesNotReport(t *testing.T) {
 
 // withScheduled adds what a Workflow has that has shown no phase before its end.
 func withScheduled(status map[string]any, message string) map[string]any {
-	return mapWith(status, "conditions", pendingAs(reasonRemoteDeleted, message)["conditions"])
+	return mapWith(mapWith(status, "conditions", pendingAs(reasonRemoteDeleted, message)["conditions"]), "startedAt", nil)
 }
 
 // edited is a status of the hub's that somebody has replaced.

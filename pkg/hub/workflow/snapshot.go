@@ -63,6 +63,9 @@ func (s *snapshot) isWatched() bool {
 // hasStarted reports whether the Workflow's attempt may have begun.
 func (s *snapshot) hasStarted() bool { return s.own != nil && s.wf.HasStarted(s.own.RemoteWorkflow) }
 
+// endsUnstarted reports whether the Workflow ends on the hub, unless its attempt has started. The scheduler ends it, once it has none.
+func (s *snapshot) endsUnstarted() bool { return s.wf.EndsUnstarted(s.restoredAt) }
+
 // isClaimed reports whether a remote Workflow is recorded, or may run without having been: where there is no agent.
 func (a *attempt) isClaimed() bool {
 	return a.Status.RemoteUID != "" || a.Spec.Reporting == v1alpha1.ReportingFeedback
