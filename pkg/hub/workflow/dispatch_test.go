@@ -47,7 +47,7 @@ func TestTheRemoteWorkflowSaysWhatRunsWhere(t *testing.T) {
 				WorkflowRef: v1alpha1.WorkflowReference{Namespace: gen.Namespace, Name: "hello", UID: wf.GetUID()},
 				Remote:      v1alpha1.RemoteReference{Namespace: gen.Namespace, Name: "hello"},
 				Attempt:     1,
-				Reporting:   test.want,
+				Reporting:   test.want, ArgumentsDigest: contract.ArgumentsDigest(nil),
 			}, rw.Spec)
 			assert.Empty(t, hub.Events())
 			run(t, r)
