@@ -273,8 +273,10 @@ func addEdit(to *v1alpha1.RemoteWorkflow, live *hubworkflow.Workflow, found edit
 
 // refuseEdit shows again what the cluster reports, and says why the edit has no effect.
 func (r *Reconciler) refuseEdit(ctx context.Context, s *snapshot, out shown, why error) error {
-	out.refused = fmt.Sprintf("%.1024s", why.Error())
-	out.why = &hubworkflow.Refusal{Reason: reasonEditRefused, Message: out.refused}
+	out.why = &hubworkflow.Refusal{Reason: reasonEditRefused, Message: fmt.Sprintf("%.1024s", why.Error())}
+	if out.isReported {
+		out.refused = out.why.Message
+	}
 	editsRefused.Inc()
 	return r.show(ctx, s, out)
 }

@@ -45,6 +45,8 @@ func TestFeedback(t *testing.T) {
 		work   []gen.Mod
 		want   map[string]any
 		reason string
+		// edit is whether the user learns that edits have no effect.
+		edit bool
 	}{
 		"nothing yet":                {want: plainly(summaryOnly)},
 		"nothing yet, and it waited": {hub: gen.WithHubStatus("Pending", plainly("waiting for a cluster")), want: plainly(summaryOnly)},
@@ -71,7 +73,7 @@ func TestFeedback(t *testing.T) {
 		"somebody else wrote the phase":       {hub: edited("Pending", "Succeeded"), want: plainly(summaryOnly)},
 		"it ended, and somebody else wrote another phase": {
 			hub: edited("Succeeded", "Failed"), work: []gen.Mod{fed(map[string]string{"phase": "Succeeded"})},
-			want: map[string]any{"phase": "Succeeded", "message": summaryOnly},
+			want: map[string]any{"phase": "Succeeded", "message": summaryOnly}, edit: true,
 		},
 		"it ended, somebody else wrote another phase, and it runs again": {
 			hub: edited("Succeeded", "Failed"), work: []gen.Mod{fed(map[string]string{"phase": "Running"})},
@@ -111,6 +113,9 @@ func TestFeedback(t *testing.T) {
 			var events []string
 			if test.reason != "" {
 				events = []string{"Warning " + test.reason + " " + contract.StatusString(test.want, "message")}
+			}
+			if test.edit {
+				events = []string{"Warning EditRefused cluster cluster1 has no agent, so that only a deletion has an effect there"}
 			}
 			assert.Equal(t, events, hub.Events())
 			run(t, r)
