@@ -114,7 +114,7 @@ func assertDispatched(t *testing.T, r *run, work *workv1.ManifestWork) {
 		WorkflowRef: v1alpha1.WorkflowReference{Namespace: r.key.Namespace, Name: "hello", UID: r.uid},
 		Remote:      v1alpha1.RemoteReference{Namespace: r.key.Namespace, Name: "hello"},
 		Attempt:     1,
-		Reporting:   v1alpha1.ReportingAgent,
+		Reporting:   v1alpha1.ReportingAgent, ArgumentsDigest: contract.ArgumentsDigest(nil),
 	}, rw.Spec)
 	assert.Equal(t, []string{contract.FinalizerDispatch}, rw.Finalizers)
 

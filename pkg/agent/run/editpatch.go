@@ -112,7 +112,7 @@ func resolve(status, nodes map[string]any, edit *v1alpha1.Edit, now time.Time) (
 		case phase == e.Phase && phase != nodeRunning:
 			continue // it has become that meanwhile
 		case phase != nodeRunning:
-			return nil, nil, refusedFor("node %s (%s) does not wait any more, it is %s: nothing was changed", e.ID,
+			return nil, nil, refusedFor("node %s (%s) does not wait for anybody, it is %s: nothing was changed", e.ID,
 				contract.StatusString(node, "displayName"), phase)
 		}
 		change := map[string]any{fieldMessage: textOrNull(e.Message)}

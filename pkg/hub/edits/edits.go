@@ -33,15 +33,15 @@ type Found struct {
 // IsNothing reports whether nothing was done.
 func (f Found) IsNothing() bool { return len(f.Nodes) == 0 && f.Retry == nil }
 
-// errOutdated says that the hub Workflow showed an older report when it was edited.
-var errOutdated = errors.New("the Workflow has changed meanwhile: look at it again, and repeat the command if it is still wanted")
+// ErrOutdated says that the hub Workflow showed an older report when it was edited.
+var ErrOutdated = errors.New("the Workflow has changed meanwhile: look at it again, and repeat the command if it is still wanted")
 
 // oneAtATime bounds how much memory comparisons take.
 var oneAtATime sync.Mutex
 
 // Of returns what a user has done who has made the status shown, which the hub has written, into the one that is edited. If shown is not
-// exactly what the user saw, because the cluster has reported something new since, then what differs otherwise is no error, and a retry
-// cannot be told. The error is for the user.
+// exactly what the user saw, because the cluster has reported something new since, then only what was done to nodes that still wait can be
+// told; ErrOutdated says that there is nothing of that. The error is for the user.
 func Of(shown, edited map[string]any, isExact bool) (Found, error) {
 	oneAtATime.Lock()
 	defer oneAtATime.Unlock()
@@ -95,7 +95,7 @@ func (d diff) resolved() (Found, error) {
 		}
 		node, err := resolution(was, is)
 		switch {
-		case err != nil && d.isExact:
+		case err != nil && (d.isExact || isTooLate(was, is)):
 			return Found{}, err
 		case err != nil:
 			continue // the cluster has gone on
@@ -113,10 +113,18 @@ func (d diff) resolved() (Found, error) {
 			found.Outputs = append(found.Outputs, v1alpha1.Parameter{Name: p.Name, Value: &value})
 		}
 	}
-	if d.isExact {
+	switch {
+	case d.isExact:
 		return found, d.otherwiseSame(globals)
+	case found.IsNothing():
+		return found, ErrOutdated
 	}
 	return found, nil
+}
+
+// isTooLate reports whether a user has ended a node that has ended otherwise meanwhile.
+func isTooLate(was, is wfv1.NodeStatus) bool {
+	return was.Type == wfv1.NodeTypeSuspend && was.Fulfilled() && is.Fulfilled() && was.Phase != is.Phase
 }
 
 // node returns a node before and after, and whether it has changed.
@@ -187,7 +195,8 @@ func resolution(was, is wfv1.NodeStatus) (v1alpha1.NodeEdit, error) {
 	}
 	switch {
 	case was.Type != wfv1.NodeTypeSuspend || was.Phase != wfv1.NodeRunning:
-		return edit, fmt.Errorf("node %s (%s) does not wait for anybody: only Suspend nodes that run can be changed", was.ID, was.DisplayName)
+		return edit, fmt.Errorf("node %s (%s) does not wait for anybody, it is %s: only Suspend nodes that run can be changed", was.ID,
+			was.DisplayName, was.Phase)
 	case is.FinishedAt.IsZero() != (is.Phase == wfv1.NodeRunning):
 		return edit, notAVerb("node %s is %s, and the time of its end does not fit that", was.ID, is.Phase)
 	}

@@ -21,7 +21,7 @@ var groups = []wfv1.NodeType{
 // retried returns what of a finished Workflow runs again.
 func (d diff) retried() (Found, error) {
 	if !d.isExact {
-		return Found{Retry: &v1alpha1.Retry{}}, errOutdated
+		return Found{Retry: &v1alpha1.Retry{}}, ErrOutdated
 	}
 	if err := d.noneAdded(); err != nil {
 		return Found{}, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -136,6 +137,10 @@ func (r *Reconciler) edit(ctx context.Context, s *snapshot) error {
 		return r.refuseEdit(ctx, s, out, fmt.Errorf("cluster %s has no agent, so that only a deletion has an effect there", s.own.Namespace))
 	}
 	found, err := findEdit(s, out, contract.Status(live.Unstructured))
+	if errors.Is(err, edits.ErrOutdated) && found.IsNothing() &&
+		contract.ControlsPatch(s.own.Spec.Controls, wantedControls(s, found)) != nil {
+		err = nil // that is what was done
+	}
 	if err == nil && goneOf(s) != nil && !found.IsNothing() {
 		err = fmt.Errorf("%s: create it anew, for example with argo resubmit", goneOf(s).message)
 	}
