@@ -93,8 +93,8 @@ func PackNodes(nodes []byte) (string, error) {
 	return base64.StdEncoding.EncodeToString(compressed), nil
 }
 
-// maxPackedNodes is how many bytes packed nodes may hold. Argo packs them only to keep a Workflow below 1 MiB.
-const maxPackedNodes = 64 << 20
+// maxPackedBytes and maxPackedValues are how much packed nodes may hold. Argo packs them to keep a Workflow below 1 MiB.
+const maxPackedBytes, maxPackedValues = 32 << 20, 1 << 19
 
 // ErrOffloaded says that the nodes are in the database of Argo's controller.
 var ErrOffloaded = errors.New("the nodes of the Workflow are in the database of the cluster's Argo controller (offloaded)")
@@ -117,12 +117,16 @@ func Nodes(status map[string]any) (nodes map[string]any, isPacked bool, err erro
 	if err != nil {
 		return nil, true, fmt.Errorf("unpack nodes: gzip: %w", err)
 	}
-	raw, err := io.ReadAll(io.LimitReader(reader, maxPackedNodes+1))
-	switch {
-	case err != nil:
+	size, err := MeasureJSON(reader, maxPackedBytes, maxPackedValues)
+	if err != nil {
+		return nil, true, fmt.Errorf("unpack nodes: %w", err)
+	}
+	if err := reader.Reset(bytes.NewReader(compressed)); err != nil {
 		return nil, true, fmt.Errorf("unpack nodes: gzip: %w", err)
-	case len(raw) > maxPackedNodes:
-		return nil, true, fmt.Errorf("unpack nodes: they have more than %d bytes", maxPackedNodes)
+	}
+	raw := make([]byte, size.Bytes)
+	if _, err := io.ReadFull(reader, raw); err != nil {
+		return nil, true, fmt.Errorf("unpack nodes: gzip: %w", err)
 	}
 	if err := utiljson.Unmarshal(raw, &nodes); err != nil {
 		return nil, true, fmt.Errorf("unpack nodes: JSON: %w", err)

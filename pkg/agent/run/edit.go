@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
@@ -67,10 +68,11 @@ func (r *Reconciler) edit(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *
 	if err == nil && e.Retry != nil {
 		var left int
 		if left, err = r.deletePods(ctx, wf, e.Retry.RemovedNodes); err == nil && left > 0 {
-			if now.Before(r.hints.recall(rw).since("waits for pods to go: "+e.ID, now).Add(podsGrace)) {
+			if now.Before(r.hints.recall(rw).beganRetry(e.ID, now).Add(podsGrace)) {
 				return reconcile.Result{RequeueAfter: podsPoll}, nil
 			}
-			err = refusedFor("%d pods of the nodes that are to run again were deleted, and are still there after %s: see on the cluster why", left, podsGrace)
+			err = refusedFor("%d pods of the nodes that are to run again were deleted, and are still there after %s: see on the cluster why, "+
+				"and retry it again", left, podsGrace)
 		}
 	}
 	if err == nil {
@@ -104,7 +106,10 @@ func (r *Reconciler) refuseEdit(
 ) error {
 	status := *rw.Status.DeepCopy()
 	why = cut(why, maxReasonLength)
-	status.Edits = append(answers(rw, wf), v1alpha1.EditAnswer{ID: e.ID, Outcome: v1alpha1.EditRefused, Message: why})
+	status.Edits = slices.DeleteFunc(status.Edits, func(a v1alpha1.EditAnswer) bool { // those that were applied come with their report
+		return !slices.ContainsFunc(rw.Spec.Edits, func(asked v1alpha1.Edit) bool { return asked.ID == a.ID })
+	})
+	status.Edits = append(status.Edits, v1alpha1.EditAnswer{ID: e.ID, Outcome: v1alpha1.EditRefused, Message: why})
 	if err := r.writeStatus(ctx, rw, status); err != nil {
 		return fmt.Errorf("refuse an edit: %w", err)
 	}
@@ -120,8 +125,17 @@ type refusedEdit struct{ error }
 func refusedFor(format string, args ...any) error { return refusedEdit{fmt.Errorf(format, args...)} }
 
 // deletePods deletes the pods of these nodes of the remote Workflow, each by its UID, and returns how many are still there. Left alone, a
-// pod would be taken for that of the node that runs again, which has the same name.
+// pod would be taken for that of the node that runs again, which has the same name. The API server is asked first whether the Workflow is
+// as it was read: of one that was retried meanwhile, these are the pods of the new run.
 func (r *Reconciler) deletePods(ctx context.Context, wf *unstructured.Unstructured, nodes []string) (left int, err error) {
+	live := &metav1.PartialObjectMetadata{}
+	live.SetGroupVersionKind(contract.WorkflowGVK)
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wf), live); err != nil {
+		return 0, fmt.Errorf("get Workflow: %w", err)
+	}
+	if live.UID != wf.GetUID() || live.ResourceVersion != wf.GetResourceVersion() {
+		return 0, apierrors.NewConflict(contract.WorkflowGVR.GroupResource(), wf.GetName(), errors.New("it has changed since it was read"))
+	}
 	var pods metav1.PartialObjectMetadataList
 	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
 	if err := r.Live.List(ctx, &pods, client.InNamespace(wf.GetNamespace()), client.MatchingLabels{labelPodWorkflow: wf.GetName()}); err != nil {

@@ -32,6 +32,9 @@ const maxPlainNodes = 768 << 10
 // Workflow is not, or not any more, in a state in which Argo's clients would do this.
 func editPatch(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, e *v1alpha1.Edit, now time.Time) (map[string]any, error) {
 	status := contract.Status(wf)
+	if isDeleted(wf) {
+		return nil, refusedFor("the Workflow is being deleted there: create it anew, for example with argo resubmit")
+	}
 	nodes, isPacked, err := contract.Nodes(status)
 	if err != nil {
 		return nil, refusedFor("%w: do it on the cluster", err)
@@ -109,7 +112,7 @@ func resolve(status, nodes map[string]any, edit *v1alpha1.Edit, now time.Time) (
 			return nil, nil, refusedFor("there is no node %s", e.ID)
 		case contract.StatusString(node, "type") != nodeSuspend:
 			return nil, nil, refusedFor("node %s is no Suspend node", e.ID)
-		case phase == e.Phase && phase != nodeRunning:
+		case phase == e.Phase && phase != nodeRunning && hasValues(node, e):
 			continue // it has become that meanwhile
 		case phase != nodeRunning:
 			return nil, nil, refusedFor("node %s (%s) does not wait for anybody, it is %s: nothing was changed", e.ID,
@@ -129,10 +132,19 @@ func resolve(status, nodes map[string]any, edit *v1alpha1.Edit, now time.Time) (
 		changed[e.ID] = change
 	}
 	changes = map[string]any{}
-	if len(edit.Outputs) > 0 {
+	if len(edit.Outputs) > 0 && len(changed) > 0 {
 		changes[fieldOutputs] = map[string]any{fieldParameters: withOutputs(status, edit.Outputs)}
 	}
 	return changes, changed, nil
+}
+
+// hasValues reports whether the output parameters of a node have the values of the edit.
+func hasValues(node map[string]any, e v1alpha1.NodeEdit) bool {
+	parameters, _, _ := unstructured.NestedSlice(node, fieldOutputs, fieldParameters)
+	return !slices.ContainsFunc(e.Parameters, func(given v1alpha1.Parameter) bool {
+		i := indexByName(parameters, given.Name)
+		return i < 0 || parameters[i].(map[string]any)[fieldValue] != ptr.Deref(given.Value, "")
+	})
 }
 
 // supply returns the outputs of a node with the values that it waited for.

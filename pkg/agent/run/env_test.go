@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -158,12 +159,15 @@ func (e *env) build(objects []client.Object) {
 	scheme := runtime.NewScheme()
 	require.NoError(e.t, v1alpha1.AddToScheme(scheme))
 	hub := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.RemoteWorkflow{})
-	managed := fake.NewClientBuilder().WithScheme(runtime.NewScheme()).
+	managedScheme := runtime.NewScheme()
+	require.NoError(e.t, corev1.AddToScheme(managedScheme))
+	managed := fake.NewClientBuilder().WithScheme(managedScheme).
 		WithIndex(contract.NewWorkflow(), indexRemoteWorkflow, remoteWorkflowOf)
 	for _, obj := range objects {
-		if wf, ok := obj.(*unstructured.Unstructured); ok {
-			managed = managed.WithObjects(wf)
-		} else {
+		switch obj.(type) {
+		case *unstructured.Unstructured, *corev1.Pod:
+			managed = managed.WithObjects(obj)
+		default:
 			hub = hub.WithObjects(obj)
 		}
 	}

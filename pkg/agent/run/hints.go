@@ -35,6 +35,9 @@ type hints struct {
 	// refusal is what the hub did not take, and denied what the cluster did not let the agent change.
 	refusal *refusal
 	denied  denial
+	// retry is the id of a retry whose pods are being deleted, and retryBegan when the agent first saw to it.
+	retry      string
+	retryBegan time.Time
 	// state is what the attempt is in, and entered when the agent first saw it there. Bounds count from then on: they are on
 	// the agent's clock alone.
 	state   string
@@ -60,6 +63,14 @@ func (h *hints) since(state string, now time.Time) time.Time {
 		h.state, h.entered = state, now
 	}
 	return h.entered
+}
+
+// beganRetry returns when the agent first saw to the retry with this id.
+func (h *hints) beganRetry(id string, now time.Time) time.Time {
+	if h.retry != id {
+		h.retry, h.retryBegan = id, now
+	}
+	return h.retryBegan
 }
 
 // recall returns the hints for this incarnation of the RemoteWorkflow.

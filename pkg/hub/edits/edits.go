@@ -100,6 +100,9 @@ func (d diff) resolved() (Found, error) {
 		case err != nil:
 			continue // the cluster has gone on
 		}
+		if !d.isExact && node.Phase == string(wfv1.NodeRunning) && len(node.Parameters) == 0 {
+			continue // it may be the cluster that has set its message
+		}
 		node.ID = id
 		found.Nodes = append(found.Nodes, node)
 		for _, p := range parametersOf(is.Outputs) {
@@ -109,7 +112,7 @@ func (d diff) resolved() (Found, error) {
 		}
 	}
 	for _, p := range parametersOf(d.is.Outputs) {
-		if value, named := globals[p.Name]; named && p.Value != nil && p.Value.String() == value {
+		if value, named := globals[p.Name]; named && p.Value != nil && p.Value.String() == value && !has(found.Outputs, p.Name) {
 			found.Outputs = append(found.Outputs, v1alpha1.Parameter{Name: p.Name, Value: &value})
 		}
 	}
@@ -122,9 +125,18 @@ func (d diff) resolved() (Found, error) {
 	return found, nil
 }
 
-// isTooLate reports whether a user has ended a node that has ended otherwise meanwhile.
+// isTooLate reports whether a user has ended a node that has ended otherwise meanwhile, or given it a value where it has another.
 func isTooLate(was, is wfv1.NodeStatus) bool {
-	return was.Type == wfv1.NodeTypeSuspend && was.Fulfilled() && is.Fulfilled() && was.Phase != is.Phase
+	if was.Type != wfv1.NodeTypeSuspend {
+		return false
+	}
+	for i, p := range parametersOf(was.Outputs) {
+		given := parametersOf(is.Outputs)
+		if i < len(given) && p.Value != nil && given[i].Value != nil && *p.Value != *given[i].Value {
+			return true
+		}
+	}
+	return was.Fulfilled() && is.Fulfilled() && was.Phase != is.Phase
 }
 
 // node returns a node before and after, and whether it has changed.
@@ -242,6 +254,10 @@ func parametersOf(outputs *wfv1.Outputs) []wfv1.Parameter {
 		return nil
 	}
 	return outputs.Parameters
+}
+
+func has(parameters []v1alpha1.Parameter, name string) bool {
+	return slices.ContainsFunc(parameters, func(p v1alpha1.Parameter) bool { return p.Name == name })
 }
 
 // decodeBoth decodes two JSON values.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -12,6 +11,8 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/util/json"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
 // bounds are how much a kind of data may expand to, so that hostile data cannot fill the hub's memory: decoded, the three bytes of an
@@ -33,15 +34,6 @@ var (
 // ordinaryShare, in values, is what everybody may take at any time. The bytes of a text count as so many values that the most of both
 // are the same share.
 const ordinaryShare = 1 << 14
-
-// maxDepth bounds how deep JSON is nested, Argo's some twenty levels. No decoder takes more than 10,000, and whoever lists
-// Workflows meets the status some levels deeper.
-const maxDepth = 256
-
-var (
-	errTooLarge = errors.New("it expands beyond the limit")
-	errTooDeep  = fmt.Errorf("it is nested more than %d levels deep", maxDepth)
-)
 
 func newBounds(bytes, values int64) *bounds {
 	return &bounds{bytes: bytes, values: values, shares: semaphore.NewWeighted(values)}
@@ -69,17 +61,17 @@ func (b *bounds) expand(data []byte) (raw []byte, release func(), err error) {
 	if err != nil {
 		return nil, release, fmt.Errorf("gzip: %w", err)
 	}
-	size, err := b.measure(reader)
+	size, err := contract.MeasureJSON(reader, b.bytes, b.values)
 	if err != nil {
 		return nil, release, err
 	}
-	if share := max(size.values, size.bytes/(b.bytes/b.values)); share > ordinaryShare {
+	if share := max(size.Values, size.Bytes/(b.bytes/b.values)); share > ordinaryShare {
 		if err := b.shares.Acquire(context.Background(), share); err != nil {
 			return nil, release, err
 		}
 		release = sync.OnceFunc(func() { b.shares.Release(share) })
 	}
-	raw = make([]byte, size.bytes)
+	raw = make([]byte, size.Bytes)
 	if err := reader.Reset(bytes.NewReader(data)); err != nil {
 		return nil, release, fmt.Errorf("gzip: %w", err)
 	}
@@ -87,61 +79,6 @@ func (b *bounds) expand(data []byte) (raw []byte, release func(), err error) {
 		return nil, release, fmt.Errorf("gzip: %w", err)
 	}
 	return raw, release, nil
-}
-
-// measure reads all there is and returns how large it is, without keeping any of it.
-func (b *bounds) measure(reader io.Reader) (size, error) {
-	measured := size{within: b}
-	_, err := io.Copy(&measured, reader)
-	switch {
-	case errors.Is(err, errTooLarge) || errors.Is(err, errTooDeep):
-		return size{}, err
-	case err != nil:
-		return size{}, fmt.Errorf("gzip: %w", err)
-	}
-	return measured, nil
-}
-
-// size is the size of the JSON text that is written to it.
-type size struct {
-	within *bounds
-	bytes  int64
-	// values are those of the text: each is the first of its list or object, or follows a comma. There may be as many fewer as there are
-	// empty lists and objects. What stands in a text's strings does not count.
-	values int64
-
-	depth            int
-	text, escapeNext bool
-}
-
-// Write counts what is in some more of the text, until that is more than it may be.
-func (s *size) Write(some []byte) (int, error) {
-	s.bytes += int64(len(some))
-	for _, c := range some {
-		switch {
-		case s.escapeNext:
-			s.escapeNext = false
-		case s.text:
-			s.escapeNext = c == '\\'
-			s.text = c != '"'
-		case c == '"':
-			s.text = true
-		case c == ',':
-			s.values++
-		case c == '{' || c == '[':
-			s.values++
-			s.depth++
-			if s.depth > maxDepth {
-				return 0, errTooDeep
-			}
-		case c == '}' || c == ']':
-			s.depth--
-		}
-	}
-	if s.bytes > s.within.bytes || s.values > s.within.values {
-		return 0, errTooLarge
-	}
-	return len(some), nil
 }
 
 // canonical makes whole numbers int64, as they come back from an API server: it stores 1.0 as 1 and -0.0 as 0. So a

@@ -107,7 +107,7 @@ func TestWhatIsNoStatusIsAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := decoded(data)
 			require.Error(t, err)
-			assert.NotErrorIs(t, err, errTooLarge)
+			assert.NotErrorIs(t, err, contract.ErrTooLarge)
 		})
 	}
 }
@@ -119,7 +119,7 @@ func TestAStatusUpToTheLimitIsTakenAndNoneBeyond(t *testing.T) {
 	_, err := decoded(sized(statuses.bytes))
 	require.NoError(t, err)
 	_, err = decoded(sized(statuses.bytes + 1))
-	require.ErrorIs(t, err, errTooLarge)
+	require.ErrorIs(t, err, contract.ErrTooLarge)
 }
 
 func TestOnlyValuesAreCounted(t *testing.T) {
@@ -131,14 +131,13 @@ func TestOnlyValuesAreCounted(t *testing.T) {
 		`{"a,b":"\",","c\\":","}`:     2,
 		`["\\",0,"\\\"",0,"\u0022,"]`: 5,
 	} {
-		measured := size{within: statuses}
+		measured := contract.JSONSize{MaxBytes: statuses.bytes, MaxValues: statuses.values}
 		for i := range len(text) { // whatever the pieces are in which it comes
 			_, err := measured.Write([]byte(text[i : i+1]))
 			require.NoError(t, err)
 		}
-		assert.Equal(t, want, measured.values, text)
-		assert.Equal(t, int64(len(text)), measured.bytes, text)
-		assert.Zero(t, measured.depth, text)
+		assert.Equal(t, want, measured.Values, text)
+		assert.Equal(t, int64(len(text)), measured.Bytes, text)
 	}
 }
 
@@ -150,7 +149,7 @@ func TestAGzipBombIsRefusedBeforeItExpands(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var err error
 			allocated := allocatedBy(func() { _, err = decoded(bomb) })
-			require.ErrorIs(t, err, errTooLarge)
+			require.ErrorIs(t, err, contract.ErrTooLarge)
 			assert.Less(t, allocated, uint64(1<<20))
 		})
 	}
@@ -179,7 +178,7 @@ func TestTheMostExpensiveStatusWithinTheLimitIsBounded(t *testing.T) {
 			data := zip(t, strings.NewReader(expensive(element, statuses.values*5/4)))
 			var err error
 			allocated := allocatedBy(func() { _, err = decoded(data) })
-			require.ErrorIs(t, err, errTooLarge)
+			require.ErrorIs(t, err, contract.ErrTooLarge)
 			assert.Less(t, allocated, uint64(1<<20))
 		})
 	}
@@ -212,10 +211,10 @@ func TestTheDepthOfAStatusIsBounded(t *testing.T) {
 	nested := func(depth int) []byte {
 		return zip(t, strings.NewReader(strings.Repeat(`{"a":[`, depth/2)+strings.Repeat("]}", depth/2)))
 	}
-	_, err := decoded(nested(maxDepth))
+	_, err := decoded(nested(contract.MaxJSONDepth))
 	require.NoError(t, err)
-	_, err = decoded(nested(maxDepth + 2))
-	require.ErrorIs(t, err, errTooDeep)
+	_, err = decoded(nested(contract.MaxJSONDepth + 2))
+	require.ErrorIs(t, err, contract.ErrTooDeep)
 }
 
 // largest are reports that take all there is for all reports at once.
@@ -329,7 +328,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		requireCounted(t, raw)
 		if err != nil {
-			require.ErrorIs(t, err, errTooDeep)
+			require.ErrorIs(t, err, contract.ErrTooDeep)
 			return
 		}
 		requireStable(t, status)
@@ -339,7 +338,7 @@ func FuzzDecode(f *testing.F) {
 // requireCounted checks that no value of valid JSON is missed, and that no more are counted than there can be.
 func requireCounted(t *testing.T, raw []byte) {
 	t.Helper()
-	measured := size{within: statuses}
+	measured := contract.JSONSize{MaxBytes: statuses.bytes, MaxValues: statuses.values}
 	if _, err := measured.Write(raw); err != nil {
 		return
 	}
@@ -354,8 +353,8 @@ func requireCounted(t *testing.T, raw []byte) {
 			values++ // and keys
 		}
 	}
-	require.LessOrEqual(t, measured.values, values)
-	require.GreaterOrEqual(t, 2*measured.values+1, values)
+	require.LessOrEqual(t, measured.Values, values)
+	require.GreaterOrEqual(t, 2*measured.Values+1, values)
 }
 
 // requireStable checks that a decoded status survives being sent and stored again.

@@ -12,10 +12,10 @@ import (
 )
 
 // comparedNodes are the bounds of packed nodes of which two are held at a time, by one that compares them.
-var comparedNodes = &bounds{bytes: 16 << 20, values: 1 << 18, shares: semaphore.NewWeighted(2 << 18)}
+var comparedNodes = &bounds{bytes: packedNodes.bytes, values: packedNodes.values, shares: semaphore.NewWeighted(2 * packedNodes.values)}
 
 // Nodes returns the nodes of a Workflow's status, also where they are packed. release gives back what they take of the hub's memory; it is
-// never nil. Nobody holds more than two, and nobody else holds any meanwhile.
+// never nil. Whoever compares nodes holds two, one after the other, and sees to it that nobody else holds any meanwhile.
 func Nodes(status map[string]any) (nodes map[string]any, release func(), err error) {
 	release = func() {}
 	packed := contract.StatusString(status, contract.FieldCompressedNodes)

@@ -140,7 +140,7 @@ func TestARunEndsOnTheHubWhateverItsReportIs(t *testing.T) {
 		"a number without end":     {compressed(t, finished+`,"a":1`+strings.Repeat("0", 10_000)+`}`), "cannot read"},
 		"a bomb of objects":        {compressed(t, finished+`,"a":[`+strings.Repeat("{},", int(statuses.values)/2)+`{}]}`), "beyond the limit"},
 		"a bomb":                   {compressed(t, strings.Repeat(" ", int(statuses.bytes)+1)), "beyond the limit"},
-		"an abyss":                 {compressed(t, strings.Repeat("[", maxDepth+1)), "levels deep"},
+		"an abyss":                 {compressed(t, strings.Repeat("[", contract.MaxJSONDepth+1)), "levels deep"},
 		"without content":          {compressed(t, "{}"), `phase ""`},
 		"null":                     {compressed(t, "null"), `phase ""`},
 		"without a phase":          {compressed(t, `{"progress":"1/1"}`), `phase ""`},

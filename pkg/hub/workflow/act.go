@@ -357,7 +357,8 @@ func (r *Reconciler) current(ctx context.Context, s *snapshot, why *hubworkflow.
 	}
 	s.wf = live
 	status := runtime.DeepCopyJSON(contract.Status(live.Unstructured))
-	if live.IsForeign() || contract.StatusString(status, "phase") == "" {
+	wasShown := live.GetAnnotations()[contract.AnnotationReportHash] != "" // what is left of that is more than nothing
+	if live.IsForeign() && !wasShown || contract.StatusString(status, "phase") == "" {
 		status = hubworkflow.PendingStatus(*why)
 		if last := live.LastPhase(); last != "" {
 			status["phase"] = last

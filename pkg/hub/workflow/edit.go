@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,7 +24,7 @@ import (
 )
 
 const (
-	// maxEditBytes is how large an edit may be: it is stored beside a report, and an API server takes objects of up to 1.5 MiB.
+	// maxEditBytes is how large those that wait may be: they are stored beside a report, and an API server takes objects of up to 1.5 MiB.
 	maxEditBytes = 128 << 10
 	// maxEdits is how many may wait for their cluster.
 	maxEdits = 16
@@ -77,8 +78,8 @@ func isShown(s *snapshot) bool {
 func editWaits(s *snapshot) *hubworkflow.Refusal {
 	a := s.own
 	why := a.cluster.AgentUnavailable().Why
-	if why == "" && a.Status.ContractRevision < v1alpha1.ContractRevision && a.Status.ObservedGeneration >= a.Generation {
-		why = "it is older than the hub's manager, and may not know of such edits: update its addon"
+	if why == "" && a.Status.ContractRevision < v1alpha1.ContractRevision {
+		why = "it is older than the hub's manager, and may not know of such edits: if this lasts, update its addon"
 	}
 	if why == "" {
 		return nil
@@ -90,10 +91,13 @@ func editWaits(s *snapshot) *hubworkflow.Refusal {
 // sayAnswers adds what the cluster has refused. Each is recorded once: the source of what is shown already has a mark of it.
 func (out *shown) sayAnswers(s *snapshot) {
 	shown, isNew := s.wf.GetAnnotations()[contract.AnnotationReportHash], false
+	var messages []string
 	say := func(mark, refused string) {
 		out.source += mark
-		out.refused = refused
-		isNew = refused != "" && !strings.Contains(shown, mark)
+		if refused != "" {
+			messages = append(messages, refused)
+			isNew = isNew || !strings.Contains(shown, mark)
+		}
 	}
 	for _, e := range s.own.Spec.Edits {
 		switch answer := s.own.answerTo(e.ID); {
@@ -108,6 +112,7 @@ func (out *shown) sayAnswers(s *snapshot) {
 	if denied != nil && denied.Status == metav1.ConditionFalse {
 		say(digest(denied.Message), fmt.Sprintf("cluster %s: %.1024s", s.own.Namespace, denied.Message))
 	}
+	out.refused = strings.Join(messages, "; ")
 	if isNew {
 		out.why = &hubworkflow.Refusal{Reason: reasonEditRefused, Message: out.refused}
 	}
@@ -136,13 +141,13 @@ func (r *Reconciler) edit(ctx context.Context, s *snapshot) error {
 	if !out.isReported {
 		return r.refuseEdit(ctx, s, out, fmt.Errorf("cluster %s has no agent, so that only a deletion has an effect there", s.own.Namespace))
 	}
+	if gone := goneOf(s); gone != nil { // also what waits is not done any more
+		return r.refuseEdit(ctx, s, out, fmt.Errorf("%s: create it anew, for example with argo resubmit", gone.message))
+	}
 	found, err := findEdit(s, out, contract.Status(live.Unstructured))
 	if errors.Is(err, edits.ErrOutdated) && found.IsNothing() &&
 		contract.ControlsPatch(s.own.Spec.Controls, wantedControls(s, found)) != nil {
 		err = nil // that is what was done
-	}
-	if err == nil && goneOf(s) != nil && !found.IsNothing() {
-		err = fmt.Errorf("%s: create it anew, for example with argo resubmit", goneOf(s).message)
 	}
 	if err != nil {
 		return r.refuseEdit(ctx, s, out, err)
@@ -155,7 +160,10 @@ func (r *Reconciler) edit(ctx context.Context, s *snapshot) error {
 	switch {
 	case !reflect.DeepEqual(changed.Spec, s.own.Spec):
 		err := r.Client.Patch(ctx, changed, client.MergeFromWithOptions(s.own.RemoteWorkflow, client.MergeFromWithOptimisticLock{}))
-		if client.IgnoreNotFound(err) != nil {
+		switch {
+		case hubworkflow.IsRefused(err) || report.IsTooLarge(err):
+			return r.refuseEdit(ctx, s, out, fmt.Errorf("the hub refuses it: %w", err))
+		case err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err): // the watch brings what there is
 			return fmt.Errorf("add an edit to RemoteWorkflow: %w", err)
 		}
 		return nil
@@ -182,6 +190,9 @@ func findEdit(s *snapshot, out shown, edited map[string]any) (edits.Found, error
 		earlier = s.own.Spec.Edits // what has become of them has not been shown yet
 	}
 	found, err := edits.Of(shown, edited, isExact)
+	if found.Retry != nil && err == nil && !hasNodes(shown) && report.Condition(shown, report.ConditionIncomplete) != "" {
+		return edits.Found{}, fmt.Errorf("the hub does not know the nodes of the Workflow: retry it on cluster %s", s.own.Namespace)
+	}
 	isRetried := slices.ContainsFunc(earlier, func(e v1alpha1.Edit) bool { return e.Retry != nil })
 	if found.Retry != nil && err != nil && isRetried {
 		return edits.Found{}, nil // it is that one
@@ -189,11 +200,17 @@ func findEdit(s *snapshot, out shown, edited map[string]any) (edits.Found, error
 	return withoutEarlier(found, earlier), err
 }
 
+func hasNodes(status map[string]any) bool {
+	_, plain := status[contract.FieldNodes]
+	_, packed := status[contract.FieldCompressedNodes]
+	return plain || packed
+}
+
 // before returns the status that the user saw, and whether it is that exactly: one of an older report may have been seen.
 func before(s *snapshot, out shown, status, edited map[string]any) (map[string]any, bool, error) {
 	hash := s.wf.GetAnnotations()[contract.AnnotationStatusHash]
 	var newest map[string]any
-	for _, refused := range []string{out.refused, report.Condition(edited, report.ConditionEditRefused)} {
+	for _, refused := range slices.Compact([]string{out.refused, report.Condition(edited, report.ConditionEditRefused)}) {
 		for steps := range report.MaxSteps + 1 {
 			shown := runtime.DeepCopyJSON(status)
 			out.refused = refused
@@ -254,26 +271,37 @@ func addEdit(to *v1alpha1.RemoteWorkflow, live *hubworkflow.Workflow, found edit
 	e := v1alpha1.Edit{
 		ID: contract.EditID(live.GetResourceVersion(), live.StatusHash), StatusHash: live.StatusHash, Nodes: found.Nodes, Outputs: found.Outputs, Retry: found.Retry,
 	}
+	to.Spec.ArgumentsDigest = argumentsOf(to)
 	if e.Retry != nil {
 		e.Retry.ReportDigest = to.Status.Report.Digest
 		if arguments := contract.ArgumentsDigest(spec); arguments != to.Spec.ArgumentsDigest {
-			e.Retry.Parameters, to.Spec.ArgumentsDigest = contract.Arguments(spec), arguments
+			e.Retry.Parameters, e.Retry.ArgumentsDigest = contract.Arguments(spec), arguments
 		}
 	}
-	raw, err := json.Marshal(e)
-	if err != nil {
+	waiting := append(unanswered(&attempt{RemoteWorkflow: to}), e)
+	raw, err := json.Marshal(waiting)
+	switch {
+	case err != nil:
 		return fmt.Errorf("encode the edit: %w", err)
-	}
-	if len(raw) > maxEditBytes {
+	case len(waiting) > maxEdits:
+		return fmt.Errorf("%d edits wait for cluster %s already: repeat it when they are done", maxEdits, to.Namespace)
+	case len(raw) > maxEditBytes:
 		return fmt.Errorf("it changes so much that it does not fit into a RemoteWorkflow (%d bytes, and %d do): do it on cluster %s",
 			len(raw), maxEditBytes, to.Namespace)
 	}
-	waiting := unanswered(&attempt{RemoteWorkflow: to})
-	if len(waiting) >= maxEdits {
-		return fmt.Errorf("%d edits wait for cluster %s already: repeat it when they are done", len(waiting), to.Namespace)
-	}
-	to.Spec.Edits = append(waiting, e)
+	to.Spec.Edits = waiting
 	return nil
+}
+
+// argumentsOf identifies the arguments that the remote Workflow has: those of the last retry that was applied.
+func argumentsOf(rw *v1alpha1.RemoteWorkflow) string {
+	digest, a := rw.Spec.ArgumentsDigest, &attempt{RemoteWorkflow: rw}
+	for _, e := range rw.Spec.Edits {
+		if answer := a.answerTo(e.ID); e.Retry != nil && answer != nil && answer.Outcome == v1alpha1.EditApplied {
+			digest = cmp.Or(e.Retry.ArgumentsDigest, digest)
+		}
+	}
+	return digest
 }
 
 // refuseEdit shows again what the cluster reports, and says why the edit has no effect.

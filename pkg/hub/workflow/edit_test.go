@@ -6,9 +6,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -97,7 +99,8 @@ func newBench(t *testing.T, status map[string]any, mods ...gen.Mod) *bench {
 
 // known has the agent be one of this version.
 func known(obj client.Object) {
-	obj.(*v1alpha1.RemoteWorkflow).Status.ContractRevision = v1alpha1.ContractRevision
+	rw := obj.(*v1alpha1.RemoteWorkflow)
+	rw.Status.ContractRevision, rw.Spec.ArgumentsDigest = v1alpha1.ContractRevision, contract.ArgumentsDigest(nil)
 }
 
 // edits has a user change the status, and the spec.
@@ -329,4 +332,57 @@ func TestAnEditMadeOfAnOlderReportIsTakenForWhatItIs(t *testing.T) {
 	assert.Equal(t, []string{patchWorkflow}, stale.writes())
 	assert.Contains(t, stale.refused(), "has changed meanwhile")
 	assert.Empty(t, stale.remote().Spec.Edits)
+}
+
+func TestAnEditThatWaitsIsUndoneWhenTheRemoteWorkflowIsGone(t *testing.T) {
+	b := newBench(t, failed())
+	b.edits(retries, nil)
+	b.writes()
+	rw := b.remote()
+	gone(v1alpha1.ReasonDeletedFinished)(rw)
+	b.put(rw)
+	assert.Equal(t, []string{patchWorkflow}, b.writes())
+	assert.Equal(t, "Failed", contract.Phase(shows(t, b.hub)))
+	assert.Contains(t, b.refused(), "argo resubmit")
+}
+
+func TestWhatARefusedRetryWantedIsSentAgainWithTheNextOne(t *testing.T) {
+	b := newBench(t, failed())
+	spec := map[string]any{"arguments": map[string]any{"parameters": []any{map[string]any{"name": "code", "value": "0"}}}}
+	for _, outcome := range []v1alpha1.EditOutcome{v1alpha1.EditRefused, v1alpha1.EditApplied} {
+		b.edits(retries, spec)
+		b.writes()
+		rw := b.remote()
+		assert.Equal(t, []v1alpha1.Parameter{{Name: "code", Value: text("0")}}, rw.Spec.Edits[len(rw.Spec.Edits)-1].Retry.Parameters)
+		b.answers(outcome, "no", failed())
+		b.writes()
+	}
+	b.edits(retries, nil)
+	b.writes()
+	rw := b.remote()
+	assert.Empty(t, rw.Spec.Edits[len(rw.Spec.Edits)-1].Retry.Parameters, "the remote Workflow has them by now")
+}
+
+func TestOfTwoAnswersThatComeTogetherTheRefusalIsSaid(t *testing.T) {
+	b := newBench(t, waiting())
+	b.edits(resumes("a"), nil)
+	b.writes()
+	b.edits(resumes("b"), nil)
+	b.writes()
+	rw := b.remote()
+	rw.Status.Edits = []v1alpha1.EditAnswer{
+		{ID: rw.Spec.Edits[0].ID, Outcome: v1alpha1.EditRefused, Message: "too late"}, {ID: rw.Spec.Edits[1].ID, Outcome: v1alpha1.EditApplied},
+	}
+	b.put(rw)
+	b.writes()
+	assert.Equal(t, "cluster cluster1: too late", b.refused())
+}
+
+func TestAnEditThatTheHubRefusesToStoreIsUndone(t *testing.T) {
+	b := newBench(t, failed())
+	b.hub.Fail("patch RemoteWorkflow", apierrors.NewInvalid(schema.GroupKind{Kind: "RemoteWorkflow"}, "hello", nil))
+	b.edits(retries, nil)
+	run(t, b.Reconciler)
+	assert.Contains(t, b.refused(), "the hub refuses it")
+	assert.Equal(t, "Failed", contract.Phase(shows(t, b.hub)))
 }

@@ -78,7 +78,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	return indexer.IndexField(ctx, &v1alpha1.RemoteWorkflow{}, indexOpen, func(obj client.Object) []string {
 		rw := obj.(*v1alpha1.RemoteWorkflow)
 		var keys []string
-		if !contract.IsFinished(rw.Status.Phase) || !rw.DeletionTimestamp.IsZero() {
+		if !contract.IsFinished(rw.Status.Phase) || !rw.DeletionTimestamp.IsZero() || len(unanswered(&attempt{RemoteWorkflow: rw})) > 0 {
 			keys = append(keys, open)
 		}
 		if rw.Status.RemoteUID == "" {

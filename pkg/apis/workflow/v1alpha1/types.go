@@ -143,7 +143,8 @@ type RemoteWorkflowSpec struct {
 	// What the user of the hub Workflow wants of the run by now. A change is carried to the remote Workflow as just that change.
 	Controls `json:",inline"`
 
-	// argumentsDigest identifies the parameters in spec.arguments of the hub Workflow that the remote Workflow has. A retry brings others.
+	// argumentsDigest identifies the parameters in spec.arguments of the hub Workflow that the remote Workflow has, but for what retries in
+	// edits bring.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ArgumentsDigest string `json:"argumentsDigest,omitempty"`
@@ -172,7 +173,7 @@ type Edit struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=id
-	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:MaxItems=4096
 	Nodes []NodeEdit `json:"nodes,omitempty"`
 	// outputs are the output parameters of the Workflow that were set with those of the nodes.
 	// +optional
@@ -232,6 +233,10 @@ type Retry struct {
 	// +optional
 	// +listType=atomic
 	Parameters []Parameter `json:"parameters,omitempty"`
+	// argumentsDigest identifies them.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ArgumentsDigest string `json:"argumentsDigest,omitempty"`
 }
 
 // Controls are the fields of a Workflow's spec by which its user controls a run that goes on.
@@ -382,7 +387,7 @@ type EditAnswer struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	ID string `json:"id"`
-	// outcome is Applied, once, or Refused: then nothing has changed.
+	// outcome is Applied, once, or Refused: then the remote Workflow has not changed. Pods that a retry was to replace may be gone.
 	// +required
 	Outcome EditOutcome `json:"outcome"`
 	// message says why it was refused, and what to do.
