@@ -198,6 +198,7 @@ func TestTheAgentMayDoOnTheClusterWhatItNeeds(t *testing.T) {
 			Verbs: []string{"get", "list", "watch"},
 		},
 		{APIGroups: []string{""}, Resources: []string{"nodes", "pods"}, Verbs: []string{"list", "watch"}},
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"delete"}},
 	}, role.Rules)
 	leases := []string{"argo-workflow-multicluster", "argo-workflow-multicluster-agent"}
 	assert.Equal(t, []rbacv1.PolicyRule{

@@ -25,7 +25,7 @@ var eventReasons = []*regexp.Regexp{
 }
 
 // hubReasons is another, of the hub's reconcilers. Elsewhere such names are those of conditions.
-var hubReasons = regexp.MustCompile(`(?m)^\tReason[A-Z]\w*\s+= "(\w+)"`)
+var hubReasons = regexp.MustCompile(`(?m)^(?:const |\t)Reason[A-Z]\w*\s+= "(\w+)"`)
 
 func TestEveryEventIsInTheTableOfEvents(t *testing.T) {
 	rows, err := docs.Table("../../docs/status.md", "Events")
