@@ -60,6 +60,7 @@ func steps() []step {
 		{"burst", (*suite).burstDirect},
 		{"placement", (*suite).burstByPlacement},
 		{"idle", (*suite).idle},
+		{"verbs", (*suite).verbs},
 		{"steady", (*suite).steadyLoad},
 		{"nodes", (*suite).manyNodes},
 		{"fleet", (*suite).fleetEvent},
