@@ -31,7 +31,19 @@ type workflow struct {
 	cluster string
 	// deletedOnHub and deletedOnCluster are how long after its creation somebody deletes it there; never if zero.
 	deletedOnHub, deletedOnCluster time.Duration
+	// does is what its user does to it on the hub, and when; see users.do.
+	does verb
+	when time.Duration
 }
+
+// verb is what a user does to a Workflow on the hub.
+type verb string
+
+const (
+	retries  verb = "retry"   // once it has failed, by argo
+	stops    verb = "stop"    // as argo does it
+	suspends verb = "suspend" // and resumes it two seconds later
+)
 
 // shape is what a Workflow does.
 type shape string
@@ -225,6 +237,12 @@ func newWorkflow(random *rand.Rand, m mix) workflow {
 		wf.deletedOnHub = after
 	case n < 6:
 		wf.deletedOnCluster = after
+	case n < 11 && !m.harsh:
+		wf.when = after
+		wf.does = []verb{stops, suspends}[n%2]
+		if wf.shape == failing {
+			wf.does, wf.ttlField = retries, "" // what has expired is retried no more
+		}
 	}
 	return wf
 }

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -124,6 +125,11 @@ func (u *users) live(ctx context.Context, wf workflow, subject *verdict.Subject)
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
+	if wf.does != "" {
+		if err := u.do(ctx, wf, created, subject); err != nil {
+			return fmt.Errorf("%s: %w", wf.does, err)
+		}
+	}
 	if wf.deletedOnCluster > 0 {
 		sleep(ctx, wf.deletedOnCluster)
 		if subject.DeletedOnCluster, err = u.deleteOnCluster(ctx, created); err != nil {
@@ -143,6 +149,45 @@ func (u *users) live(ctx context.Context, wf workflow, subject *verdict.Subject)
 		})
 	}
 	return nil
+}
+
+// do does to a Workflow what the plan says. Each try is counted before it is made: the answer may be lost.
+func (u *users) do(ctx context.Context, wf workflow, created *unstructured.Unstructured, subject *verdict.Subject) error {
+	if wf.does == retries {
+		subject.Retried = true
+		return eventually(ctx, userPatience, func() error { return u.retry(ctx, created, subject) })
+	}
+	sleep(ctx, wf.when)
+	patch := `{"spec":{"suspend":true}}`
+	if wf.does == stops {
+		patch, subject.Stopped = `{"spec":{"shutdown":"Stop"}}`, true
+	}
+	if err := u.patch(ctx, created, patch); err != nil || wf.does == stops {
+		return err
+	}
+	sleep(ctx, 2*time.Second)
+	return u.patch(ctx, created, `{"spec":{"suspend":null}}`)
+}
+
+func (u *users) patch(ctx context.Context, wf *unstructured.Unstructured, patch string) error {
+	return eventually(ctx, userPatience, func() error {
+		err := u.hub.Patch(ctx, wf.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(patch)))
+		return client.IgnoreNotFound(err) // it has expired
+	})
+}
+
+// retry has argo retry a Workflow that has failed, until that is known to have happened.
+func (u *users) retry(ctx context.Context, wf *unstructured.Unstructured, subject *verdict.Subject) error {
+	current := contract.NewWorkflow()
+	if err := u.hub.Get(ctx, client.ObjectKeyFromObject(wf), current); err != nil {
+		return err
+	}
+	if !contract.IsFinished(contract.Phase(current)) {
+		return errors.New("it has not failed yet")
+	}
+	subject.Retries++
+	_, err := theLab.Hub().Tool(ctx, "argo", "retry", wf.GetName(), "--namespace", wf.GetNamespace())
+	return err
 }
 
 // create creates a Workflow as soon as its name is free. One that is there is it, if an answer was lost.

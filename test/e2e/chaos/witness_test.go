@@ -149,7 +149,7 @@ func (w witness) leftoverApplied(ctx context.Context, name string, c client.Clie
 func (w witness) evidence(ctx context.Context) (verdict.Evidence, error) {
 	e := verdict.Evidence{Subjects: w.users.subjects}
 	var errs [3]error
-	e.Journal, errs[0] = readJournal(theLab.Journal())
+	e.Journal, e.Pods, errs[0] = readJournal(theLab.Journal())
 	e.Hub, errs[1] = history(ctx, theLab.Hub(), contract.WorkflowGVR.GroupResource())
 	e.RemoteWorkflows, errs[2] = history(ctx, theLab.Hub(),
 		schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "remoteworkflows"})
@@ -163,24 +163,26 @@ func (w witness) evidence(ctx context.Context) (verdict.Evidence, error) {
 	return e, errors.Join(errs[:]...)
 }
 
-// readJournal returns the UIDs that each run has written down, each once.
-func readJournal(path string) (map[string][]types.UID, error) {
+// readJournal returns the UIDs that each run has written down, each once, and how many pods have written.
+func readJournal(path string) (journal map[string][]types.UID, pods map[string]int, err error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("nothing has run: %w", err)
+		return nil, nil, fmt.Errorf("nothing has run: %w", err)
 	}
-	journal, seen := map[string][]types.UID{}, map[string]bool{}
+	journal, pods = map[string][]types.UID{}, map[string]int{}
+	seen := map[string]bool{}
 	for _, line := range strings.Split(strings.TrimSpace(string(raw)), "\n") {
 		run, uid, ok := strings.Cut(line, " ")
 		if !ok {
-			return nil, fmt.Errorf("a pod has written %q", line)
+			return nil, nil, fmt.Errorf("a pod has written %q", line)
 		}
+		pods[run]++
 		if !seen[line] {
 			journal[run] = append(journal[run], types.UID(uid))
 		}
 		seen[line] = true
 	}
-	return journal, nil
+	return journal, pods, nil
 }
 
 // history returns all states that objects of a resource have had.

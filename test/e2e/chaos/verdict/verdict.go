@@ -33,6 +33,8 @@ const (
 	StatusDiffers Kind = "status differs"
 	// StatusLost is a status that was there and then was not: it became empty, or a finished Workflow unfinished.
 	StatusLost Kind = "status lost"
+	// WrongRetry is a Workflow of one pod that has run more often than it was retried, or was retried and has not run again.
+	WrongRetry Kind = "wrong retry"
 	// Leftover is what is there and ought to be gone.
 	Leftover Kind = "left over"
 	// Unrest is what still goes on, long after there was any reason for it.
@@ -57,6 +59,11 @@ type Subject struct {
 	Want string
 	// DeletedOnHub and DeletedOnCluster tell whether it was deleted before it was seen to end.
 	DeletedOnHub, DeletedOnCluster bool
+	// Stopped tells whether it was stopped: it may end earlier, or without having run.
+	Stopped bool
+	// Retried tells whether it was to be retried, and Retries how often that was tried. It has one pod.
+	Retried bool
+	Retries int
 }
 
 // Evidence is what there is to judge by.
@@ -64,6 +71,8 @@ type Evidence struct {
 	Subjects []Subject
 	// Journal holds, by Run, the UIDs of the Workflows whose pods have written it down.
 	Journal map[string][]types.UID
+	// Pods counts, by Run, the pods that have written it down.
+	Pods map[string]int
 	// Hub and Managed are all states that Workflows have had on the hub, and on all managed clusters, in their order.
 	Hub, Managed []*unstructured.Unstructured
 	// RemoteWorkflows are all states that RemoteWorkflows have had.
@@ -83,7 +92,7 @@ func Of(e Evidence) []Finding {
 	var findings []Finding
 	for _, subject := range e.Subjects {
 		j := judgement{
-			Subject: subject, journal: e.Journal[subject.Run], hub: hub[subject.Run], managed: managed[subject.Run], recorded: recorded,
+			Subject: subject, journal: e.Journal[subject.Run], pods: e.Pods[subject.Run], hub: hub[subject.Run], managed: managed[subject.Run], recorded: recorded,
 		}
 		findings = append(findings, j.findings()...)
 	}
@@ -100,6 +109,7 @@ func Of(e Evidence) []Finding {
 type judgement struct {
 	Subject
 	journal      []types.UID
+	pods         int
 	hub, managed []*unstructured.Unstructured
 	// recorded are the UIDs that the hub has recorded as the runs, by the UID of the Workflow on the hub.
 	recorded map[types.UID]types.UID
@@ -121,7 +131,24 @@ func (j *judgement) findings() []Finding {
 	if !j.DeletedOnHub {
 		j.judgeEnd()
 	}
+	if j.Retried && !j.DeletedOnHub && !j.DeletedOnCluster {
+		j.judgeRetry()
+	}
 	return j.found
+}
+
+// judgeRetry counts the pods of a Workflow of one pod. A retry that was refused, as the hub has said then, runs nothing.
+func (j *judgement) judgeRetry() {
+	isRefused := slices.ContainsFunc(j.hub, func(wf *unstructured.Unstructured) bool {
+		conditions, _ := contract.Status(wf)["conditions"].([]any)
+		return slices.ContainsFunc(conditions, isOfEdit)
+	})
+	switch {
+	case j.pods > 1+j.Retries:
+		j.add(WrongRetry, "%d pods have run, and it was retried %d times", j.pods, j.Retries)
+	case j.pods < 2 && !isRefused:
+		j.add(WrongRetry, "%d pods have run, and it was retried %d times, which the hub has not refused", j.pods, j.Retries)
+	}
 }
 
 // judgeRuns looks at what has run. A copy counts that some controller could have run, even if its pods wrote nothing.
@@ -140,7 +167,7 @@ func (j *judgement) judgeRuns() {
 	if len(uids) > 1 {
 		j.add(SecondRun, "%d Workflows ran for it: %v", len(uids), uids)
 	}
-	if len(j.journal) == 0 && !j.DeletedOnHub && !j.DeletedOnCluster {
+	if len(j.journal) == 0 && !j.DeletedOnHub && !j.DeletedOnCluster && !j.Stopped {
 		j.add(LostRun, "none of its pods has written anything")
 	}
 	for _, uid := range uids {
@@ -160,12 +187,14 @@ func (j *judgement) recordedRun() types.UID {
 
 // judgeHistory looks for a status that was lost.
 func (j *judgement) judgeHistory(where string, history []*unstructured.Unstructured) {
-	last := map[types.UID]string{}
+	last, retries := map[types.UID]string{}, j.Retries
 	for _, wf := range history {
 		before, now := last[wf.GetUID()], contract.Phase(wf)
 		switch {
 		case before != "" && now == "":
 			j.add(StatusLost, "%s it was %s, and then had no status", where, before)
+		case contract.IsFinished(before) && !contract.IsFinished(now) && retries > 0:
+			retries--
 		case contract.IsFinished(before) && now != before:
 			j.add(StatusLost, "%s it had ended as %s, and then was %s", where, before, now)
 		}
@@ -181,7 +210,7 @@ func (j *judgement) judgeEnd() {
 	case !contract.IsFinished(phase):
 		j.add(Unfinished, "its last phase is %q, with %q", phase, contract.StatusString(contract.Status(last), "message"))
 		return
-	case phase != j.Want && !j.DeletedOnCluster && !endedByItself(theirs, phase):
+	case phase != j.Want && !j.DeletedOnCluster && !j.Stopped && !endedByItself(theirs, phase):
 		j.add(WrongEnd, "it ended as %s, not as %s, with %q", phase, j.Want, contract.StatusString(contract.Status(last), "message"))
 	}
 	if theirs == nil {
@@ -208,10 +237,15 @@ func endedByItself(wf *unstructured.Unstructured, phase string) bool {
 	return shutdown == ""
 }
 
-// statusOf returns a status as canonical JSON, without the fields that the hub has replaced.
+// statusOf returns a status as canonical JSON, without the fields that the hub has replaced, and without what it says of an edit.
 func statusOf(wf *unstructured.Unstructured, replaced []string) string {
 	status := map[string]any{} // also if there is none: one that never started is compared with what the hub says of it
 	maps.Copy(status, contract.Status(wf))
+	if conditions, ok := status["conditions"].([]any); ok {
+		if status["conditions"] = slices.DeleteFunc(slices.Clone(conditions), isOfEdit); len(conditions) == 1 && isOfEdit(conditions[0]) {
+			delete(status, "conditions")
+		}
+	}
 	for _, field := range replaced {
 		delete(status, field)
 	}
@@ -220,6 +254,11 @@ func statusOf(wf *unstructured.Unstructured, replaced []string) string {
 		return err.Error()
 	}
 	return string(raw)
+}
+
+func isOfEdit(condition any) bool {
+	fields, _ := condition.(map[string]any)
+	return fields["type"] == "EditRefused"
 }
 
 func lastOf(history []*unstructured.Unstructured, uid types.UID) *unstructured.Unstructured {

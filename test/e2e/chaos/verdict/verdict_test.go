@@ -47,6 +47,17 @@ func good() verdict.Evidence {
 	}
 }
 
+// retried makes it the evidence of a Workflow that was retried once, and of which so many pods have run.
+func retried(e *verdict.Evidence, pods int) {
+	e.Subjects[0].Want, e.Subjects[0].Retried, e.Subjects[0].Retries = "Failed", true, 1
+	e.Pods = map[string]int{"a": pods}
+	for _, states := range []*[]*unstructured.Unstructured{&e.Hub, &e.Managed} {
+		uid := (*states)[2].GetUID()
+		(*states)[2] = state(uid, "Failed", false)
+		*states = append(*states, state(uid, "Running", false), state(uid, "Failed", false))
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	deletedThere := func(e *verdict.Evidence) { e.Subjects[0].DeletedOnCluster = true }
 	tests := map[string]struct {
@@ -129,6 +140,18 @@ func TestVerdict(t *testing.T) {
 		}, []verdict.Kind{verdict.StatusLost}},
 		"the status of the one before it says nothing": {func(e *verdict.Evidence) {
 			e.Managed = append([]*unstructured.Unstructured{state("gated", "", true)}, e.Managed...)
+		}, nil},
+		"a retry that ran its pod again is good": {func(e *verdict.Evidence) { retried(e, 2) }, nil},
+		"one that ran it twice is wrong":         {func(e *verdict.Evidence) { retried(e, 3) }, []verdict.Kind{verdict.WrongRetry}},
+		"one that ran nothing is wrong":          {func(e *verdict.Evidence) { retried(e, 1) }, []verdict.Kind{verdict.WrongRetry}},
+		"unless the hub has refused it": {func(e *verdict.Evidence) {
+			retried(e, 1)
+			e.Hub[len(e.Hub)-1].Object["status"].(map[string]any)["conditions"] = []any{map[string]any{"type": "EditRefused"}}
+		}, nil},
+		"what was stopped may end earlier": {func(e *verdict.Evidence) {
+			e.Subjects[0].Stopped = true
+			e.Hub[2], e.Managed[2] = state("hub", "Failed", false), state("real", "Failed", false)
+			e.Managed[2].Object["spec"].(map[string]any)["shutdown"] = "Stop"
 		}, nil},
 		"what has not come to rest is found": {func(e *verdict.Evidence) {
 			e.Unrest = []string{"a deletion"}
