@@ -155,7 +155,10 @@ func (r *Reconciler) edit(ctx context.Context, s *snapshot) error {
 	switch {
 	case !reflect.DeepEqual(changed.Spec, s.own.Spec):
 		err := r.Client.Patch(ctx, changed, client.MergeFromWithOptions(s.own.RemoteWorkflow, client.MergeFromWithOptimisticLock{}))
-		if client.IgnoreNotFound(err) != nil {
+		switch {
+		case hubworkflow.IsRefused(err): // it would be refused again and again, and hold up what the cluster reports
+			return r.refuseEdit(ctx, s, out, fmt.Errorf("the hub does not carry it to cluster %s: %w", s.own.Namespace, err))
+		case client.IgnoreNotFound(err) != nil:
 			return fmt.Errorf("add an edit to RemoteWorkflow: %w", err)
 		}
 		return nil

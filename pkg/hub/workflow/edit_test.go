@@ -6,9 +6,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -240,6 +242,15 @@ func TestAnEditThatIsNoneOfArgosIsUndoneAndTheUserIsToldWhy(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWhatTheHubsAPIServerDoesNotTakeIsUndoneAndTheUserIsToldWhy(t *testing.T) {
+	b := newBench(t, waiting())
+	b.edits(resumes("a"), nil)
+	b.hub.Fail("patch RemoteWorkflow", apierrors.NewInvalid(schema.GroupKind{Kind: "RemoteWorkflow"}, "hello", nil))
+	assert.Equal(t, []string{patchRemote + nameOf(b.wf), patchWorkflow}, b.writes(), "it is tried once")
+	assert.Contains(t, b.refused(), "the hub does not carry it to cluster cluster1: ")
+	assert.Equal(t, waiting()["nodes"], contract.Status(shows(t, b.hub))["nodes"])
 }
 
 func TestWhatTheClusterRefusesIsUndoneAndTheUserIsToldWhy(t *testing.T) {
