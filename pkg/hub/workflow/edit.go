@@ -180,10 +180,10 @@ func findEdit(s *snapshot, out shown, edited map[string]any) (edits.Found, error
 	if err != nil {
 		return edits.Found{}, err
 	}
-	earlier := unanswered(s.own)
-	if !isShown(s) {
-		earlier = s.own.Spec.Edits // what has become of them has not been shown yet
-	}
+	source := s.wf.GetAnnotations()[contract.AnnotationReportHash]
+	earlier := slices.DeleteFunc(slices.Clone(s.own.Spec.Edits), func(e v1alpha1.Edit) bool {
+		return s.own.answerTo(e.ID) != nil && strings.Contains(source, digest(e.ID)) // the user has seen what has become of it
+	})
 	found, err := edits.Of(shown, edited, isExact)
 	isRetried := slices.ContainsFunc(earlier, func(e v1alpha1.Edit) bool { return e.Retry != nil })
 	if found.Retry != nil && err != nil && isRetried {

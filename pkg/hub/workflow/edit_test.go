@@ -287,6 +287,24 @@ func TestARetryThatFailedAgainBeforeTheHubLookedIsNotDoneTwice(t *testing.T) {
 	assert.Empty(t, b.refused())
 }
 
+func TestARetryOfAnOlderReportIsRefusedAlsoIfThereWasOneBefore(t *testing.T) {
+	b := newBench(t, failed())
+	b.edits(retries, nil)
+	b.writes()
+	b.answers(v1alpha1.EditApplied, "", failed())
+	require.Equal(t, []string{patchWorkflow}, b.writes())
+	require.Empty(t, b.refused())
+
+	b.edits(func(s map[string]any) { retries(s); s["startedAt"] = "2026-01-02T15:09:00Z" }, nil)
+	later := failed()
+	later["message"] = "another one"
+	rw := b.remote()
+	gen.WithReport(later)(rw)
+	b.put(rw)
+	assert.Equal(t, []string{patchWorkflow}, b.writes())
+	assert.Contains(t, b.refused(), "has changed meanwhile")
+}
+
 func TestARetryBringsTheArgumentsThatTheUserHasChanged(t *testing.T) {
 	b := newBench(t, failed())
 	rw := b.remote()
