@@ -162,7 +162,7 @@ func (r *Reconciler) edit(ctx context.Context, s *snapshot) error {
 		err := r.Client.Patch(ctx, changed, client.MergeFromWithOptions(s.own.RemoteWorkflow, client.MergeFromWithOptimisticLock{}))
 		switch {
 		case hubworkflow.IsRefused(err) || report.IsTooLarge(err):
-			return r.refuseEdit(ctx, s, out, fmt.Errorf("the hub refuses it: %w", err))
+			return r.refuseEdit(ctx, s, out, fmt.Errorf("the hub does not carry it to cluster %s: %w", s.own.Namespace, err))
 		case err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err): // the watch brings what there is
 			return fmt.Errorf("add an edit to RemoteWorkflow: %w", err)
 		}
@@ -185,10 +185,10 @@ func findEdit(s *snapshot, out shown, edited map[string]any) (edits.Found, error
 	if err != nil {
 		return edits.Found{}, err
 	}
-	earlier := unanswered(s.own)
-	if !isShown(s) {
-		earlier = s.own.Spec.Edits // what has become of them has not been shown yet
-	}
+	source := s.wf.GetAnnotations()[contract.AnnotationReportHash]
+	earlier := slices.DeleteFunc(slices.Clone(s.own.Spec.Edits), func(e v1alpha1.Edit) bool {
+		return s.own.answerTo(e.ID) != nil && strings.Contains(source, digest(e.ID)) // the user has seen what has become of it
+	})
 	found, err := edits.Of(shown, edited, isExact)
 	if found.Retry != nil && err == nil && !hasNodes(shown) && report.Condition(shown, report.ConditionIncomplete) != "" {
 		return edits.Found{}, fmt.Errorf("the hub does not know the nodes of the Workflow: retry it on cluster %s", s.own.Namespace)

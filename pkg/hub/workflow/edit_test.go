@@ -245,6 +245,15 @@ func TestAnEditThatIsNoneOfArgosIsUndoneAndTheUserIsToldWhy(t *testing.T) {
 	}
 }
 
+func TestWhatTheHubsAPIServerDoesNotTakeIsUndoneAndTheUserIsToldWhy(t *testing.T) {
+	b := newBench(t, waiting())
+	b.edits(resumes("a"), nil)
+	b.hub.Fail("patch RemoteWorkflow", apierrors.NewInvalid(schema.GroupKind{Kind: "RemoteWorkflow"}, "hello", nil))
+	assert.Equal(t, []string{patchRemote + nameOf(b.wf), patchWorkflow}, b.writes(), "it is tried once")
+	assert.Contains(t, b.refused(), "the hub does not carry it to cluster cluster1: ")
+	assert.Equal(t, waiting()["nodes"], contract.Status(shows(t, b.hub))["nodes"])
+}
+
 func TestWhatTheClusterRefusesIsUndoneAndTheUserIsToldWhy(t *testing.T) {
 	b := newBench(t, failed())
 	for range 2 { // the second time it is the very same edit
@@ -277,6 +286,24 @@ func TestARetryThatFailedAgainBeforeTheHubLookedIsNotDoneTwice(t *testing.T) {
 	assert.Len(t, b.remote().Spec.Edits, 1)
 	assert.Equal(t, again["nodes"], contract.Status(shows(t, b.hub))["nodes"])
 	assert.Empty(t, b.refused())
+}
+
+func TestARetryOfAnOlderReportIsRefusedAlsoIfThereWasOneBefore(t *testing.T) {
+	b := newBench(t, failed())
+	b.edits(retries, nil)
+	b.writes()
+	b.answers(v1alpha1.EditApplied, "", failed())
+	require.Equal(t, []string{patchWorkflow}, b.writes())
+	require.Empty(t, b.refused())
+
+	b.edits(func(s map[string]any) { retries(s); s["startedAt"] = "2026-01-02T15:09:00Z" }, nil)
+	later := failed()
+	later["message"] = "another one"
+	rw := b.remote()
+	gen.WithReport(later)(rw)
+	b.put(rw)
+	assert.Equal(t, []string{patchWorkflow}, b.writes())
+	assert.Contains(t, b.refused(), "has changed meanwhile")
 }
 
 func TestARetryBringsTheArgumentsThatTheUserHasChanged(t *testing.T) {
@@ -376,13 +403,4 @@ func TestOfTwoAnswersThatComeTogetherTheRefusalIsSaid(t *testing.T) {
 	b.put(rw)
 	b.writes()
 	assert.Equal(t, "cluster cluster1: too late", b.refused())
-}
-
-func TestAnEditThatTheHubRefusesToStoreIsUndone(t *testing.T) {
-	b := newBench(t, failed())
-	b.hub.Fail("patch RemoteWorkflow", apierrors.NewInvalid(schema.GroupKind{Kind: "RemoteWorkflow"}, "hello", nil))
-	b.edits(retries, nil)
-	run(t, b.Reconciler)
-	assert.Contains(t, b.refused(), "the hub refuses it")
-	assert.Equal(t, "Failed", contract.Phase(shows(t, b.hub)))
 }
