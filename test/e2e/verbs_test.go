@@ -21,15 +21,15 @@ import (
 
 // Workflows to which verbs are done.
 const (
-	// twoSteps runs a pod for ten seconds, and then another one.
+	// twoSteps runs a pod for long enough to do something to it on a busy machine, and then another one.
 	twoSteps = `
 entrypoint: main
 templates:
 - name: main
   steps: [[{name: one, template: long}], [{name: two, template: short}]]
 - name: long
-  metadata: {annotations: {simulated-pod/duration: 10s}}
-  container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["10"]}
+  metadata: {annotations: {simulated-pod/duration: 20s}}
+  container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["20"]}
 - name: short
   container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["0"]}
 `
