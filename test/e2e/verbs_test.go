@@ -21,15 +21,15 @@ import (
 
 // Workflows to which verbs are done.
 const (
-	// twoSteps runs a pod for ten seconds, and then another one.
+	// twoSteps runs a pod for long enough to do something to it on a busy machine, and then another one.
 	twoSteps = `
 entrypoint: main
 templates:
 - name: main
   steps: [[{name: one, template: long}], [{name: two, template: short}]]
 - name: long
-  metadata: {annotations: {simulated-pod/duration: 10s}}
-  container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["10"]}
+  metadata: {annotations: {simulated-pod/duration: 20s}}
+  container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["20"]}
 - name: short
   container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["0"]}
 `
@@ -88,6 +88,11 @@ type step struct {
 	do   string
 	// fails is whether the program itself refuses to do it.
 	fails bool
+}
+
+// words are those of the command, to a Workflow of this name.
+func (s step) words(name string) []string {
+	return strings.Fields(strings.Replace(s.do, "{}", name, 1))
 }
 
 // subject is a Workflow to which something is done, on the hub or on the cluster.
@@ -211,13 +216,20 @@ func withSpec(t *testing.T, text string) gen.Mod {
 	return func(wf client.Object) { wf.(*unstructured.Unstructured).Object["spec"] = spec }
 }
 
-// does does it to a Workflow, and waits for its end.
+// does does it to a Workflow with programs, and waits for its end.
 func (v verb) does(t *testing.T, s *space, to subject) {
+	t.Helper()
+	v.isDone(t, to, func(words []string) (string, error) {
+		return to.by.Tool(t.Context(), words[0], append(words[1:], "--namespace", s.name)...)
+	})
+}
+
+// isDone does it to a Workflow by what carries out the words of a command, and waits for its end.
+func (v verb) isDone(t *testing.T, to subject, by func(words []string) (string, error)) {
 	t.Helper()
 	for _, step := range v.do {
 		labtest.Eventually(t, patience, func() error { return step.when(to) })
-		words := strings.Fields(strings.Replace(step.do, "{}", to.key.Name, 1))
-		out, err := to.by.Tool(t.Context(), words[0], append(words[1:], "--namespace", s.name)...)
+		out, err := by(step.words(to.key.Name))
 		require.Equal(t, step.fails, err != nil, "%v: %s", err, out)
 	}
 	labtest.Eventually(t, patience, func() error { return to.wants(to.by, v.want, "") })
@@ -254,9 +266,12 @@ func (s subject) hasNodes(kind string, count int) error {
 }
 
 // ofNode is the name of a node in a text: that of its Workflow, and a hash.
-var ofNode = regexp.MustCompile(`(ours|local)(-[0-9]+)?`)
+var ofNode = regexp.MustCompile(`(ours|local|through-client|through-server)(-[0-9]+)?`)
 
-// outcome returns what has become of the Workflow and of its nodes, the same for whatever name.
+// resumer is who has resumed a node, in the message of the node.
+var resumer = regexp.MustCompile(`Resumed by: map\[[^]]*\]`)
+
+// outcome returns what has become of the Workflow and of its nodes, the same for whatever name, and whoever did it.
 func (s subject) outcome() []string {
 	status := contract.Status(s.must(s.by))
 	out := []string{fmt.Sprint(status["phase"], ": ", status["message"], " ", status["outputs"], " ", status["progress"])}
@@ -267,7 +282,7 @@ func (s subject) outcome() []string {
 		out = append(out, fmt.Sprint(node["name"], " ", node["type"], " ", node["phase"], ": ", node["message"], " ", node["outputs"]))
 	}
 	for i := range out {
-		out[i] = ofNode.ReplaceAllString(out[i], "node")
+		out[i] = resumer.ReplaceAllString(ofNode.ReplaceAllString(out[i], "node"), "Resumed")
 	}
 	slices.Sort(out)
 	return out

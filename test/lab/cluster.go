@@ -29,6 +29,9 @@ const (
 	portDeputyHealth   = "deputy-health"
 	portAgentMetrics   = "agent-metrics"
 	portAgentHealth    = "agent-health"
+
+	portArgoServerClient = "argo-server-client"
+	portArgoServerServer = "argo-server-server"
 )
 
 // Cluster is the hub or a managed cluster of a lab.

@@ -92,7 +92,7 @@ func (l *Lab) startNetwork(ctx context.Context) error {
 func (c *Cluster) expose(ctx context.Context, port string) error {
 	address := loopback(c.ports[port])
 	return c.Start(ctx, Process{
-		Name: "expose-" + port,
+		Name: exposed(port),
 		Path: c.lab.binary(labBinary),
 		Args: []string{
 			"forward", "--listen=" + address, "--to=" + address,
@@ -102,6 +102,9 @@ func (c *Cluster) expose(ctx context.Context, port string) error {
 		Ready:  accepts(address),
 	})
 }
+
+// exposed is the name of the process that exposes a port.
+func exposed(port string) string { return "expose-" + port }
 
 // imagesDir holds the images that the lab's nodes pull.
 func (l *Lab) imagesDir() string { return filepath.Join(l.dir(), "images") }

@@ -57,7 +57,7 @@ func layOut(options Options) ([]clusterState, error) {
 	finder := newPortFinder(options.Dir)
 	hubPorts := append([]string{
 		portAPIServer, portEtcd, portEtcdPeer, portKubelet, portManagerMetrics, portManagerHealth, portDeputyHealth,
-		portOwnLink, portToxiproxy,
+		portOwnLink, portToxiproxy, portArgoServerClient, portArgoServerServer,
 	}, ocmHubPorts...)
 	managedPorts := []string{
 		portAPIServer, portEtcd, portEtcdPeer, portKubelet, portHubLink, portKlusterlet, portAgentMetrics, portAgentHealth,
