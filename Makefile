@@ -50,7 +50,7 @@ UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/docs/... ./te
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build generate verify lint fmt test test-unit test-integration test-e2e test-slow test-capacity test-chaos test-chaos-checker bench bench-quick run \
+.PHONY: help build generate verify lint fmt test test-unit test-integration test-e2e test-slow test-e2e-real test-capacity test-chaos test-chaos-checker bench bench-quick run \
 	lab-up lab-status lab-down demo demo-down binary image image-archive sbom release clean FORCE
 
 help: ## List the targets.
@@ -87,11 +87,20 @@ test-integration: ## Run the tests on real API servers, without pods.
 	$(LAB) build etcd kube-apiserver
 	KUBEBUILDER_ASSETS=$(BIN)/lab go test -count=1 -timeout=20m -p=1 ./test/integration/... ./test/bench
 
-test-e2e: ## Run the tests on a lab of their own: real pods as root on Linux, else simulated ones; simulated for the chaos suite.
-	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e ./test/e2e/install
+# Those of test/e2e for which it matters that something is executed in the pods. The others take a third of the time with simulated ones.
+REAL := Examples|Manifests|VerbsOnTheHub|DeletingTheHubsCopy|AreKilled|CutOff|TenantIsSetUp
+
+test-e2e: ## Run the tests on a lab of their own: where it matters with real pods, as root on Linux, and else with simulated ones.
+	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v -run='$(REAL)' ./test/e2e
+	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e/install
+	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v -skip='$(REAL)' ./test/e2e
 	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v ./test/e2e/capacity ./test/e2e/twohubs ./test/e2e/chaos
 
-test-slow: test-capacity test-chaos test-chaos-checker ## Run the tests that are too slow for every change: some half an hour.
+test-e2e-real: ## Run all of test/e2e with real pods, as root on Linux.
+	E2E_PODS=$(PODS) go test -count=1 -timeout=60m -v ./test/e2e
+
+# What does not fit into every change: some three quarters of an hour.
+test-slow: test-e2e-real test-capacity test-chaos test-chaos-checker ## Run the tests that are too slow for every change.
 
 test-capacity: ## Run WORKFLOWS=300 at once on three simulated clusters of different size, and check that they go where there is room.
 	E2E_PODS=simulated CAPACITY_WORKFLOWS=$(WORKFLOWS) go test -count=1 -timeout=40m -v ./test/e2e/capacity

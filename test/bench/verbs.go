@@ -56,33 +56,44 @@ func (s *suite) verbs(ctx context.Context) error {
 			return nodeOf(wf, name)["message"] == fmt.Sprint(i)
 		}},
 	} {
-		var took []time.Duration
-		if err := s.measure(ctx, v.scenario, s.singles, func(ctx context.Context) error {
-			for i := 1; i <= s.singles; i++ {
-				if err := pause(ctx, between); err != nil {
-					return err
-				}
-				began := time.Now()
-				if _, err := hub.Resource(contract.WorkflowGVR).Namespace(gen.Namespace).Patch(ctx, name, types.MergePatchType,
-					fmt.Appendf(nil, v.patch, i), metav1.PatchOptions{}); err != nil {
-					return err
-				}
-				at, err := seen(ctx, cluster, name, func(wf *unstructured.Unstructured) bool { return v.done(i, wf) })
-				if err != nil {
-					return err
-				}
-				took = append(took, at.Sub(began))
+		if err := s.verb(ctx, v.scenario, func(ctx context.Context, i int) (time.Duration, error) {
+			began := time.Now()
+			if _, err := hub.Resource(contract.WorkflowGVR).Namespace(gen.Namespace).Patch(ctx, name, types.MergePatchType,
+				fmt.Appendf(nil, v.patch, i), metav1.PatchOptions{}); err != nil {
+				return 0, err
 			}
-			return pause(ctx, between)
+			at, err := seen(ctx, cluster, name, func(wf *unstructured.Unstructured) bool { return v.done(i, wf) })
+			return at.Sub(began), err
 		}); err != nil {
 			return err
 		}
-		slices.Sort(took)
-		for _, p := range []int{50, 99} {
-			s.recordTime(fmt.Sprintf("%s.edit_done_p%d_ms", v.scenario, p), float64(measure.Percentile(took, p).Microseconds())/1000, "ms")
-		}
 	}
 	return s.cleanUp(ctx, []string{name})
+}
+
+// verb measures one, which returns how long it has taken.
+func (s *suite) verb(ctx context.Context, scenario string, do func(ctx context.Context, i int) (time.Duration, error)) error {
+	var took []time.Duration
+	if err := s.measure(ctx, scenario, s.singles, func(ctx context.Context) error {
+		for i := 1; i <= s.singles; i++ {
+			if err := pause(ctx, between); err != nil {
+				return err
+			}
+			one, err := do(ctx, i)
+			if err != nil {
+				return err
+			}
+			took = append(took, one)
+		}
+		return pause(ctx, between)
+	}); err != nil {
+		return err
+	}
+	slices.Sort(took)
+	for _, p := range []int{50, 99} {
+		s.recordTime(fmt.Sprintf("%s.edit_done_p%d_ms", scenario, p), float64(measure.Percentile(took, p).Microseconds())/1000, "ms")
+	}
+	return nil
 }
 
 func nodeOf(wf *unstructured.Unstructured, id string) map[string]any {

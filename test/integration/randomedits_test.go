@@ -294,7 +294,7 @@ func (e *editor) one() {
 		assert.Zero(e.t, changes, "the cluster's status has changed for an edit that says nothing")
 	case changes == 1:
 		e.count["applied"]++
-		assert.NoError(e.t, isAsFound(found, contract.Status(e.r.must(e.r.cluster))))
+		require.NoError(e.t, isAsFound(found, contract.Status(e.r.must(e.r.cluster))))
 	default:
 		e.count["verb refused"]++
 		assert.Zero(e.t, changes, "a verb was done more than once: %+v", found)

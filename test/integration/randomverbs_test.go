@@ -231,7 +231,7 @@ func (r random) forgeWorkflow(status map[string]any) string {
 	switch r.IntN(8) {
 	default:
 		if parameters, _, _ := unstructured.NestedSlice(status, "outputs", "parameters"); len(parameters) > 0 {
-			twice := append(parameters, runtime.DeepCopyJSONValue(one(r, parameters...)))
+			twice := append(slices.Clone(parameters), runtime.DeepCopyJSONValue(one(r, parameters...)))
 			_ = unstructured.SetNestedSlice(status, twice, "outputs", "parameters")
 			return "an output twice"
 		}

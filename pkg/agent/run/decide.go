@@ -173,8 +173,6 @@ func decideRecorded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, 
 	case isRolledBack(rw, wf):
 		return decision{action: refuse, conditions: []metav1.Condition{remoteDeleted(rw, v1alpha1.ReasonRolledBack,
 			"was rolled back to before it started: the cluster was restored from a backup")}}
-	case pendingEdit(rw, wf) != nil && !isDeleted(rw):
-		return decision{action: edit}
 	case contract.IsFinished(contract.Phase(wf)):
 		return decideFinished(rw, wf)
 	case gated && deleted:
@@ -188,15 +186,18 @@ func decideRecorded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, 
 		return notOurs(rw)
 	case gated, !isGuarded(rw, wf):
 		return decision{action: start}
-	case controlsPatch(rw, wf) != nil:
-		return decision{action: control, conditions: []metav1.Condition{started(rw, wf)}}
 	}
 	return decideStarted(rw, wf, since, now)
 }
 
-// decideStarted decides about the recorded remote Workflow when its gate is open and nothing has become of it yet but what Argo does.
+// decideStarted decides about the recorded remote Workflow when its gate is open and nothing has become of it yet but what Argo does. What
+// users of the hub Workflow have done comes before what is reported of it.
 func decideStarted(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, since, now time.Time) decision {
 	switch {
+	case pendingEdit(rw, wf) != nil:
+		return decision{action: edit}
+	case controlsPatch(rw, wf) != nil:
+		return decision{action: control, conditions: []metav1.Condition{started(rw, wf)}}
 	case len(contract.Status(wf)) > 0:
 		d := decision{action: report, conditions: []metav1.Condition{started(rw, wf)}}
 		if meta.IsStatusConditionFalse(rw.Status.Conditions, v1alpha1.ConditionControlled) {
@@ -224,6 +225,9 @@ func decideDeleted(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, s
 // decideFinished decides about the recorded remote Workflow when it has ended. One that is still to be archived is kept for that: Argo
 // cannot archive what is gone.
 func decideFinished(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) decision {
+	if pendingEdit(rw, wf) != nil && !isDeleted(rw) {
+		return decision{action: edit}
+	}
 	d := decision{action: report, conditions: []metav1.Condition{started(rw, wf)}, unguard: !isArchiving(wf)}
 	if wasCutShort(wf) {
 		d.conditions = append(d.conditions, deletedUnfinished(rw))

@@ -138,7 +138,8 @@ func (r *Reconciler) deletePods(ctx context.Context, wf *unstructured.Unstructur
 	}
 	var pods metav1.PartialObjectMetadataList
 	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
-	if err := r.Live.List(ctx, &pods, client.InNamespace(wf.GetNamespace()), client.MatchingLabels{labelPodWorkflow: wf.GetName()}); err != nil {
+	ofWorkflow := client.MatchingLabels{labelPodWorkflow: wf.GetName()}
+	if err := r.Live.List(ctx, &pods, client.InNamespace(wf.GetNamespace()), ofWorkflow); err != nil {
 		return 0, fmt.Errorf("list pods: %w", err)
 	}
 	for i := range pods.Items {

@@ -49,7 +49,7 @@ func editPatch(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, e *v1
 	}
 	var changes, changed map[string]any
 	if e.Retry != nil {
-		if changes, err = retryStatus(rw, wf, e.Retry, now); err != nil {
+		if changes, err = retryStatus(wf, e.Retry, now); err != nil {
 			return nil, err
 		}
 		changed = retriedNodes(nodes, e.Retry, now)
@@ -189,9 +189,7 @@ func indexByName(parameters []any, name string) int {
 }
 
 // retryStatus returns how the status changes with a retry, but for the nodes. It is refused unless the status is the one that was retried.
-func retryStatus(
-	rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, retry *v1alpha1.Retry, now time.Time,
-) (map[string]any, error) {
+func retryStatus(wf *unstructured.Unstructured, retry *v1alpha1.Retry, now time.Time) (map[string]any, error) {
 	status := contract.Status(wf)
 	if phase := contract.Phase(wf); !contract.IsFinished(phase) {
 		return nil, refusedFor("the Workflow is %s there, and only one that has finished can be retried", phase)

@@ -1,6 +1,6 @@
-// Package edits tells what a user has done to the status of a hub Workflow. Argo's clients do their verbs by changing the status and writing
-// back the whole Workflow, normalised and without fields that they do not know: so what was done is told by its shape, and nothing else of
-// what was written is followed.
+// Package edits tells what a user has done to the status of a hub Workflow. Argo's clients do their verbs by changing the status, and
+// write back the whole Workflow, normalised and without fields that they do not know: so what was done is told by its shape, and nothing
+// else of what was written is followed.
 package edits
 
 import (
@@ -87,35 +87,24 @@ func (d diff) resolved() (Found, error) {
 	globals := map[string]string{}
 	for _, id := range slices.Sorted(maps.Keys(d.before)) {
 		was, is, isChanged, err := d.node(id)
-		switch {
-		case err != nil && d.isExact:
-			return Found{}, err
-		case err != nil || !isChanged:
-			continue
+		var edit *v1alpha1.NodeEdit
+		if err == nil && isChanged {
+			edit, err = d.resolution(was, is)
 		}
-		node, err := resolution(was, is)
 		switch {
 		case err != nil && (d.isExact || isTooLate(was, is)):
 			return Found{}, err
-		case err != nil:
-			continue // the cluster has gone on
+		case err != nil || edit == nil:
+			continue // nothing was done to it, or the cluster has gone on
 		}
-		if !d.isExact && node.Phase == string(wfv1.NodeRunning) && len(node.Parameters) == 0 {
-			continue // it may be the cluster that has set its message
-		}
-		node.ID = id
-		found.Nodes = append(found.Nodes, node)
+		found.Nodes = append(found.Nodes, *edit)
 		for _, p := range parametersOf(is.Outputs) {
 			if p.GlobalName != "" && p.Value != nil {
 				globals[p.GlobalName] = p.Value.String()
 			}
 		}
 	}
-	for _, p := range parametersOf(d.is.Outputs) {
-		if value, named := globals[p.Name]; named && p.Value != nil && p.Value.String() == value && !has(found.Outputs, p.Name) {
-			found.Outputs = append(found.Outputs, v1alpha1.Parameter{Name: p.Name, Value: &value})
-		}
-	}
+	found.Outputs = named(parametersOf(d.is.Outputs), globals)
 	switch {
 	case d.isExact:
 		return found, d.otherwiseSame(globals)
@@ -123,6 +112,27 @@ func (d diff) resolved() (Found, error) {
 		return found, ErrOutdated
 	}
 	return found, nil
+}
+
+// named returns those parameters, each once, that have the value of their name.
+func named(parameters []wfv1.Parameter, values map[string]string) []v1alpha1.Parameter {
+	var out []v1alpha1.Parameter
+	for _, p := range parameters {
+		isKnown := slices.ContainsFunc(out, func(known v1alpha1.Parameter) bool { return known.Name == p.Name })
+		if value, ok := values[p.Name]; ok && !isKnown && p.Value != nil && p.Value.String() == value {
+			out = append(out, v1alpha1.Parameter{Name: p.Name, Value: &value})
+		}
+	}
+	return out
+}
+
+// resolution returns what was done to a node, nil if it may be the cluster that has.
+func (d diff) resolution(was, is wfv1.NodeStatus) (*v1alpha1.NodeEdit, error) {
+	edit, err := resolution(was, is)
+	if err != nil || !d.isExact && edit.Phase == string(wfv1.NodeRunning) && len(edit.Parameters) == 0 {
+		return nil, err
+	}
+	return &edit, nil
 }
 
 // isTooLate reports whether a user has ended a node that has ended otherwise meanwhile, or given it a value where it has another.
@@ -199,7 +209,7 @@ func withoutGlobals(outputs *wfv1.Outputs, globals map[string]string, valueCount
 
 // resolution returns what was done to a node that waited.
 func resolution(was, is wfv1.NodeStatus) (v1alpha1.NodeEdit, error) {
-	edit := v1alpha1.NodeEdit{Phase: string(is.Phase), Message: is.Message}
+	edit := v1alpha1.NodeEdit{ID: was.ID, Phase: string(is.Phase), Message: is.Message}
 	switch is.Phase {
 	case wfv1.NodeRunning, wfv1.NodeSucceeded, wfv1.NodeFailed, wfv1.NodeError:
 	default:
@@ -254,10 +264,6 @@ func parametersOf(outputs *wfv1.Outputs) []wfv1.Parameter {
 		return nil
 	}
 	return outputs.Parameters
-}
-
-func has(parameters []v1alpha1.Parameter, name string) bool {
-	return slices.ContainsFunc(parameters, func(p v1alpha1.Parameter) bool { return p.Name == name })
 }
 
 // decodeBoth decodes two JSON values.

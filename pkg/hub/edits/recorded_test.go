@@ -106,48 +106,48 @@ func TestEveryRecordedWriteIsRecognizedAsWhatWasAskedForAndNothingElse(t *testin
 }
 
 // forgeries are what no client of Argo writes beside a verb.
-var forgeries = map[string]func(t *testing.T, status map[string]any) bool{
-	"another message of the Workflow": func(_ *testing.T, s map[string]any) bool { s["message"] = "forged"; return true },
-	"another progress":                func(_ *testing.T, s map[string]any) bool { s["progress"] = "99/99"; return true },
-	"another phase":                   func(_ *testing.T, s map[string]any) bool { s["phase"] = "Pending"; return true },
-	"an output of the Workflow": func(_ *testing.T, s map[string]any) bool {
+var forgeries = map[string]func(status map[string]any) bool{
+	"another message of the Workflow": func(s map[string]any) bool { s["message"] = "forged"; return true },
+	"another progress":                func(s map[string]any) bool { s["progress"] = "99/99"; return true },
+	"another phase":                   func(s map[string]any) bool { s["phase"] = "Pending"; return true },
+	"an output of the Workflow": func(s map[string]any) bool {
 		s["outputs"] = map[string]any{"parameters": []any{map[string]any{"name": "forged", "value": "1"}}}
 		return true
 	},
-	"templates stored": func(_ *testing.T, s map[string]any) bool {
+	"templates stored": func(s map[string]any) bool {
 		s["storedTemplates"] = map[string]any{"forged": map[string]any{"name": "forged"}}
 		return true
 	},
-	"a node more": func(_ *testing.T, s map[string]any) bool {
+	"a node more": func(s map[string]any) bool {
 		nodesOf(s)["forged"] = map[string]any{"id": "forged", "name": "forged", "phase": "Running", "type": "Suspend"}
 		return true
 	},
-	"a node that has another type": func(t *testing.T, s map[string]any) bool {
-		return forgeNode(t, s, func(n map[string]any) bool { return n["type"] == "Pod" }, func(n map[string]any) { n["type"] = "Suspend" })
+	"a node that has another type": func(s map[string]any) bool {
+		return forgeNode(s, func(n map[string]any) bool { return n["type"] == "Pod" }, func(n map[string]any) { n["type"] = "Suspend" })
 	},
-	"a node that has another name": func(t *testing.T, s map[string]any) bool {
-		return forgeNode(t, s, any1, func(n map[string]any) { n["displayName"] = "forged" })
+	"a node that has another name": func(s map[string]any) bool {
+		return forgeNode(s, any1, func(n map[string]any) { n["displayName"] = "forged" })
 	},
-	"an output of a node that did not wait": func(t *testing.T, s map[string]any) bool {
-		return forgeNode(t, s, func(n map[string]any) bool { return n["type"] == "Pod" }, func(n map[string]any) {
+	"an output of a node that did not wait": func(s map[string]any) bool {
+		return forgeNode(s, func(n map[string]any) bool { return n["type"] == "Pod" }, func(n map[string]any) {
 			n["outputs"] = map[string]any{"parameters": []any{map[string]any{"name": "x", "value": "forged"}}}
 		})
 	},
-	"a pod that fails": func(t *testing.T, s map[string]any) bool {
-		return forgeNode(t, s, func(n map[string]any) bool { return n["type"] == "Pod" && n["phase"] == "Succeeded" },
+	"a pod that fails": func(s map[string]any) bool {
+		return forgeNode(s, func(n map[string]any) bool { return n["type"] == "Pod" && n["phase"] == "Succeeded" },
 			func(n map[string]any) { n["phase"] = "Failed" })
 	},
-	"a node that ends before it has": func(t *testing.T, s map[string]any) bool {
-		return forgeNode(t, s, func(n map[string]any) bool { return n["type"] == "Suspend" && n["phase"] == "Running" },
+	"a node that ends before it has": func(s map[string]any) bool {
+		return forgeNode(s, func(n map[string]any) bool { return n["type"] == "Suspend" && n["phase"] == "Running" },
 			func(n map[string]any) { n["finishedAt"] = "2026-01-01T00:00:00Z" })
 	},
-	"an artifact": func(t *testing.T, s map[string]any) bool {
-		return forgeNode(t, s, any1, func(n map[string]any) {
+	"an artifact": func(s map[string]any) bool {
+		return forgeNode(s, any1, func(n map[string]any) {
 			n["outputs"] = map[string]any{"artifacts": []any{map[string]any{"name": "x", "s3": map[string]any{"endpoint": "forged", "key": "k"}}}}
 		})
 	},
-	"a child more": func(t *testing.T, s map[string]any) bool {
-		return forgeNode(t, s, any1, func(n map[string]any) { n["children"] = []any{"forged"} })
+	"a child more": func(s map[string]any) bool {
+		return forgeNode(s, any1, func(n map[string]any) { n["children"] = []any{"forged"} })
 	},
 }
 
@@ -163,7 +163,7 @@ func nodesOf(status map[string]any) map[string]any {
 }
 
 // forgeNode changes the first node, by its id, that fits. It reports whether there was one.
-func forgeNode(_ *testing.T, status map[string]any, fits func(map[string]any) bool, forge func(map[string]any)) bool {
+func forgeNode(status map[string]any, fits func(map[string]any) bool, forge func(map[string]any)) bool {
 	nodes := nodesOf(status)
 	ids := make([]string, 0, len(nodes))
 	for id := range nodes {
@@ -187,7 +187,7 @@ func TestAWriteWithAnythingThatNoVerbChangesIsRefused(t *testing.T) {
 		}
 		for name, forge := range forgeries {
 			status := runtime.DeepCopyJSON(r.After.Status)
-			if !forge(t, status) || reflect.DeepEqual(status, r.After.Status) {
+			if !forge(status) || reflect.DeepEqual(status, r.After.Status) {
 				continue
 			}
 			forged[name]++

@@ -210,8 +210,8 @@ func (r *Reconciler) unassign(ctx context.Context, s *snapshot) error {
 	return nil
 }
 
-// recordWait records once what a deletion, or an edit, waits for. If a deleted Workflow lost its label, that is restored first: without it nobody would see
-// what its user sets on it, such as the annotation that ends the wait.
+// recordWait records once what a deletion, or an edit, waits for. If a deleted Workflow lost its label, that is restored first: without it
+// nobody would see what its user sets on it, such as the annotation that ends the wait.
 func (r *Reconciler) recordWait(ctx context.Context, s *snapshot, why hubworkflow.Refusal) error {
 	if s.wf.IsDeleted() && !s.isWatched() {
 		labels := map[string]any{"labels": map[string]string{contract.LabelEnable: contract.LabelEnableValue}}

@@ -138,39 +138,51 @@ func (r *Reconciler) edit(ctx context.Context, s *snapshot) error {
 		return nil
 	}
 	out := next.shown
-	if !out.isReported {
-		return r.refuseEdit(ctx, s, out, fmt.Errorf("cluster %s has no agent, so that only a deletion has an effect there", s.own.Namespace))
-	}
-	if gone := goneOf(s); gone != nil { // also what waits is not done any more
-		return r.refuseEdit(ctx, s, out, fmt.Errorf("%s: create it anew, for example with argo resubmit", gone.message))
-	}
-	found, err := findEdit(s, out, contract.Status(live.Unstructured))
-	if errors.Is(err, edits.ErrOutdated) && found.IsNothing() &&
-		contract.ControlsPatch(s.own.Spec.Controls, wantedControls(s, found)) != nil {
-		err = nil // that is what was done
-	}
+	changed, err := withEdit(s, out, live)
 	if err != nil {
 		return r.refuseEdit(ctx, s, out, err)
 	}
+	switch {
+	case reflect.DeepEqual(changed.Spec, s.own.Spec) && len(unanswered(s.own)) > 0:
+		return nil
+	case reflect.DeepEqual(changed.Spec, s.own.Spec):
+		return r.show(ctx, s, out)
+	}
+	return r.addEdit(ctx, s, out, changed)
+}
+
+// addEdit writes the RemoteWorkflow with an edit, if it is as it was read.
+func (r *Reconciler) addEdit(ctx context.Context, s *snapshot, out shown, changed *v1alpha1.RemoteWorkflow) error {
+	err := r.Client.Patch(ctx, changed, client.MergeFromWithOptions(s.own.RemoteWorkflow, client.MergeFromWithOptimisticLock{}))
+	switch {
+	case hubworkflow.IsRefused(err) || report.IsTooLarge(err):
+		return r.refuseEdit(ctx, s, out, fmt.Errorf("the hub does not carry it to cluster %s: %w", s.own.Namespace, err))
+	case err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err): // the watch brings what there is
+		return fmt.Errorf("add an edit to RemoteWorkflow: %w", err)
+	}
+	return nil
+}
+
+// withEdit returns the RemoteWorkflow with what a user has done to the Workflow, live, whose cluster's report is shown as out. The error is
+// for the user.
+func withEdit(s *snapshot, out shown, live *hubworkflow.Workflow) (*v1alpha1.RemoteWorkflow, error) {
+	if !out.isReported {
+		return nil, fmt.Errorf("cluster %s has no agent, so that only a deletion has an effect there", s.own.Namespace)
+	}
+	if gone := goneOf(s); gone != nil { // also what waits is not done any more
+		return nil, fmt.Errorf("%s: create it anew, for example with argo resubmit", gone.message)
+	}
+	found, err := findEdit(s, out, contract.Status(live.Unstructured))
 	changed := s.own.DeepCopy()
 	changed.Spec.Controls = wantedControls(s, found)
-	if err := addEdit(changed, live, found); err != nil {
-		return r.refuseEdit(ctx, s, out, err)
+	isControl := contract.ControlsPatch(s.own.Spec.Controls, changed.Spec.Controls) != nil
+	if isControl && found.IsNothing() && errors.Is(err, edits.ErrOutdated) {
+		err = nil // that is what was done
 	}
-	switch {
-	case !reflect.DeepEqual(changed.Spec, s.own.Spec):
-		err := r.Client.Patch(ctx, changed, client.MergeFromWithOptions(s.own.RemoteWorkflow, client.MergeFromWithOptimisticLock{}))
-		switch {
-		case hubworkflow.IsRefused(err) || report.IsTooLarge(err):
-			return r.refuseEdit(ctx, s, out, fmt.Errorf("the hub does not carry it to cluster %s: %w", s.own.Namespace, err))
-		case err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err): // the watch brings what there is
-			return fmt.Errorf("add an edit to RemoteWorkflow: %w", err)
-		}
-		return nil
-	case len(unanswered(s.own)) > 0:
-		return nil
+	if err != nil {
+		return nil, err
 	}
-	return r.show(ctx, s, out)
+	return changed, appendEdit(changed, live, found)
 }
 
 // findEdit returns what a user has done that the cluster has not been told yet. edited is the status now.
@@ -262,14 +274,15 @@ func wantedControls(s *snapshot, found edits.Found) v1alpha1.Controls {
 	return wanted
 }
 
-// addEdit adds what is found to the RemoteWorkflow, in place of edits that are answered.
-func addEdit(to *v1alpha1.RemoteWorkflow, live *hubworkflow.Workflow, found edits.Found) error {
+// appendEdit adds what is found to the RemoteWorkflow, in place of edits that are answered.
+func appendEdit(to *v1alpha1.RemoteWorkflow, live *hubworkflow.Workflow, found edits.Found) error {
 	if found.IsNothing() {
 		return nil
 	}
 	spec, _ := live.Object["spec"].(map[string]any)
 	e := v1alpha1.Edit{
-		ID: contract.EditID(live.GetResourceVersion(), live.StatusHash), StatusHash: live.StatusHash, Nodes: found.Nodes, Outputs: found.Outputs, Retry: found.Retry,
+		ID: contract.EditID(live.GetResourceVersion(), live.StatusHash), StatusHash: live.StatusHash,
+		Nodes: found.Nodes, Outputs: found.Outputs, Retry: found.Retry,
 	}
 	to.Spec.ArgumentsDigest = argumentsOf(to)
 	if e.Retry != nil {

@@ -92,7 +92,8 @@ func Of(e Evidence) []Finding {
 	var findings []Finding
 	for _, subject := range e.Subjects {
 		j := judgement{
-			Subject: subject, journal: e.Journal[subject.Run], pods: e.Pods[subject.Run], hub: hub[subject.Run], managed: managed[subject.Run], recorded: recorded,
+			Subject: subject, journal: e.Journal[subject.Run], pods: e.Pods[subject.Run],
+			hub: hub[subject.Run], managed: managed[subject.Run], recorded: recorded,
 		}
 		findings = append(findings, j.findings()...)
 	}
