@@ -25,12 +25,14 @@ func TestEditOfTheHubsCopyDoesNotReachTheCluster(t *testing.T) {
 		`{"metadata":{"labels":{"workflows.argoproj.io/enable-ocm-multicluster":null}}}`,
 		`{"metadata":{"annotations":{"workflows.argoproj.io/ocm-managed-cluster":"cluster2",` +
 			`"workflow.open-cluster-management.io/assigned":null}}}`,
-		`{"status":{"phase":"Failed"}}`,
 		`{"status":null}`,
 	} {
 		r.edit(theHub, edit)
 		r.waitUntilMirrored()
 	}
+	r.edit(theHub, `{"status":{"phase":"Failed"}}`)
+	r.waitForEvent("EditRefused", "field status.phase is another one")
+	r.waitFor("Running", "")
 	s.create("afterwards", cluster1).runs()
 	eventually(t, func() error { return r.isAssignedTo("cluster1") })
 

@@ -133,6 +133,7 @@ func TestAgentHasNoRightsButThoseOfTheAddonAndItsManifests(t *testing.T) {
 	const workflows = "argoproj.io/workflows: delete,get,list,patch,watch"
 	const events, newEvents = "/events: create,patch", "events.k8s.io/events: create,patch"
 	const nodes, pods = "/nodes: list,watch", "/pods: list,watch"
+	const ofRetries = "/pods: delete"
 	const namespaces = "/namespaces: get,list,watch of " + agentNamespace
 	for _, test := range []struct {
 		what      string
@@ -147,9 +148,9 @@ func TestAgentHasNoRightsButThoseOfTheAddonAndItsManifests(t *testing.T) {
 		}},
 		{"on the hub, for another cluster", hubs, "cluster2", nil},
 		{"on the hub, elsewhere", hubs, "default", nil},
-		{"on its cluster", managed, "default", []string{events, nodes, pods, workflows, newEvents, namespaces}},
+		{"on its cluster", managed, "default", []string{events, nodes, pods, ofRetries, workflows, newEvents, namespaces}},
 		{"on its cluster, in its own namespace", managed, agentNamespace, []string{
-			events, nodes, pods, workflows, newEvents, namespaces, "coordination.k8s.io/leases: create",
+			events, nodes, pods, ofRetries, workflows, newEvents, namespaces, "coordination.k8s.io/leases: create",
 			"coordination.k8s.io/leases: delete,get,update of argo-workflow-multicluster,argo-workflow-multicluster-agent",
 		}},
 	} {

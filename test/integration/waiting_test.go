@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
@@ -109,7 +110,7 @@ func TestAShutdownThatMeetsAClaimEndsTheWorkflowOnce(t *testing.T) {
 		if err == nil && rw.DeletionTimestamp == nil {
 			return errors.New("not taken back")
 		}
-		return err
+		return client.IgnoreNotFound(err)
 	})
 	claim.Release()
 	eventually(t, func() error {
