@@ -178,6 +178,31 @@ func TestARetryWaitsForItsPodsAndIsDoneOnceWhoeverStopsMeanwhile(t *testing.T) {
 	r.isGone()
 }
 
+// Not parallel: the manager is stopped.
+func TestAnEditThatIsMadeWhileTheManagerIsDownIsDoneWhenItIsBack(t *testing.T) {
+	s := newSpace(t)
+	r := s.create("meanwhile", cluster1)
+	r.starts()
+	r.argo.write(r, waitingStatus())
+	r.waitUntilMirrored()
+	stopManager(t)
+	r.puts(resumes("a"))
+	further := waitingStatus()
+	further["progress"] = "1/2" // the cluster goes on, and reports that
+	r.argo.write(r, further)
+	eventually(t, func() error {
+		if progress := r.mustRemoteWorkflow().Status.Progress; progress != "1/2" {
+			return fmt.Errorf("progress is %s", progress)
+		}
+		return nil
+	})
+	require.NoError(t, theManager.start())
+	eventually(t, func() error { return r.nodeIs("a", "Succeeded") })
+	require.NoError(t, r.nodeIs("b", "Running"))
+	r.waitUntilMirrored()
+	r.isGone()
+}
+
 func TestAnEditThatComesTooLateIsRefusedAndTheHubShowsTheTruth(t *testing.T) {
 	s := newSpace(t)
 	r := s.create("late", cluster1)

@@ -105,6 +105,56 @@ func TestEveryRecordedWriteIsRecognizedAsWhatWasAskedForAndNothingElse(t *testin
 	}
 }
 
+// A client of Argo 4 leaves the phase to the controller.
+func TestARetryWithoutAPhaseIsARetry(t *testing.T) {
+	retries := 0
+	for i, r := range recordings(t) {
+		if !strings.HasPrefix(r.Class[0], "retry") {
+			continue
+		}
+		retries++
+		t.Run(fmt.Sprintf("%d %s", i, r.Class[0]), func(t *testing.T) {
+			status := runtime.DeepCopyJSON(r.After.Status)
+			delete(status, "phase")
+			found, err := Of(r.Before.Status, status, true)
+			require.NoError(t, err)
+			assert.Equal(t, r.Class, classesOf(t, r, found))
+		})
+	}
+	assert.Equal(t, 21, retries)
+}
+
+// The nodes of a large Workflow are packed. What is packed is told as well as what is not.
+func TestPackedNodesAreToldAsThoseThatAreNot(t *testing.T) {
+	pack := func(status map[string]any) map[string]any {
+		nodes := status[contract.FieldNodes]
+		raw, err := json.Marshal(nodes)
+		require.NoError(t, err)
+		out := runtime.DeepCopyJSON(status)
+		delete(out, contract.FieldNodes)
+		out[contract.FieldCompressedNodes], err = contract.PackNodes(raw)
+		require.NoError(t, err)
+		return out
+	}
+	packed := 0
+	for i, r := range recordings(t) {
+		if r.Before.Status[contract.FieldNodes] == nil || r.After.Status[contract.FieldNodes] == nil {
+			continue
+		}
+		packed++
+		t.Run(fmt.Sprintf("%d %s", i, strings.Join(r.Class, " ")), func(t *testing.T) {
+			found, err := Of(pack(r.Before.Status), pack(r.After.Status), true)
+			require.NoError(t, err)
+			assert.ElementsMatch(t, r.Class, classesOf(t, r, found))
+			forged := runtime.DeepCopyJSON(r.After.Status)
+			nodesOf(forged)["forged"] = map[string]any{"id": "forged", "name": "forged", "phase": "Running", "type": "Suspend"}
+			_, err = Of(pack(r.Before.Status), pack(forged), true)
+			require.Error(t, err)
+		})
+	}
+	assert.NotZero(t, packed)
+}
+
 // forgeries are what no client of Argo writes beside a verb.
 var forgeries = map[string]func(status map[string]any) bool{
 	"another message of the Workflow": func(s map[string]any) bool { s["message"] = "forged"; return true },
