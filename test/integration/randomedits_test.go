@@ -1,14 +1,11 @@
 package integration
 
 import (
-	"bufio"
 	"cmp"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -22,7 +19,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -30,6 +26,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/edits"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+	"open-cluster-management.io/argo-workflow-multicluster/test/recorded"
 )
 
 // Not parallel: all that is written at the end counts. EDITS_SEED repeats the edits of another time, but not how they meet what the
@@ -45,7 +42,7 @@ func TestRandomEditsOfTheHubsCopyAreVerbsOrAreUndone(t *testing.T) {
 		rec := recorded[i%len(recorded)]
 		e := &editor{r: s.starting(rec, i), rec: rec, random: random{rand.New(rand.NewPCG(uint64(seed), uint64(i)))}}
 		e.seen = watchVersions(t, e.r)
-		e.argo(rec.Before.status())
+		e.argo(statusOf(rec.Before))
 		editors = append(editors, e)
 	}
 	until := time.Now().Add(time.Duration(seconds) * time.Second)
@@ -109,33 +106,18 @@ func number(t *testing.T, variable string, byDefault int) int {
 
 // subject is a write of a real client of Argo, and what it was made on.
 type subject struct {
-	name   string
-	Class  []string       `json:"class"`
-	Before recordedObject `json:"before"`
-	After  recordedObject `json:"after"`
+	recorded.Write
+	name string
 }
 
-type recordedObject struct {
-	Spec   map[string]any `json:"spec"`
-	Status map[string]any `json:"status"`
-}
-
-func (o recordedObject) status() map[string]any { return runtime.DeepCopyJSON(o.Status) }
+func statusOf(wf recorded.Workflow) map[string]any { return runtime.DeepCopyJSON(wf.Status) }
 
 // subjects are of the recorded Workflows some that wait, with DAGs and pods, also one whose nodes are packed, and some that have failed.
 func subjects(t *testing.T) []*subject {
 	t.Helper()
-	file, err := os.Open(filepath.Join("..", "..", "pkg", "hub", "edits", "testdata", "verbs.jsonl.gz"))
-	require.NoError(t, err)
-	defer func() { require.NoError(t, file.Close()) }()
-	reader, err := gzip.NewReader(file)
-	require.NoError(t, err)
-	lines := bufio.NewScanner(reader)
-	lines.Buffer(nil, 1<<22)
 	wanted := map[string]*subject{"waits": nil, "waits and is packed": nil, "has failed": nil, "was stopped": nil}
-	for lines.Scan() {
-		s := &subject{}
-		require.NoError(t, json.Unmarshal(lines.Bytes(), s))
+	for _, write := range recorded.Writes(t) {
+		s := &subject{Write: write}
 		switch packed := contract.StatusString(s.Before.Status, contract.FieldCompressedNodes) != ""; {
 		case strings.HasPrefix(s.Class[0], "node:") && packed:
 			s.name = "waits and is packed"
@@ -150,7 +132,6 @@ func subjects(t *testing.T) []*subject {
 			wanted[s.name] = s
 		}
 	}
-	require.NoError(t, lines.Err())
 	out := []*subject{wanted["waits"], wanted["waits and is packed"], wanted["has failed"], wanted["was stopped"]}
 	require.NotContains(t, out, (*subject)(nil))
 	return out
@@ -238,7 +219,7 @@ func (e *editor) argoGoesOn() {
 	if !e.r.argo.sees(wf) {
 		return
 	}
-	status := e.rec.Before.status()
+	status := statusOf(e.rec.Before)
 	status["message"] = fmt.Sprintf("again, %d", e.random.IntN(1000))
 	e.note("argo writes the status of the recording")
 	e.argo(status)
@@ -259,7 +240,7 @@ func (e *editor) several() {
 			e.count["not accepted"]++
 		}
 		if e.random.IntN(4) == 0 && !e.rec.isFinished() {
-			e.argo(e.rec.Before.status())
+			e.argo(statusOf(e.rec.Before))
 		}
 	}
 	e.count["several"]++

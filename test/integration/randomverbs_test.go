@@ -125,7 +125,7 @@ func (r random) setGlobal(status map[string]any, name string, value any) {
 
 // retry runs what has failed again, as it was recorded.
 func (r random) retry(wf *unstructured.Unstructured, rec *subject) string {
-	of, after := status(wf), rec.After.status()
+	of, after := status(wf), statusOf(rec.After)
 	of["nodes"] = after["nodes"]
 	of["phase"], of["startedAt"] = "Running", time.Now().UTC().Format(time.RFC3339)
 	delete(of, "finishedAt")

@@ -1,12 +1,8 @@
 package run
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -23,51 +19,24 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/edits"
+	"open-cluster-management.io/argo-workflow-multicluster/test/recorded"
 )
 
-// write is what a real client of Argo has made of a Workflow.
-type write struct {
-	Class  []string       `json:"class"`
-	Before map[string]any `json:"before"`
-	After  map[string]any `json:"after"`
-}
-
-// recordedWrites are those that the hub's test recognizes.
-func recordedWrites(t *testing.T) []write {
-	t.Helper()
-	packed, err := os.ReadFile("../../hub/edits/testdata/verbs.jsonl.gz")
-	require.NoError(t, err)
-	reader, err := gzip.NewReader(bytes.NewReader(packed))
-	require.NoError(t, err)
-	lines := bufio.NewScanner(reader)
-	lines.Buffer(nil, 1<<22)
-	var out []write
-	for lines.Scan() {
-		var w write
-		require.NoError(t, utiljson.Unmarshal(lines.Bytes(), &w))
-		out = append(out, w)
-	}
-	require.NoError(t, lines.Err())
-	return out
-}
-
 // editOf returns what the hub asks for when a user has done this to a Workflow.
-func editOf(t *testing.T, w write) *v1alpha1.Edit {
+func editOf(t *testing.T, w recorded.Write) *v1alpha1.Edit {
 	t.Helper()
-	status := func(object map[string]any) map[string]any { s, _ := object["status"].(map[string]any); return s }
-	found, err := edits.Of(status(w.Before), status(w.After), true)
+	found, err := edits.Of(w.Before.Status, w.After.Status, true)
 	require.NoError(t, err)
 	if found.IsNothing() {
 		return nil
 	}
 	e := &v1alpha1.Edit{ID: "the-edit", StatusHash: "hash", Nodes: found.Nodes, Outputs: found.Outputs, Retry: found.Retry}
 	if e.Retry != nil {
-		data, err := contract.EncodeStatus(status(w.Before))
+		data, err := contract.EncodeStatus(w.Before.Status)
 		require.NoError(t, err)
 		e.Retry.ReportDigest = digestOf(data)
-		before, after := w.Before["spec"].(map[string]any), w.After["spec"].(map[string]any)
-		if contract.ArgumentsDigest(before) != contract.ArgumentsDigest(after) {
-			e.Retry.Parameters = contract.Arguments(after)
+		if contract.ArgumentsDigest(w.Before.Spec) != contract.ArgumentsDigest(w.After.Spec) {
+			e.Retry.Parameters = contract.Arguments(w.After.Spec)
 		}
 	}
 	return e
@@ -76,22 +45,22 @@ func editOf(t *testing.T, w write) *v1alpha1.Edit {
 // TestAnEditMakesOfAWorkflowWhatArgosClientsMakeOfIt applies each recorded write to the Workflow that it was made of.
 func TestAnEditMakesOfAWorkflowWhatArgosClientsMakeOfIt(t *testing.T) {
 	applied := 0
-	for i, w := range recordedWrites(t) {
+	for i, w := range recorded.Writes(t) {
 		e := editOf(t, w)
 		if e == nil {
 			continue // it is none of the status
 		}
 		applied++
 		t.Run(fmt.Sprintf("%d %s", i, strings.Join(w.Class, " ")), func(t *testing.T) {
-			remote := &unstructured.Unstructured{Object: runtime.DeepCopyJSON(w.Before)}
-			spec := w.Before["spec"].(map[string]any)
-			rw := newRemote(claimed, wanting(contract.ControlsOf(w.After["spec"].(map[string]any))))
+			before := w.Before.Object()
+			remote := &unstructured.Unstructured{Object: runtime.DeepCopyJSON(before)}
+			rw := newRemote(claimed, wanting(contract.ControlsOf(w.After.Spec)))
 			rw.Spec.Edits = []v1alpha1.Edit{*e}
 			patch, err := editPatch(rw, remote, e, testNow)
 			require.NoError(t, err)
-			assert.Equal(t, w.Before["spec"], spec, "the Workflow that was read is as it was")
+			assert.Equal(t, before, remote.Object, "the Workflow that was read is as it was")
 
-			got, want := typed(t, merge(t, w.Before, patch)), typed(t, w.After)
+			got, want := typed(t, merge(t, before, patch)), typed(t, w.After.Object())
 			assert.Equal(t, want.Status, got.Status)
 			assert.Equal(t, want.Spec.Shutdown, got.Spec.Shutdown)
 			assert.Equal(t, want.Spec.Arguments, got.Spec.Arguments)
@@ -102,7 +71,7 @@ func TestAnEditMakesOfAWorkflowWhatArgosClientsMakeOfIt(t *testing.T) {
 				}
 			}
 			assert.Equal(t, "the-edit", got.Annotations[contract.AnnotationEdits])
-			again := &unstructured.Unstructured{Object: merge(t, w.Before, patch)}
+			again := &unstructured.Unstructured{Object: merge(t, before, patch)}
 			assert.Nil(t, pendingEdit(rw, again), "it is not applied twice")
 		})
 	}

@@ -1,11 +1,7 @@
 package edits
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,42 +14,11 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/recorded"
 )
 
-// recorded is a write of a real client of Argo 3.7.18, on real runs and on Workflows that no controller looks at, as those of a hub: the
-// Workflow before and after it, and what was asked for.
-type recorded struct {
-	Class  []string `json:"class"`
-	Before object   `json:"before"`
-	After  object   `json:"after"`
-}
-
-type object struct {
-	Spec   map[string]any `json:"spec"`
-	Status map[string]any `json:"status"`
-}
-
-func recordings(t *testing.T) []recorded {
-	t.Helper()
-	packed, err := os.ReadFile("testdata/verbs.jsonl.gz")
-	require.NoError(t, err)
-	reader, err := gzip.NewReader(bytes.NewReader(packed))
-	require.NoError(t, err)
-	lines := bufio.NewScanner(reader)
-	lines.Buffer(nil, 1<<22)
-	var out []recorded
-	for lines.Scan() {
-		var r recorded
-		require.NoError(t, json.Unmarshal(lines.Bytes(), &r))
-		out = append(out, r)
-	}
-	require.NoError(t, lines.Err())
-	require.Len(t, out, 62)
-	return out
-}
-
 // classesOf names what is found in a write as the recording does.
-func classesOf(t *testing.T, r recorded, found Found) []string {
+func classesOf(t *testing.T, r recorded.Write, found Found) []string {
 	t.Helper()
 	before, after := contract.ControlsOf(r.Before.Spec), contract.ControlsOf(r.After.Spec)
 	out := []string{}
@@ -96,7 +61,7 @@ func nodeClass(before map[string]any, n v1alpha1.NodeEdit) string {
 }
 
 func TestEveryRecordedWriteIsRecognizedAsWhatWasAskedForAndNothingElse(t *testing.T) {
-	for i, r := range recordings(t) {
+	for i, r := range recorded.Writes(t) {
 		t.Run(fmt.Sprintf("%d %s", i, strings.Join(r.Class, " ")), func(t *testing.T) {
 			found, err := Of(r.Before.Status, r.After.Status, true)
 			require.NoError(t, err)
@@ -108,7 +73,7 @@ func TestEveryRecordedWriteIsRecognizedAsWhatWasAskedForAndNothingElse(t *testin
 // A client of Argo 4 leaves the phase to the controller.
 func TestARetryWithoutAPhaseIsARetry(t *testing.T) {
 	retries := 0
-	for i, r := range recordings(t) {
+	for i, r := range recorded.Writes(t) {
 		if !strings.HasPrefix(r.Class[0], "retry") {
 			continue
 		}
@@ -137,7 +102,7 @@ func TestPackedNodesAreToldAsThoseThatAreNot(t *testing.T) {
 		return out
 	}
 	packed := 0
-	for i, r := range recordings(t) {
+	for i, r := range recorded.Writes(t) {
 		if r.Before.Status[contract.FieldNodes] == nil || r.After.Status[contract.FieldNodes] == nil {
 			continue
 		}
@@ -231,7 +196,7 @@ func forgeNode(status map[string]any, fits func(map[string]any) bool, forge func
 
 func TestAWriteWithAnythingThatNoVerbChangesIsRefused(t *testing.T) {
 	forged := map[string]int{}
-	for i, r := range recordings(t) {
+	for i, r := range recorded.Writes(t) {
 		if r.After.Status == nil || contract.StatusString(r.After.Status, "compressedNodes") != "" || len(nodesOf(r.After.Status)) == 0 {
 			continue
 		}
