@@ -15,7 +15,7 @@ import (
 func TestHubThatIsAwayForLongerThanAResyncSeesOneRunOfEachAndHowItEnded(t *testing.T) {
 	s := newSpace(t)
 	h := s.record(cluster2)
-	const lasts = 8 * time.Second
+	const lasts = 15 * time.Second
 	runs := map[string]*run{}
 	for _, name := range []string{"kept", "ttl-0", "ttl-1", "ttl-5", "deleted-when-done", "deleted-while-running"} {
 		duration := lasts

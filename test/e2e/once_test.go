@@ -46,7 +46,7 @@ func TestEditingTheHubsCopyNeitherErasesTheRunNorStartsItAgain(t *testing.T) {
 			t.Parallel()
 			s := newSpace(t)
 			h, elsewhere := s.record(cluster1), s.record(cluster2)
-			r := s.create(s.hello("edited", on(cluster1), steps(4*time.Second, 4*time.Second)))
+			r := s.create(s.hello("edited", on(cluster1), steps(10*time.Second, 10*time.Second)))
 			for step := 1; step <= 2; step++ {
 				r.waitForNodes(step)
 				before := r.must(cluster1)
@@ -110,7 +110,7 @@ func TestWorkflowThatATTLDeletesOnTheClusterStaysFinishedOnTheHubAndDoesNotRunAg
 			t.Parallel()
 			s := newSpace(t)
 			h := s.record(cluster1)
-			r := s.create(s.hello("ttl", on(cluster1), lasting(5*time.Second)))
+			r := s.create(s.hello("ttl", on(cluster1), lasting(10*time.Second)))
 			r.waitForNodes(1)
 			// Only on the cluster: the hub would follow a strategy of its own copy.
 			r.edit(cluster1, fmt.Sprintf(`{"spec":{"ttlStrategy":{"secondsAfterCompletion":%d}}}`, ttl))

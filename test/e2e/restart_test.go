@@ -24,7 +24,7 @@ import (
 func TestManagerThatIsKilledGoesOnWhereItWas(t *testing.T) {
 	s := newSpace(t)
 	h := s.record(cluster1)
-	running := s.create(s.hello("running", on(cluster1), lasting(3*time.Second)))
+	running := s.create(s.hello("running", on(cluster1), lasting(15*time.Second)))
 	running.waitForNodes(1)
 	killManager(t)
 	created := s.create(s.hello("created-meanwhile", on(cluster1)))
@@ -68,7 +68,7 @@ func TestManagerAndAgentThatAreKilledAgainAndAgainRunEachWorkflowOnce(t *testing
 func TestAgentThatIsKilledCatchesUpAndNothingStartsWithoutIt(t *testing.T) {
 	s := newSpace(t)
 	h := s.record(cluster2)
-	running := s.create(s.hello("running", on(cluster2), lasting(3*time.Second)))
+	running := s.create(s.hello("running", on(cluster2), lasting(15*time.Second)))
 	running.waitForNodes(1)
 	t.Cleanup(func() { startAgent(t, cluster2) })
 	require.NoError(t, cluster2.Kill(lab.AgentProcess))
@@ -88,7 +88,7 @@ func TestAgentThatIsKilledCatchesUpAndNothingStartsWithoutIt(t *testing.T) {
 func TestClusterThatWasCutOffFromTheHubCatchesUp(t *testing.T) {
 	s := newSpace(t)
 	h := s.record(cluster2)
-	running := s.create(s.hello("running", on(cluster2), lasting(3*time.Second)))
+	running := s.create(s.hello("running", on(cluster2), lasting(15*time.Second)))
 	running.waitForNodes(1)
 	cutOff(t, cluster2)
 	created := s.create(s.hello("created-meanwhile", on(cluster2)))
