@@ -32,8 +32,8 @@ type Pacer struct {
 	bucket *rate.Limiter
 	// spare holds the reports that need not wait.
 	spare *rate.Limiter
-	// answer is how long the hub has taken lately to answer a report, in nanoseconds.
-	answer atomic.Int64
+	// answer is how long the hub has taken lately to answer a report, and answeredAt when it did last, in nanoseconds.
+	answer, answeredAt atomic.Int64
 }
 
 // pace is what a Pacer remembers of one attempt.
@@ -68,13 +68,22 @@ func (p *Pacer) wait(of *pace, newPhase bool, now time.Time) time.Duration {
 
 // isSpare takes one of the spare reports, if there is one.
 func (p *Pacer) isSpare(now time.Time) bool {
-	return time.Duration(p.answer.Load()) <= slowAnswer && p.spare.AllowN(now, 1)
+	return p.lately(now) <= slowAnswer && p.spare.AllowN(now, 1)
 }
 
 // answered records how long the hub has taken to answer a report. Of several at a time one may be lost.
-func (p *Pacer) answered(after time.Duration) {
-	last := p.answer.Load()
+func (p *Pacer) answered(after time.Duration, now time.Time) {
+	last := int64(p.lately(now))
 	p.answer.Store(last + (int64(after)-last)/4)
+	p.answeredAt.Store(now.UnixNano())
+}
+
+// lately returns how long the hub takes to answer; 0 if that was last known too long ago to say anything of now.
+func (p *Pacer) lately(now time.Time) time.Duration {
+	if now.UnixNano()-p.answeredAt.Load() > int64(maxPatience) {
+		return 0
+	}
+	return time.Duration(p.answer.Load())
 }
 
 // turn returns how long until it is an attempt's turn. Its interval counts from the last report. Then the bucket assigns a
@@ -83,7 +92,7 @@ func (p *Pacer) turn(of *pace, now time.Time) time.Duration {
 	if of.last.IsZero() {
 		of.last = now
 	}
-	if due := of.last.Add(p.intervalFor(of.size)); now.Before(due) {
+	if due := of.last.Add(p.intervalFor(of.size, now)); now.Before(due) {
 		return due.Sub(now)
 	}
 	if of.slot.IsZero() {
@@ -101,9 +110,9 @@ func (p *Pacer) spend(of *pace, size int, now time.Time) {
 	*of = pace{last: now, size: size}
 }
 
-func (p *Pacer) intervalFor(size int) time.Duration {
+func (p *Pacer) intervalFor(size int, now time.Time) time.Duration {
 	return p.interval + time.Duration(size)*time.Second/bytesPerSecondOfInterval +
-		min(answersOfInterval*time.Duration(p.answer.Load()), maxPatience)
+		min(answersOfInterval*p.lately(now), maxPatience)
 }
 
 // take takes bytes from the bucket and returns how long until it holds them. The limiter refuses what exceeds its

@@ -40,29 +40,30 @@ func TestPacerCountsTheIntervalFromTheLastReport(t *testing.T) {
 
 func TestPacerMakesLargeStatusesRarer(t *testing.T) {
 	pacer := NewPacer(time.Second, 0)
-	assert.Equal(t, time.Second, pacer.intervalFor(0))
-	assert.Equal(t, 2*time.Second, pacer.intervalFor(64<<10))
-	assert.Equal(t, 9*time.Second, pacer.intervalFor(512<<10))
+	assert.Equal(t, time.Second, pacer.intervalFor(0, testNow))
+	assert.Equal(t, 2*time.Second, pacer.intervalFor(64<<10, testNow))
+	assert.Equal(t, 9*time.Second, pacer.intervalFor(512<<10, testNow))
 }
 
 func TestPacerMakesReportsRarerTheSlowerTheHubAnswers(t *testing.T) {
 	pacer := NewPacer(time.Second, 0)
 	for range 50 {
-		pacer.answered(20 * time.Millisecond)
+		pacer.answered(20*time.Millisecond, testNow)
 	}
-	assert.InDelta(t, 1200*time.Millisecond, pacer.intervalFor(0), float64(time.Millisecond))
+	assert.InDelta(t, 1200*time.Millisecond, pacer.intervalFor(0, testNow), float64(time.Millisecond))
 	assert.Zero(t, pacer.wait(&pace{}, true, testNow), "a hub that answers soon has reports to spare")
-	pacer.answered(time.Second)
-	assert.InDelta(t, 3650*time.Millisecond, pacer.intervalFor(0), float64(10*time.Millisecond), "one answer is not all")
-	assert.Equal(t, pacer.intervalFor(0), pacer.wait(&pace{}, true, testNow), "a busy hub has none")
+	pacer.answered(time.Second, testNow)
+	assert.InDelta(t, 3650*time.Millisecond, pacer.intervalFor(0, testNow), float64(10*time.Millisecond), "one answer is not all")
+	assert.Equal(t, pacer.intervalFor(0, testNow), pacer.wait(&pace{}, true, testNow), "a busy hub has none")
 	for range 50 {
-		pacer.answered(time.Minute)
+		pacer.answered(time.Minute, testNow)
 	}
-	assert.Equal(t, 31*time.Second, pacer.intervalFor(0))
+	assert.Equal(t, 31*time.Second, pacer.intervalFor(0, testNow))
+	assert.Equal(t, time.Second, pacer.intervalFor(0, testNow.Add(maxPatience+1)), "that was long ago")
 	for range 50 {
-		pacer.answered(0)
+		pacer.answered(0, testNow)
 	}
-	assert.InDelta(t, time.Second, pacer.intervalFor(0), float64(time.Millisecond), "it recovers")
+	assert.InDelta(t, time.Second, pacer.intervalFor(0, testNow), float64(time.Millisecond), "it recovers")
 	assert.Zero(t, pacer.wait(&pace{}, true, testNow))
 }
 
@@ -91,7 +92,7 @@ func TestPacerWithoutABandwidthLimitsTheIntervalOnly(t *testing.T) {
 	pacer, run := NewPacer(time.Second, 0), &pace{}
 	pacer.spend(run, 100<<20, testNow)
 	assert.Zero(t, pacer.wait(&pace{last: testNow.Add(-time.Second)}, false, testNow))
-	assert.Zero(t, pacer.wait(run, false, testNow.Add(pacer.intervalFor(100<<20))))
+	assert.Zero(t, pacer.wait(run, false, testNow.Add(pacer.intervalFor(100<<20, testNow))))
 }
 
 func TestAnExpectationIsWaitedForUntilTheCacheShowsAnotherVersion(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -67,7 +68,9 @@ func (r *Reconciler) send(
 	began := r.Clock.Now()
 	r.Pacer.spend(&known.pace, size, began)
 	err := r.writeStatus(ctx, rw, status)
-	r.Pacer.answered(r.Clock.Since(began))
+	if err == nil || apierrors.ReasonForError(err) != metav1.StatusReasonUnknown { // a broken connection is no answer
+		r.Pacer.answered(r.Clock.Since(began), r.Clock.Now())
+	}
 	r.Metrics.reported(err, size)
 	if err == nil {
 		known.reported = versionsOf(rw, wf)
