@@ -29,7 +29,8 @@ func newHubCommand() *cobra.Command {
 It gives each Workflow with the label workflows.argoproj.io/enable-ocm-multicluster=true a managed cluster, sends it there in a
 ManifestWork, mirrors the status that the cluster's agent reports, and registers the agents with OCM's addon framework.
 
-The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no Argo controller.`,
+The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no Argo controller, unless
+single steps of a Workflow are to run in other clusters (--steps).`,
 		Example: `  # in a Deployment on the hub
   argo-multicluster hub --leader-elect
 
@@ -57,6 +58,7 @@ The hub needs OCM, Argo's minimal CRDs and the RemoteWorkflow CRD; it needs no A
 	flags.IntVar(&options.Concurrency, "concurrency", 16, "Workflows that each reconciler works on at a time")
 	flags.DurationVar(&options.DeletionTimeout, "deletion-timeout", workflow.DefaultDeletionTimeout,
 		"how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever")
+	flags.BoolVar(&options.Steps, "steps", false, "run steps of Workflows of an Argo controller on the hub in other clusters")
 	flags.TimeVar(&options.RestoredAt, "restored-at", time.Time{}, []string{time.RFC3339}, "when the hub was restored from a backup, such as "+
 		"2026-01-02T15:04:05Z: what waits since before, and may have run since the backup was made, stays Pending")
 	flags.StringVar(&agentImage, "agent-image", defaultAgentImage(), "image that the addon runs as agent on the managed clusters")

@@ -53,13 +53,13 @@ func Arguments(spec map[string]any) []v1alpha1.Parameter {
 	var out []v1alpha1.Parameter
 	for _, p := range parameters {
 		parameter, _ := p.(map[string]any)
-		out = append(out, v1alpha1.Parameter{Name: StatusString(parameter, "name"), Value: text(parameter["value"])})
+		out = append(out, v1alpha1.Parameter{Name: StatusString(parameter, "name"), Value: Text(parameter["value"])})
 	}
 	return out
 }
 
-// text returns the value of a parameter, which Argo takes for a text also if it is a number or a truth value; nil for none.
-func text(value any) *string {
+// Text returns the value of a parameter, which Argo takes for a text also if it is a number or a truth value; nil for none.
+func Text(value any) *string {
 	var out string
 	switch v := value.(type) {
 	case nil:

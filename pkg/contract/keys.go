@@ -118,6 +118,19 @@ const (
 	// LabelApplyRetried, on a delivery, is when the hub last asked the work agent to try again, in seconds since 1970.
 	// Any change of the ManifestWork makes it try at once.
 	LabelApplyRetried = internalPrefix + "apply-retried"
+	// LabelParent, on the Workflow of a step, is the name of the Workflow that has the step.
+	LabelParent = internalPrefix + "parent"
+	// AnnotationStep, on the Workflow of a step, is the step that it was made for: StepID.String. With another name than that of the
+	// step it does not count: argo resubmit copies the annotations of the original.
+	AnnotationStep = internalPrefix + "step"
+	// AnnotationStepClusters, on the first Workflow of a step that runs in every cluster of a Placement, has their names, separated by commas.
+	AnnotationStepClusters = internalPrefix + "step-clusters"
+	// AnnotationStepSuspended, with the value "true" on the Workflow of a step, says that it was suspended with its parent.
+	AnnotationStepSuspended = internalPrefix + "step-suspended"
+	// GateSteps is the scheduling gate of the pods that Argo makes for plugin nodes.
+	GateSteps = internalPrefix + "steps"
+	// FinalizerStep keeps the Workflow of a step until Argo has the step's result.
+	FinalizerStep = internalPrefix + "step"
 	// FinalizerDispatch, on Workflows and RemoteWorkflows, keeps them until the run is gone from its cluster.
 	FinalizerDispatch = internalPrefix + "dispatch"
 )

@@ -24,6 +24,9 @@ var (
 	ClusterWorkflowTemplateGVK = WorkflowGVK.GroupVersion().WithKind(workflow.ClusterWorkflowTemplateKind)
 )
 
+// WorkflowTaskSetGVK is that of the object in which Argo hands out the plugin nodes of a Workflow, and gets their results.
+var WorkflowTaskSetGVK = WorkflowGVK.GroupVersion().WithKind(workflow.WorkflowTaskSetKind)
+
 // Phases of an Argo Workflow that this project writes or decides by.
 const (
 	PhasePending = "Pending"

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -46,6 +47,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/scheduler"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/steps"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/workflow"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/relist"
 )
@@ -68,6 +70,8 @@ type Options struct {
 	Concurrency int
 	// DeletionTimeout is how long a deleted Workflow waits for a cluster that cannot be reached; 0 for ever.
 	DeletionTimeout time.Duration
+	// Steps runs steps of Workflows of an Argo controller on the hub in other clusters.
+	Steps bool
 	// RestoredAt is when the hub was restored from a backup; zero if it was not. A Workflow from before that may have run since
 	// the backup was made: without a RemoteWorkflow it is held.
 	RestoredAt time.Time
@@ -120,7 +124,7 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = options.QPS, options.Burst
 	relist.AfterOutage(config)
-	mapper, err := newMapper(config)
+	mapper, err := newMapper(config, options.Steps)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +135,7 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		MapperProvider:                func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
-		Cache:                         cacheOptions(),
+		Cache:                         cacheOptions(options.Steps),
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
 		HealthProbeBindAddress:        options.HealthProbeBindAddress,
@@ -158,7 +162,7 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 
 // newMapper returns the manager's view of what the hub serves, once that is all that is needed: a manager without it
 // cannot even be made, and would not say what is to be done.
-func newMapper(config *rest.Config) (meta.RESTMapper, error) {
+func newMapper(config *rest.Config, hasSteps bool) (meta.RESTMapper, error) {
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("create client: %w", err)
@@ -167,7 +171,7 @@ func newMapper(config *rest.Config) (meta.RESTMapper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create mapper: %w", err)
 	}
-	return mapper, requireAPIs(mapper)
+	return mapper, requireAPIs(mapper, hasSteps)
 }
 
 // addReconcilers adds the three rooms of a Workflow: the scheduler has it until it is assigned, the workflow reconciler from then on, and
@@ -178,6 +182,13 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolsc
 		return err
 	}
 	recorder, refusals := mgr.GetEventRecorder(ComponentName), newRefusals()
+	if options.Steps {
+		if err := (&steps.Reconciler{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{},
+		}).SetupWithManager(ctx, mgr, controllerOptions(options)); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
 		(&scheduler.Scheduler{
 			Client: mgr.GetClient(), Recorder: recorder, HubID: hubID, RestoredAt: options.RestoredAt, Clock: clock.RealClock{},
@@ -207,8 +218,8 @@ func controllerOptions(options Options) controller.Options {
 }
 
 // cacheOptions restrict the caches to what is ours, and to what of it matters.
-func cacheOptions() cache.Options {
-	return cache.Options{
+func cacheOptions(hasSteps bool) cache.Options {
+	options := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			// Whatever the value of the label: a wrong one must be told. The objects are large and are only read.
@@ -223,6 +234,10 @@ func cacheOptions() cache.Options {
 			},
 		},
 	}
+	if hasSteps {
+		maps.Copy(options.ByObject, steps.Cached())
+	}
+	return options
 }
 
 func exists(label string) labels.Selector {
@@ -243,7 +258,7 @@ func ID(ctx context.Context, reader client.Reader) (string, error) {
 }
 
 // requireAPIs returns an error that says what is missing on the hub, and how to get it.
-func requireAPIs(mapper meta.RESTMapper) error {
+func requireAPIs(mapper meta.RESTMapper, hasSteps bool) error {
 	const ocm = "install Open Cluster Management on the hub (clusteradm init)"
 	ofOCM := func(version metav1.GroupVersion, kind string) schema.GroupVersionKind {
 		return schema.GroupVersion(version).WithKind(kind)
@@ -260,6 +275,12 @@ func requireAPIs(mapper meta.RESTMapper) error {
 		{ofOCM(clusterv1beta1.GroupVersion, "PlacementDecision"), ocm},
 		{ofOCM(clusterv1beta2.GroupVersion, "ManagedClusterSetBinding"), ocm},
 		{ofOCM(addonv1beta1.GroupVersion, "ManagedClusterAddOn"), "update Open Cluster Management on the hub to a version that serves it"},
+	}
+	if hasSteps {
+		required = append(required, struct {
+			kind   schema.GroupVersionKind
+			advice string
+		}{contract.WorkflowTaskSetGVK, "install Argo's CRDs on the hub, or do not set --steps"})
 	}
 	for _, r := range required {
 		isThere, err := isServed(mapper, r.kind)

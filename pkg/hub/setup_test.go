@@ -40,6 +40,7 @@ var served = []schema.GroupVersionKind{
 	{Group: "cluster.open-cluster-management.io", Version: "v1beta1", Kind: "PlacementDecision"},
 	{Group: "cluster.open-cluster-management.io", Version: "v1beta2", Kind: "ManagedClusterSetBinding"},
 	{Group: "addon.open-cluster-management.io", Version: "v1beta1", Kind: "ManagedClusterAddOn"},
+	{Group: "argoproj.io", Version: "v1alpha1", Kind: "WorkflowTaskSet"},
 }
 
 // optional are the kinds that the hub may lack.
@@ -60,7 +61,7 @@ func without(kind string) meta.RESTMapper {
 }
 
 func TestRequireAPIsSaysWhatIsMissingAndHowToGetIt(t *testing.T) {
-	require.NoError(t, requireAPIs(without("")))
+	require.NoError(t, requireAPIs(without(""), true))
 	for kind, want := range map[string]string{
 		"Workflow":                 "the hub does not serve argoproj.io/v1alpha1 Workflow: install Argo's minimal CRDs on the hub",
 		"RemoteWorkflow":           "apply the CRD in charts/argo-workflow-multicluster/crds",
@@ -69,15 +70,17 @@ func TestRequireAPIsSaysWhatIsMissingAndHowToGetIt(t *testing.T) {
 		"AddOnPlacementScore":      "install Open Cluster Management",
 		"PlacementDecision":        "install Open Cluster Management",
 		"ManagedClusterSetBinding": "install Open Cluster Management",
+		"WorkflowTaskSet":          "install Argo's CRDs on the hub, or do not set --steps",
 		"ManagedClusterAddOn":      "addon.open-cluster-management.io/v1beta1 ManagedClusterAddOn: update Open Cluster Management",
 	} {
-		require.ErrorContains(t, requireAPIs(without(kind)), want, kind)
+		require.ErrorContains(t, requireAPIs(without(kind), true), want, kind)
 	}
+	require.NoError(t, requireAPIs(without("WorkflowTaskSet"), false))
 }
 
 func TestAHubMayLackArgosTemplates(t *testing.T) {
 	for missing, want := range map[string]int{"": 2, "WorkflowTemplate": 1, "ClusterWorkflowTemplate": 1} {
-		require.NoError(t, requireAPIs(without(missing)), missing)
+		require.NoError(t, requireAPIs(without(missing), true), missing)
 		templates, err := templateInformers(&rest.Config{}, without(missing))
 		require.NoError(t, err)
 		assert.Len(t, templates, want)
@@ -100,11 +103,11 @@ func (a answering) RESTMapping(schema.GroupKind, ...string) (*meta.RESTMapping, 
 }
 
 func TestRequireAPIsTellsAHubThatDoesNotAnswerFromOneThatLacksAnAPI(t *testing.T) {
-	err := requireAPIs(answering{err: apierrors.NewServiceUnavailable("starting")})
+	err := requireAPIs(answering{err: apierrors.NewServiceUnavailable("starting")}, true)
 	assert.True(t, apierrors.IsServiceUnavailable(err), "got %v", err)
 	assert.NotContains(t, err.Error(), "install")
 
-	err = requireAPIs(answering{err: apierrors.NewNotFound(schema.GroupResource{}, "")})
+	err = requireAPIs(answering{err: apierrors.NewNotFound(schema.GroupResource{}, "")}, true)
 	assert.ErrorContains(t, err, "does not serve")
 }
 
@@ -146,7 +149,7 @@ func TestOptionsThatCannotWorkNameTheFlag(t *testing.T) {
 }
 
 func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
-	options := cacheOptions()
+	options := cacheOptions(true)
 	byKind := map[string]cache.ByObject{}
 	for obj, by := range options.ByObject {
 		switch obj.(type) {
@@ -162,7 +165,7 @@ func TestTheCachesHoldNothingButWhatIsOurs(t *testing.T) {
 			byKind[obj.GetObjectKind().GroupVersionKind().Kind] = by
 		}
 	}
-	require.Len(t, byKind, 5)
+	require.Len(t, byKind, 7)
 	for _, kind := range []string{"Workflow", "RemoteWorkflow", "ManifestWork", "AddOnPlacementScore"} {
 		assert.NotNil(t, byKind[kind].Transform, "%s is trimmed", kind)
 	}

@@ -84,6 +84,9 @@ func (l *Lab) InstallChart(ctx context.Context, values ...string) error {
 		"upgrade", "--install", ChartRelease, filepath.Join("charts", AddonName),
 		"--namespace", ChartRelease, "--create-namespace",
 	}
+	if l.opts.HubArgo != "" {
+		args = append(args, "--set=hubArgo.enabled=true")
+	}
 	if l.RunsInPods() {
 		tag, err := l.publishProduct(ctx)
 		if err != nil {

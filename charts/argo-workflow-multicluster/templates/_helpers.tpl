@@ -87,3 +87,15 @@ key in object.metadata.?annotations.orValue({}) &&
 {{- define "hub.dns1123Subdomain" -}}
 [a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*
 {{- end }}
+
+{{/* The API version of MutatingAdmissionPolicies, "" where the server has none. */}}
+{{- define "hub.mutatingVersion" -}}
+{{- $found := "" }}
+{{- range list "v1" "v1beta1" }}
+{{- $version := printf "admissionregistration.k8s.io/%s" . }}
+{{- if and (not $found) ($.Capabilities.APIVersions.Has (printf "%s/MutatingAdmissionPolicy" $version)) }}
+{{- $found = $version }}
+{{- end }}
+{{- end }}
+{{- $found }}
+{{- end }}

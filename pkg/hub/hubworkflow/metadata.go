@@ -97,7 +97,7 @@ func PatchMetadata(ctx context.Context, c client.Client, wf *Workflow, metadata 
 	if err != nil {
 		return fmt.Errorf("encode patch: %w", err)
 	}
-	if err := c.Patch(ctx, metadataOf(wf), client.RawPatch(types.MergePatchType, data)); err != nil {
+	if err := c.Patch(ctx, MetadataOf(wf), client.RawPatch(types.MergePatchType, data)); err != nil {
 		return fmt.Errorf("patch metadata of Workflow %s: %w", wf.Key(), err)
 	}
 	return nil

@@ -134,14 +134,14 @@ func patch(ctx context.Context, c client.Client, wf *Workflow, ops []operation) 
 	if err != nil {
 		return fmt.Errorf("encode patch: %w", err)
 	}
-	if err := c.Patch(ctx, metadataOf(wf), client.RawPatch(types.JSONPatchType, data)); err != nil {
+	if err := c.Patch(ctx, MetadataOf(wf), client.RawPatch(types.JSONPatchType, data)); err != nil {
 		return fmt.Errorf("patch status of Workflow %s: %w", wf.Key(), err)
 	}
 	return nil
 }
 
-// metadataOf returns the target of a patch whose answer is metadata only: a Workflow can have a megabyte.
-func metadataOf(wf *Workflow) *metav1.PartialObjectMetadata {
+// MetadataOf returns the target of a patch whose answer is metadata only: a Workflow can have a megabyte.
+func MetadataOf(wf *Workflow) *metav1.PartialObjectMetadata {
 	target := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: wf.GetNamespace(), Name: wf.GetName()}}
 	target.SetGroupVersionKind(contract.WorkflowGVK)
 	return target

@@ -1,0 +1,287 @@
+package steps
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract/step"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+)
+
+// healAfter is how long Argo has to take a result away that it has read. A controller that lacks the right to do so waits for ever.
+const healAfter = 5 * time.Second
+
+// snapshot is all that a decision depends on, each read once.
+type snapshot struct {
+	now time.Time
+	// set is the task set of the Workflow; nil if there is none.
+	set *taskSet
+	// parent is the Workflow, as the API server has it; nil if it is gone, or if another one has its name.
+	parent *parent
+	// children are the Workflows of its steps, by name.
+	children map[string]*child
+	// gated are the pods of Argo's agent that wait, although it has something to do.
+	gated []corev1.Pod
+	// decided returns the clusters of a Placement, sorted.
+	decided func(placement string) ([]string, error)
+}
+
+// child is the Workflow of a step.
+type child struct {
+	*hubworkflow.Workflow
+	// whole is the Workflow with its status. It is read only when it has finished.
+	whole *unstructured.Unstructured
+}
+
+func (c *child) isFinished() bool { return contract.IsFinished(c.LastPhase()) }
+
+// plan is what is done about the steps of one Workflow.
+type plan struct {
+	// create are the Workflows of steps that have none.
+	create []*unstructured.Unstructured
+	// terminate are Workflows that no step waits for.
+	terminate []*child
+	// suspend and resume are Workflows that follow their parent.
+	suspend, resume []*child
+	// release are deleted Workflows that are not needed any more.
+	release []*child
+	// results are what Argo is told, by the ID of the node; nil takes back what it was told.
+	results map[string]*result
+	// read are Workflows that have finished, and whose results have to be read before it is decided anew.
+	read []*child
+	// err is why it could not be decided.
+	err error
+	// within is when to decide anew, if no event comes first; zero is never.
+	within time.Duration
+	// wanted are the names of the Workflows that open steps have.
+	wanted map[string]bool
+}
+
+func (p *plan) lookWithin(d time.Duration) {
+	if d = max(d, time.Millisecond); p.within == 0 || d < p.within {
+		p.within = d
+	}
+}
+
+// decide returns what to do about the steps of a Workflow.
+func decide(s *snapshot) *plan {
+	p := &plan{results: map[string]*result{}, wanted: map[string]bool{}}
+	if s.set != nil && s.parent != nil {
+		for _, id := range slices.Sorted(maps.Keys(s.set.tasks)) {
+			p.decideStep(s, id)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.children)) {
+		p.decideChild(s, s.children[name])
+	}
+	return p
+}
+
+// decideChild follows the parent, and ends what nobody waits for.
+func (p *plan) decideChild(s *snapshot, c *child) {
+	isMarked := c.GetAnnotations()[contract.AnnotationStepSuspended] == "true"
+	switch {
+	case c.IsDeleted() && !p.wanted[c.GetName()]:
+		p.release = append(p.release, c)
+	case c.IsDeleted(), c.isFinished():
+	case !p.wanted[c.GetName()]:
+		if c.Controls.Shutdown == "" {
+			p.terminate = append(p.terminate, c)
+		}
+	case s.parent.isSuspended() && !isMarked:
+		p.suspend = append(p.suspend, c)
+	case !s.parent.isSuspended() && isMarked:
+		p.resume = append(p.resume, c)
+	}
+}
+
+// decideStep decides about one node that Argo has handed out.
+func (p *plan) decideStep(s *snapshot, id string) {
+	n, task := s.parent.node(id), s.set.tasks[id]
+	_, isAnswered := s.set.results[id]
+	switch {
+	case s.parent.unreadable != nil:
+		if !isAnswered {
+			p.results[id] = errorResult(fmt.Sprintf("a step in another cluster needs to know its node: %v", s.parent.unreadable))
+		}
+		return
+	case n == nil: // Argo writes the task first
+		return
+	case n.text("type") != typePlugin:
+		return
+	case n.isFulfilled() || s.parent.isFinished():
+		if isAnswered {
+			p.heal(s, id, n)
+		}
+		return
+	}
+	st := &openStep{snapshot: s, id: id, node: n, task: task}
+	st.deadline, st.problem = s.parent.deadline(n, task)
+	if parsed, problems := step.Parse(task["plugin"].(map[string]any)); len(problems) == 0 {
+		st.step = parsed
+	} else {
+		st.problem = problemOf(problems)
+	}
+	clusters, err := st.clusters()
+	if err != nil {
+		p.err = err
+		return
+	}
+	if isAnswered {
+		p.keep(st, clusters) // until Argo has read it
+		return
+	}
+	if r := p.run(st, clusters); r != nil {
+		p.results[id] = r
+	}
+}
+
+func problemOf(problems []step.Problem) error {
+	messages := make([]string, len(problems))
+	for i, problem := range problems {
+		messages[i] = problem.String()
+	}
+	return fmt.Errorf("%s", strings.Join(messages, "; "))
+}
+
+// heal takes back a result that Argo has read and has not taken away. It would be the result of the next retry.
+func (p *plan) heal(s *snapshot, id string, n node) {
+	finished, err := time.Parse(time.RFC3339, n.text("finishedAt"))
+	if left := healAfter - s.now.Sub(finished); err == nil && left > 0 {
+		p.lookWithin(left)
+		return
+	}
+	p.results[id] = nil
+}
+
+// openStep is a step whose node waits for its result.
+type openStep struct {
+	*snapshot
+	id   string
+	node node
+	task map[string]any
+	step *step.Step
+	// deadline is when it has to have ended; zero for never. problem is what the user has to correct.
+	deadline time.Time
+	problem  error
+}
+
+// childID identifies the Workflow for one of the clusters of the step.
+func (s *openStep) childID(index int) contract.StepID {
+	return contract.StepID{Parent: s.parent.GetUID(), Node: s.id, StartedAt: s.node.text("startedAt"), Index: index}
+}
+
+func (s *openStep) child(index int) *child {
+	return s.children[s.childID(index).WorkflowName(s.parent.GetName())]
+}
+
+// clusters returns those of a step that runs in several: those that were decided when it began. One that runs in one cluster has "" for it.
+func (s *openStep) clusters() ([]string, error) {
+	if s.step == nil || !s.step.All {
+		return []string{""}, nil
+	}
+	if first := s.child(0); first != nil {
+		return strings.Split(first.GetAnnotations()[contract.AnnotationStepClusters], ","), nil
+	}
+	return s.decided(s.step.Placement)
+}
+
+// keep has the Workflows of a step kept.
+func (p *plan) keep(s *openStep, clusters []string) {
+	for i := range clusters {
+		p.wanted[s.childID(i).WorkflowName(s.parent.GetName())] = true
+	}
+}
+
+// run brings a step forward, and returns its result if there is one.
+func (p *plan) run(s *openStep, clusters []string) *result {
+	if s.problem != nil {
+		return errorResult(s.problem.Error())
+	}
+	if !s.deadline.IsZero() {
+		if !s.now.Before(s.deadline) {
+			return failed("Step exceeded its deadline") // its Workflows are not wanted any more
+		}
+		p.lookWithin(s.deadline.Sub(s.now))
+	}
+	if len(clusters) == 0 {
+		return nil // the Placement has not decided yet
+	}
+	p.keep(s, clusters)
+	results, ended := make([]*result, len(clusters)), 0
+	for i, cluster := range clusters {
+		c := s.child(i)
+		if c == nil {
+			if err := p.begin(s, i, cluster, clusters); err != nil {
+				return errorResult(err.Error())
+			}
+			continue
+		}
+		if results[i] = p.resultOf(s, c); results[i] != nil {
+			ended++
+		}
+	}
+	if !s.step.All {
+		return results[0]
+	}
+	return s.together(clusters, results, ended)
+}
+
+// begin makes the Workflow of a step for one of its clusters. The first has the list of all: it is there before the others.
+func (p *plan) begin(s *openStep, index int, cluster string, clusters []string) error {
+	made := childSpec{parent: s.parent, id: s.childID(index), task: s.task, step: s.step, cluster: cluster}
+	if !s.deadline.IsZero() {
+		made.within = s.deadline.Sub(s.now)
+	}
+	if index == 0 && s.step.All {
+		made.clusters = clusters
+	}
+	wf, err := newChild(made)
+	if err != nil {
+		return err
+	}
+	p.create = append(p.create, wf)
+	return nil
+}
+
+// resultOf returns the result of a Workflow that has ended, nil for another, or if it has to be read first.
+func (p *plan) resultOf(s *openStep, c *child) *result {
+	switch {
+	case c.IsDeleted():
+		return errorResult(fmt.Sprintf("Workflow %s, which ran the step, was deleted", c.GetName()))
+	case !c.isFinished():
+		return nil
+	case c.whole == nil:
+		p.read = append(p.read, c)
+		return nil
+	}
+	return resultOf(s.task, s.step.Kind, c.whole)
+}
+
+// together returns the result of a step in several clusters: when all have ended, or more have failed than may.
+func (s *openStep) together(clusters []string, results []*result, ended int) *result {
+	most := 0
+	if s.step.MaxFailures != nil {
+		most, _ = intstr.GetScaledValueFromIntOrPercent(s.step.MaxFailures, len(clusters), false)
+	}
+	failures := 0
+	for i, r := range results {
+		if r == nil {
+			results[i] = &result{Phase: phaseSucceeded}
+		} else if r.Phase != phaseSucceeded {
+			failures++
+		}
+	}
+	if ended < len(clusters) && failures <= most {
+		return nil
+	}
+	return aggregate(clusters, results, most)
+}

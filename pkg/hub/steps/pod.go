@@ -1,0 +1,73 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// Argo makes a pod for each Workflow with plugin nodes, its agent. It has nothing to do for steps in other clusters, and would fail them:
+// no program in it knows them. The hub chart's MutatingAdmissionPolicy gives it a scheduling gate, so that it never runs.
+const (
+	labelComponent = "workflows.argoproj.io/component"
+	componentAgent = "agent"
+	labelWorkflow  = "workflows.argoproj.io/workflow"
+)
+
+// trimPod makes the agent's pod what the cache keeps of it. It is the transform of the cache.
+func trimPod(obj any) (any, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return obj, nil
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, Labels: pod.Labels,
+			DeletionTimestamp: pod.DeletionTimestamp,
+		},
+		Spec: corev1.PodSpec{SchedulingGates: pod.Spec.SchedulingGates},
+	}, nil
+}
+
+// ofPod maps the agent's pod to its Workflow.
+func ofPod(_ context.Context, pod client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: pod.GetNamespace(), Name: pod.GetLabels()[labelWorkflow]}}}
+}
+
+// gated returns the agent's pods of a Workflow that wait because of our gate.
+func (r *Reconciler) gated(ctx context.Context, workflow types.NamespacedName) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	opts := []client.ListOption{client.InNamespace(workflow.Namespace), client.MatchingLabels{labelWorkflow: workflow.Name}}
+	if err := r.Client.List(ctx, &pods, opts...); err != nil {
+		return nil, fmt.Errorf("list the pods of Argo's agent: %w", err)
+	}
+	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool {
+		return pod.DeletionTimestamp != nil || !slices.ContainsFunc(pod.Spec.SchedulingGates, isGate)
+	}), nil
+}
+
+func isGate(gate corev1.PodSchedulingGate) bool { return gate.Name == contract.GateSteps }
+
+// lift removes our gate from a pod: it has something else to do.
+func (r *Reconciler) lift(ctx context.Context, pod *corev1.Pod) error {
+	data, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion},
+		"spec":     map[string]any{"schedulingGates": slices.DeleteFunc(slices.Clone(pod.Spec.SchedulingGates), isGate)},
+	})
+	if err != nil {
+		return fmt.Errorf("encode patch: %w", err)
+	}
+	if err := r.Client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, data)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove scheduling gate of pod %s: %w", client.ObjectKeyFromObject(pod), err)
+	}
+	return nil
+}

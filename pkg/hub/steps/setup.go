@@ -1,0 +1,170 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/utils/ptr"
+	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+)
+
+// indexParent finds the children of a Workflow, by its name.
+const indexParent = "steps.parent"
+
+// viewField is where the cache of parents keeps the view of one.
+const viewField = "view"
+
+func newTaskSet() *unstructured.Unstructured {
+	set := &unstructured.Unstructured{}
+	set.SetGroupVersionKind(contract.WorkflowTaskSetGVK)
+	return set
+}
+
+// Cached is what the manager's cache is to keep for this package.
+func Cached() map[client.Object]cache.ByObject {
+	return map[client.Object]cache.ByObject{
+		newTaskSet():  {Transform: trimTaskSet, UnsafeDisableDeepCopy: ptr.To(true)},
+		&corev1.Pod{}: {Label: labels.SelectorFromSet(labels.Set{labelComponent: componentAgent}), Transform: trimPod},
+	}
+}
+
+// SetupWithManager adds the reconciler to the manager of a hub that serves WorkflowTaskSets.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager, options controller.Options) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, contract.NewWorkflow(), indexParent, func(obj client.Object) []string {
+		if parent := contract.StepParent(obj); parent != "" {
+			return []string{parent}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("index the Workflows of steps: %w", err)
+	}
+	parents, err := parentCache(mgr)
+	if err != nil {
+		return err
+	}
+	ofChild := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, wf client.Object) []reconcile.Request {
+		if parent := contract.StepParent(wf); parent != "" {
+			return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: wf.GetNamespace(), Name: parent}}}
+		}
+		return nil
+	})
+	return errors.Join(mgr.Add(parents), ctrl.NewControllerManagedBy(mgr).
+		Named("steps").
+		For(newTaskSet()).
+		Watches(contract.NewWorkflow(), ofChild, builder.WithPredicates(childChanged)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(ofPod)).
+		Watches(&clusterv1beta1.PlacementDecision{}, handler.EnqueueRequestsFromMapFunc(r.ofDecision)).
+		WatchesRawSource(source.Kind[client.Object](parents, contract.NewWorkflow(), &handler.EnqueueRequestForObject{}, parentChanged)).
+		WithOptions(options).
+		Complete(r))
+}
+
+// parentCache returns a cache of the Workflows that are not for the managed clusters, with no more than what may change what is done about
+// their steps. The manager's own has the others.
+func parentCache(mgr manager.Manager) (cache.Cache, error) {
+	others, err := labels.NewRequirement(contract.LabelEnable, selection.DoesNotExist, nil)
+	if err != nil {
+		return nil, fmt.Errorf("select Workflows: %w", err)
+	}
+	parents, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
+		ByObject: map[client.Object]cache.ByObject{contract.NewWorkflow(): {
+			Label: labels.NewSelector().Add(*others), UnsafeDisableDeepCopy: ptr.To(true), Transform: trimParent,
+		}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create cache of Workflows with steps: %w", err)
+	}
+	return parents, nil
+}
+
+// trimParent makes a Workflow what the cache of parents keeps of it: its name and its view.
+func trimParent(obj any) (any, error) {
+	wf, ok := obj.(*unstructured.Unstructured)
+	if !ok || wf.Object[viewField] != nil {
+		return obj, nil
+	}
+	trimmed := contract.NewWorkflow()
+	trimmed.SetNamespace(wf.GetNamespace())
+	trimmed.SetName(wf.GetName())
+	trimmed.SetUID(wf.GetUID())
+	trimmed.SetResourceVersion(wf.GetResourceVersion())
+	trimmed.Object[viewField] = view(wf)
+	return trimmed, nil
+}
+
+// parentChanged passes what may change what is done about the steps of a Workflow.
+var parentChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*unstructured.Unstructured)
+		after, ok2 := e.ObjectNew.(*unstructured.Unstructured)
+		return !ok || !ok2 || before.Object[viewField] != after.Object[viewField]
+	},
+}
+
+// childChanged passes what of the Workflow of a step concerns its parent: not its progress.
+var childChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*unstructured.Unstructured)
+		after, ok2 := e.ObjectNew.(*unstructured.Unstructured)
+		return !ok || !ok2 || viewOfChild(before) != viewOfChild(after)
+	},
+}
+
+func viewOfChild(wf *unstructured.Unstructured) string {
+	c := &child{Workflow: hubworkflow.Of(wf)}
+	return fmt.Sprint(c.isFinished(), c.IsDeleted(), contract.EncodeControls(c.Controls), c.GetAnnotations()[contract.AnnotationStepSuspended])
+}
+
+// ofDecision maps what a Placement has decided to the Workflows in its namespace that have steps: one may wait for it.
+func (r *Reconciler) ofDecision(ctx context.Context, decision client.Object) []reconcile.Request {
+	sets := &unstructured.UnstructuredList{}
+	sets.SetGroupVersionKind(contract.WorkflowTaskSetGVK.GroupVersion().WithKind(contract.WorkflowTaskSetGVK.Kind + "List"))
+	if err := r.Client.List(ctx, sets, client.InNamespace(decision.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list the steps that a Placement's decision may concern")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range sets.Items {
+		if len(taskSetOf(&sets.Items[i]).tasks) > 0 {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&sets.Items[i])})
+		}
+	}
+	return requests
+}
+
+// decided returns the clusters that a Placement has decided for, sorted.
+func decided(ctx context.Context, reader client.Reader, namespace, placement string) ([]string, error) {
+	pages := &clusterv1beta1.PlacementDecisionList{}
+	if err := reader.List(ctx, pages, client.InNamespace(namespace), client.MatchingLabels{clusterv1beta1.PlacementLabel: placement}); err != nil {
+		return nil, fmt.Errorf("list the decisions of Placement %s: %w", placement, err)
+	}
+	var clusters []string
+	for _, page := range pages.Items {
+		for _, decision := range page.Status.Decisions {
+			clusters = append(clusters, decision.ClusterName)
+		}
+	}
+	slices.Sort(clusters)
+	return slices.Compact(clusters), nil
+}

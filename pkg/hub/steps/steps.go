@@ -1,0 +1,235 @@
+// Package steps runs single steps of a Workflow in other clusters. The Workflow itself runs in an Argo controller on the hub. A step whose
+// template has the plugin "multicluster" waits there for a result: this package makes a Workflow of it, the child, which is scheduled and
+// sent like any other, and gives Argo the result.
+//
+// Argo lists the nodes that wait in a WorkflowTaskSet with the Workflow's name, and reads the results from its status. It takes a result
+// away once it has read it; the last one that it reads counts.
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+)
+
+// Reasons of the Events on a Workflow with steps in other clusters.
+const (
+	reasonStepCreated = "StepCreated"
+	reasonStepRefused = "StepRefused"
+)
+
+// Reconciler runs the steps of Workflows in other clusters. A request names such a Workflow.
+type Reconciler struct {
+	Client client.Client
+	// Live reads from the API server.
+	Live     client.Reader
+	Recorder events.EventRecorder
+	Clock    clock.PassiveClock
+}
+
+// Reconcile brings the steps of one Workflow forward.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	s, err := r.read(ctx, request.NamespacedName)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	next := decide(s)
+	if len(next.read) > 0 {
+		if err := r.readWhole(ctx, next.read); err != nil {
+			return ctrl.Result{}, err
+		}
+		next = decide(s)
+	}
+	if next.err != nil {
+		return ctrl.Result{}, next.err
+	}
+	return ctrl.Result{RequeueAfter: next.within}, r.act(ctx, s, next)
+}
+
+// read returns what is to be decided upon. Where no step is open, and nothing is left of one, that is next to nothing.
+func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*snapshot, error) {
+	s := &snapshot{now: r.Clock.Now(), children: map[string]*child{}}
+	set := newTaskSet()
+	switch err := r.Client.Get(ctx, key, set); {
+	case err == nil:
+		s.set = taskSetOf(set)
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("get WorkflowTaskSet: %w", err)
+	}
+	if err := r.readChildren(ctx, s, key); err != nil {
+		return nil, err
+	}
+	if s.set != nil && s.set.hasOthers {
+		var err error
+		if s.gated, err = r.gated(ctx, key); err != nil {
+			return nil, err
+		}
+	}
+	if (s.set == nil || len(s.set.tasks) == 0) && !slices.ContainsFunc(children(s), needsCare) {
+		return s, nil
+	}
+	wf := contract.NewWorkflow()
+	switch err := r.Live.Get(ctx, key, wf); {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return nil, fmt.Errorf("get Workflow: %w", err)
+	case s.set == nil || s.set.parentUID() == wf.GetUID():
+		s.parent = parentOf(wf)
+	}
+	s.decided = func(placement string) ([]string, error) { return decided(ctx, r.Client, key.Namespace, placement) }
+	return s, nil
+}
+
+// needsCare reports whether something may have to be done about a child without task.
+func needsCare(c *child) bool { return c.IsDeleted() || !c.isFinished() }
+
+func children(s *snapshot) []*child {
+	var out []*child
+	for _, c := range s.children {
+		out = append(out, c)
+	}
+	return out
+}
+
+// readChildren reads the Workflows of the steps of a Workflow of this name.
+func (r *Reconciler) readChildren(ctx context.Context, s *snapshot, parent types.NamespacedName) error {
+	found := contract.NewWorkflowList()
+	opts := []client.ListOption{client.InNamespace(parent.Namespace), client.MatchingFields{indexParent: parent.Name}, client.UnsafeDisableDeepCopy}
+	if err := r.Client.List(ctx, found, opts...); err != nil {
+		return fmt.Errorf("list the Workflows of steps: %w", err)
+	}
+	for i := range found.Items {
+		s.children[found.Items[i].GetName()] = &child{Workflow: hubworkflow.Of(&found.Items[i])}
+	}
+	return nil
+}
+
+// readWhole reads the status of Workflows that have finished.
+func (r *Reconciler) readWhole(ctx context.Context, finished []*child) error {
+	for _, c := range finished {
+		live, err := hubworkflow.Get(ctx, r.Live, c.Key())
+		if err != nil {
+			return client.IgnoreNotFound(err) // the watch brings it
+		}
+		c.Workflow, c.whole = live, live.Unstructured
+	}
+	return nil
+}
+
+// act does what was decided. Each write can be repeated. The results come last, for they end the step.
+func (r *Reconciler) act(ctx context.Context, s *snapshot, next *plan) error {
+	for i := range s.gated {
+		if err := r.lift(ctx, &s.gated[i]); err != nil {
+			return err
+		}
+	}
+	for _, wf := range next.create {
+		if err := r.create(ctx, s, next, wf); err != nil {
+			return err
+		}
+	}
+	for _, c := range next.terminate {
+		if err := r.patch(ctx, c, map[string]any{"spec": map[string]any{"shutdown": "Terminate"}}); err != nil {
+			return err
+		}
+	}
+	for _, c := range next.suspend {
+		if err := r.patch(ctx, c, suspension(true)); err != nil {
+			return err
+		}
+	}
+	for _, c := range next.resume {
+		if err := r.patch(ctx, c, suspension(nil)); err != nil {
+			return err
+		}
+	}
+	for _, c := range next.release {
+		finalizers := slices.DeleteFunc(slices.Clone(c.GetFinalizers()), func(f string) bool { return f == contract.FinalizerStep })
+		if len(finalizers) == len(c.GetFinalizers()) {
+			continue
+		}
+		if err := hubworkflow.PatchMetadata(ctx, r.Client, c.Workflow, map[string]any{"finalizers": finalizers}); err != nil {
+			return hubworkflow.IgnoreStale(err)
+		}
+	}
+	return r.answer(ctx, s, next.results)
+}
+
+// suspension is the patch that has a Workflow follow its parent.
+func suspension(suspend any) map[string]any {
+	mark := any(nil)
+	if suspend != nil {
+		mark = "true"
+	}
+	return map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{contract.AnnotationStepSuspended: mark}},
+		"spec":     map[string]any{"suspend": suspend},
+	}
+}
+
+// create makes the Workflow of a step. One that is there already is the same one: its name says of which step it is.
+func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *unstructured.Unstructured) error {
+	err := r.Client.Create(ctx, wf)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return nil
+	case hubworkflow.IsRefused(err):
+		r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeWarning, reasonStepRefused, "CreateStep",
+			"the hub refuses the Workflow of a step: %.900s", err.Error())
+		next.results[contract.StepNode(wf)] = errorResult(fmt.Sprintf("the hub refuses the Workflow of this step: %v", err))
+		return nil
+	case err != nil:
+		return fmt.Errorf("create the Workflow of a step: %w", err)
+	}
+	r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeNormal, reasonStepCreated, "CreateStep",
+		"step %s runs as Workflow %s", s.parent.node(contract.StepNode(wf)).text("displayName"), wf.GetName())
+	return nil
+}
+
+// patch changes a child, as a user could.
+func (r *Reconciler) patch(ctx context.Context, c *child, change map[string]any) error {
+	data, err := json.Marshal(change)
+	if err != nil {
+		return fmt.Errorf("encode patch: %w", err)
+	}
+	if err := r.Client.Patch(ctx, hubworkflow.MetadataOf(c.Workflow), client.RawPatch(types.MergePatchType, data)); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("patch Workflow %s: %w", c.Key(), err))
+	}
+	return nil
+}
+
+// answer gives Argo the results, all in one patch. It fails if the task set has changed: what has been read may have been read before Argo
+// took an earlier result away.
+func (r *Reconciler) answer(ctx context.Context, s *snapshot, results map[string]*result) error {
+	if len(results) == 0 {
+		return nil
+	}
+	data, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": s.set.GetUID(), "resourceVersion": s.set.GetResourceVersion()},
+		"status":   map[string]any{"nodes": results},
+	})
+	if err != nil {
+		return fmt.Errorf("encode results: %w", err)
+	}
+	err = r.Client.Status().Patch(ctx, s.set.DeepCopy(), client.RawPatch(types.MergePatchType, data))
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil // the watch brings what has changed
+	}
+	if err != nil {
+		return fmt.Errorf("patch status of WorkflowTaskSet %s: %w", client.ObjectKeyFromObject(s.set), err)
+	}
+	return nil
+}

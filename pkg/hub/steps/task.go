@@ -1,0 +1,176 @@
+package steps
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract/step"
+)
+
+// typePlugin is the type of the nodes that this package answers.
+const typePlugin = "Plugin"
+
+// taskSet is a WorkflowTaskSet: its name is that of its Workflow.
+type taskSet struct {
+	*unstructured.Unstructured
+	// tasks are those of steps that run in other clusters: templates, by the ID of their node.
+	tasks map[string]map[string]any
+	// hasOthers is whether Argo's agent has something to do: a task that is not of a step in another cluster.
+	hasOthers bool
+	// results are the answers that Argo has not taken away yet, by the ID of their node.
+	results map[string]any
+}
+
+// trimTaskSet makes a WorkflowTaskSet what the cache keeps of it: of other plugins, and of HTTP templates, only that they are there. It is
+// the transform of the cache.
+func trimTaskSet(obj any) (any, error) {
+	set, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return obj, nil
+	}
+	set.SetManagedFields(nil)
+	tasks, _, _ := unstructured.NestedMap(set.Object, "spec", "tasks")
+	for id, task := range tasks {
+		if !isStep(task) {
+			_ = unstructured.SetNestedMap(set.Object, map[string]any{}, "spec", "tasks", id) // a map, for it was read from there
+		}
+	}
+	return set, nil
+}
+
+// isStep reports whether a template has its step run in another cluster.
+func isStep(template any) bool {
+	fields, _ := template.(map[string]any)
+	plugin, _ := fields["plugin"].(map[string]any)
+	return step.IsStep(plugin)
+}
+
+func taskSetOf(set *unstructured.Unstructured) *taskSet {
+	out := &taskSet{Unstructured: set, tasks: map[string]map[string]any{}}
+	tasks, _ := nested(set.Object, "spec", "tasks").(map[string]any)
+	for id, task := range tasks {
+		if isStep(task) {
+			out.tasks[id] = task.(map[string]any)
+		} else {
+			out.hasOthers = true
+		}
+	}
+	out.results, _ = nested(set.Object, "status", "nodes").(map[string]any)
+	return out
+}
+
+// parentUID returns the UID of the Workflow that the task set is of.
+func (t *taskSet) parentUID() types.UID {
+	for _, owner := range t.GetOwnerReferences() {
+		if owner.Kind == contract.WorkflowGVK.Kind && owner.Name == t.GetName() {
+			return owner.UID
+		}
+	}
+	return ""
+}
+
+// parent is a Workflow with steps in other clusters, as the API server has it.
+type parent struct {
+	*unstructured.Unstructured
+	// spec is the one that counts: with what a template that the Workflow refers to adds.
+	spec   map[string]any
+	status map[string]any
+	nodes  map[string]any
+	// unreadable is why nothing is known of the nodes; nil if they are.
+	unreadable error
+}
+
+func parentOf(wf *unstructured.Unstructured) *parent {
+	p := &parent{Unstructured: wf, status: contract.Status(wf)}
+	p.spec, _ = wf.Object["spec"].(map[string]any)
+	if stored, ok := p.status["storedWorkflowTemplateSpec"].(map[string]any); ok {
+		p.spec = stored
+	}
+	p.nodes, _, p.unreadable = contract.Nodes(p.status)
+	return p
+}
+
+func (p *parent) isFinished() bool {
+	return contract.IsFinished(contract.StatusString(p.status, "phase"))
+}
+
+// isSuspended reports whether the Workflow starts nothing at present.
+func (p *parent) isSuspended() bool {
+	spec, _ := p.Object["spec"].(map[string]any)
+	return contract.ControlsOf(spec).Suspend
+}
+
+// node is a node of a Workflow's status.
+type node map[string]any
+
+// node returns a node, nil if the Workflow does not show it.
+func (p *parent) node(id string) node {
+	n, _ := p.nodes[id].(map[string]any)
+	return n
+}
+
+func (n node) text(field string) string { return contract.StatusString(n, field) }
+
+// fulfilled are the phases in which Argo is done with a node.
+var fulfilled = []string{"Succeeded", "Failed", "Error", "Skipped", "Omitted"}
+
+func (n node) isFulfilled() bool { return slices.Contains(fulfilled, n.text("phase")) }
+
+// deadline returns when a step has to have ended: the earliest that its template, or the Workflow, says; zero for never. Argo watches over
+// neither while it waits for the result of a plugin.
+func (p *parent) deadline(n node, task map[string]any) (time.Time, error) {
+	var earliest time.Time
+	within := func(start string, d time.Duration) {
+		at, err := time.Parse(time.RFC3339, start)
+		if err != nil {
+			return
+		}
+		if at = at.Add(d); earliest.IsZero() || at.Before(earliest) {
+			earliest = at
+		}
+	}
+	if timeout := contract.StatusString(task, "timeout"); timeout != "" {
+		d, err := time.ParseDuration(timeout)
+		if err != nil {
+			return earliest, fmt.Errorf("timeout %q of the template: want a duration such as 30s or 2h", timeout)
+		}
+		within(n.text("startedAt"), d)
+	}
+	isExitHandler := strings.HasPrefix(n.text("name"), p.GetName()+".onExit") // those run after the Workflow's deadline, too
+	if seconds, ok := p.spec["activeDeadlineSeconds"].(int64); ok && !isExitHandler {
+		within(contract.StatusString(p.status, "startedAt"), time.Duration(seconds)*time.Second)
+	}
+	return earliest, nil
+}
+
+// view returns, in a comparable form, what of a Workflow may change what is done about its steps.
+func view(wf *unstructured.Unstructured) string {
+	p := &parent{Unstructured: wf, status: contract.Status(wf)}
+	out := map[string]any{"uid": wf.GetUID(), "suspended": p.isSuspended(), "finished": p.isFinished()}
+	// Packed nodes are not unpacked for each of their changes.
+	out["packed"] = contract.StatusString(p.status, contract.FieldCompressedNodes)
+	nodes, _ := p.status[contract.FieldNodes].(map[string]any)
+	for id, value := range nodes {
+		fields, _ := value.(map[string]any)
+		if n := node(fields); n.text("type") == typePlugin {
+			out[id] = []any{n.text("startedAt"), n.isFulfilled()}
+		}
+	}
+	raw, err := json.Marshal(out)
+	if err != nil {
+		return ""
+	}
+	return string(raw)
+}
+
+func nested(object map[string]any, path ...string) any {
+	value, _, _ := unstructured.NestedFieldNoCopy(object, path...)
+	return value
+}

@@ -1,0 +1,177 @@
+package steps
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/rand"
+	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub"
+	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
+	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
+)
+
+// room is a namespace on the hub and on the clusters, bound to all clusters, with a Placement "fleet" of them.
+type room struct {
+	*testing.T
+	namespace string
+	hub       client.Client
+	clusters  map[string]client.Client
+}
+
+func access(t *testing.T, c *lab.Cluster) client.Client {
+	t.Helper()
+	config, err := c.Config()
+	require.NoError(t, err)
+	scheme, err := hub.Scheme()
+	require.NoError(t, err)
+	built, err := client.New(config, client.Options{Scheme: scheme})
+	require.NoError(t, err)
+	return built
+}
+
+func newRoom(t *testing.T) *room {
+	t.Helper()
+	r := &room{T: t, namespace: "steps-" + rand.String(5), hub: access(t, theLab.Hub()), clusters: map[string]client.Client{}}
+	everybody := []client.Client{r.hub}
+	for _, c := range theLab.Managed() {
+		r.clusters[c.Name] = access(t, c)
+		everybody = append(everybody, r.clusters[c.Name])
+	}
+	for _, c := range everybody {
+		require.NoError(t, c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}))
+	}
+	require.NoError(t, r.hub.Create(t.Context(), gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(r.namespace))))
+	require.NoError(t, r.hub.Create(t.Context(), &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "fleet"}}))
+	return r
+}
+
+// create creates a Workflow on the hub, for the Argo controller there.
+func (r *room) create(name, spec string) *unstructured.Unstructured {
+	r.Helper()
+	wf := contract.NewWorkflow()
+	wf.SetNamespace(r.namespace)
+	wf.SetName(name)
+	var fields map[string]any
+	require.NoError(r, yaml.Unmarshal([]byte(spec), &fields))
+	wf.Object["spec"] = fields
+	require.NoError(r, r.hub.Create(r.Context(), wf))
+	return wf
+}
+
+// ends waits until a Workflow on the hub has ended, and returns it.
+func (r *room) ends(name, phase string) *unstructured.Unstructured {
+	r.Helper()
+	wf := contract.NewWorkflow()
+	labtest.Eventually(r.T, patience, func() error {
+		if err := r.hub.Get(r.Context(), client.ObjectKey{Namespace: r.namespace, Name: name}, wf); err != nil {
+			return err
+		}
+		if !contract.IsFinished(contract.Phase(wf)) {
+			return fmt.Errorf("it is %q: %v", contract.Phase(wf), contract.Status(wf)["message"])
+		}
+		return nil
+	})
+	require.Equal(r, phase, contract.Phase(wf), "%v", contract.Status(wf)["message"])
+	return wf
+}
+
+// node returns the node with that display name.
+func node(t *testing.T, wf *unstructured.Unstructured, displayName string) map[string]any {
+	t.Helper()
+	nodes, _, err := contract.Nodes(contract.Status(wf))
+	require.NoError(t, err)
+	for _, value := range nodes {
+		if n := value.(map[string]any); n["displayName"] == displayName {
+			return n
+		}
+	}
+	t.Fatalf("there is no node %s", displayName)
+	return nil
+}
+
+// output returns an output parameter of a node.
+func output(n map[string]any, name string) string {
+	outputs, _ := n["outputs"].(map[string]any)
+	parameters, _ := outputs["parameters"].([]any)
+	for _, p := range parameters {
+		if parameter := p.(map[string]any); parameter["name"] == name {
+			return *contract.Text(parameter["value"])
+		}
+	}
+	return ""
+}
+
+// children returns the Workflows of the steps of a Workflow.
+func (r *room) children(parent string) []unstructured.Unstructured {
+	r.Helper()
+	found := contract.NewWorkflowList()
+	require.NoError(r, r.hub.List(r.Context(), found, client.InNamespace(r.namespace), client.MatchingLabels{contract.LabelParent: parent}))
+	return found.Items
+}
+
+func TestStepsRunInTheClustersThatTheirTemplatesName(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t)
+	r.create("travels", `
+entrypoint: main
+templates:
+- name: main
+  dag:
+    tasks:
+    - {name: produce, template: produce}
+    - {name: consume, template: consume, depends: produce, arguments: {parameters: [{name: word, value: "{{tasks.produce.outputs.parameters.word}}"}]}}
+    - {name: everywhere, template: everywhere, depends: consume}
+- name: produce
+  metadata: {annotations: {simulated-pod/output.word: hello}}
+  outputs: {parameters: [{name: word, valueFrom: {path: /tmp/word}}]}
+  plugin:
+    multicluster:
+      cluster: cluster1
+      script: {image: busybox, imagePullPolicy: IfNotPresent, command: [sh], source: "printf hello > /tmp/word"}
+- name: consume
+  inputs: {parameters: [{name: word}]}
+  metadata: {annotations: {simulated-pod/result: "{{inputs.parameters.word}} again"}}
+  plugin:
+    multicluster:
+      cluster: cluster2
+      script: {image: busybox, imagePullPolicy: IfNotPresent, command: [sh], source: "echo {{inputs.parameters.word}} again"}
+- name: everywhere
+  metadata: {annotations: {simulated-pod/output.seen: "yes"}}
+  outputs: {parameters: [{name: seen, valueFrom: {path: /tmp/seen}}]}
+  plugin:
+    multicluster:
+      placement: fleet
+      all: true
+      script: {image: busybox, imagePullPolicy: IfNotPresent, command: [sh], source: "printf yes > /tmp/seen"}
+`)
+	wf := r.ends("travels", "Succeeded")
+	assert.Equal(t, "hello", output(node(t, wf, "produce"), "word"))
+	consumed, _ := node(t, wf, "consume")["outputs"].(map[string]any)
+	assert.Equal(t, "hello again", consumed["result"])
+	assert.JSONEq(t, `["yes", "yes"]`, output(node(t, wf, "everywhere"), "seen"))
+
+	where := map[string]int{}
+	for _, child := range r.children("travels") {
+		where[contract.AssignedCluster(&child)]++
+		assert.Equal(t, "Succeeded", contract.Phase(&child))
+	}
+	assert.Equal(t, map[string]int{"cluster1": 2, "cluster2": 2}, where)
+
+	var pods corev1.PodList
+	require.NoError(t, r.hub.List(t.Context(), &pods, client.InNamespace(r.namespace)))
+	for _, pod := range pods.Items {
+		assert.Equal(t, corev1.PodPending, pod.Status.Phase, "pod %s runs on the hub", pod.Name)
+		assert.NotEmpty(t, pod.Spec.SchedulingGates, "pod %s", pod.Name)
+	}
+}
