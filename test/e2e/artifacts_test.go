@@ -112,7 +112,7 @@ func (r *run) readsArtifact(byToken, open *argoServer, repository []*unstructure
 		path := fmt.Sprintf("/artifact-files/%s/workflows/%s/%s/outputs/report", s.name, r.key.Name, r.key.Name)
 		code, answer := server.call(r.t, token, http.MethodGet, path, nil)
 		assert.Equal(r.t, http.StatusOK, code, "%.200s", answer)
-		assert.NoError(r.t, isReport(answer), server.mode)
+		require.NoError(r.t, isReport(answer), server.mode)
 	}
 	assert.Equal(r.t, "Succeeded", contract.Phase(r.must(theHub)))
 }
