@@ -67,11 +67,12 @@ generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate the deep copies and the CRD
 verify: generate lint ## Check that generated files are up to date, and lint.
 	git diff --exit-code -- $(CRDS) $(CHART)/README.md ':(glob)**/zz_generated*'
 
-lint: $(GOLANGCI_LINT) ## Lint both Go modules and the chart.
+lint: $(GOLANGCI_LINT) ## Lint the Go modules and the chart.
 	$(LAB) build helm
 	$(BIN)/lab/helm lint --strict --quiet $(CHART)
 	$(GOLANGCI_LINT) run
 	cd test/lab/tools && $(GOLANGCI_LINT) run
+	cd test/lab/tools/s3 && $(GOLANGCI_LINT) run
 
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
 	$(GOLANGCI_LINT) fmt
@@ -82,13 +83,14 @@ test-unit: ## Run the unit tests; with the race detector where there is the C co
 	@if echo '#include <stdlib.h>' | $$(go env CC) -E -xc - >/dev/null 2>&1; \
 	then echo "unit tests, with the race detector"; CGO_ENABLED=1 go test -timeout=5m -race $(UNIT); \
 	else echo "unit tests, without the race detector: there is no C compiler"; go test -timeout=5m $(UNIT); fi
+	cd test/lab/tools/s3 && go test -timeout=5m ./...
 
 test-integration: ## Run the tests on real API servers, without pods.
 	$(LAB) build etcd kube-apiserver
 	KUBEBUILDER_ASSETS=$(BIN)/lab go test -count=1 -timeout=20m -p=1 ./test/integration/... ./test/bench
 
 # Those of test/e2e for which it matters that something is executed in the pods. The others take a third of the time with simulated ones.
-REAL := Examples|Manifests|VerbsOnTheHub|DeletingTheHubsCopy|AreKilled|CutOff|TenantIsSetUp
+REAL := Examples|Manifests|VerbsOnTheHub|DeletingTheHubsCopy|AreKilled|CutOff|TenantIsSetUp|ArtifactsAreRead
 
 test-e2e: ## Run the tests on a lab of their own: where it matters with real pods, as root on Linux, and else with simulated ones.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v -run='$(REAL)' ./test/e2e

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(labtest.Main(m, labtest.Suite{
 		Lab: lab.Options{
 			Name: "e2e", Clusters: 4, WithoutArgo: []string{"cluster4"},
-			StatusSyncInterval: time.Hour, WorkResync: resync, Audit: true,
+			StatusSyncInterval: time.Hour, WorkResync: resync, Audit: true, S3: true,
 		},
 		Start: func(ctx context.Context, l *lab.Lab) error { return l.StartProduct(ctx, "cluster3") },
 		Open:  openLab,

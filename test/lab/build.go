@@ -23,7 +23,7 @@ const argoModule = "github.com/argoproj/argo-workflows/v3"
 const labBinary = "lab"
 
 // ownModules are the programs that are pinned by a module of their own, in a folder of that name in test/lab/tools.
-var ownModules = []string{"clusteradm", toxiproxy}
+var ownModules = []string{"clusteradm", toxiproxy, s3}
 
 // toolPackages are the programs of the nested modules in test/lab/tools by the name of their binary.
 var toolPackages = map[string]string{
@@ -42,6 +42,7 @@ var toolPackages = map[string]string{
 	"helm":                    "helm.sh/helm/v3/cmd/helm",
 	"clusteradm":              "open-cluster-management.io/clusteradm/cmd/clusteradm",
 	toxiproxy:                 "github.com/Shopify/toxiproxy/v2/cmd/server",
+	s3:                        ".",
 }
 
 // simulatedTools are what a lab with simulated pods runs; realTools what real pods need besides.
@@ -155,7 +156,7 @@ func (b *builder) stamp(name, version string) (string, error) {
 	sum := sha256.New()
 	fmt.Fprintln(sum, version, runtime.GOOS, runtime.GOARCH, goBuild, linkerFlags)
 	patterns := []string{"go.mod", "go.sum"}
-	if strings.HasPrefix(own, "./") {
+	if strings.HasPrefix(own, ".") {
 		patterns = append(patterns, filepath.Join(own, "*.go"))
 	}
 	for _, pattern := range patterns {

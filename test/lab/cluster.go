@@ -32,6 +32,8 @@ const (
 
 	portArgoServerClient = "argo-server-client"
 	portArgoServerServer = "argo-server-server"
+
+	portS3 = "s3"
 )
 
 // Cluster is the hub or a managed cluster of a lab.

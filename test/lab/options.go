@@ -58,6 +58,8 @@ type Options struct {
 	// Chaos makes the ways to the API servers such that a test can disturb them, see Cluster.Disturb, keeps every version of
 	// every object, see Cluster.History, and lets pods tell what they do, see Lab.Journal.
 	Chaos bool
+	// S3 starts an object store on the hub, for artifacts of Workflows of all clusters; see Lab.S3.
+	S3 bool
 	// Shares is the folder of another lab, with simulated pods, whose managed clusters this lab's hub manages as well; it has none of its
 	// own, and OCM is on each of them twice.
 	Shares string

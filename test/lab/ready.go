@@ -43,8 +43,15 @@ func (c *Cluster) httpOK(url string, certificates ...tls.Certificate) func(conte
 
 // accepts returns a check that a server accepts TCP connections at the address.
 func accepts(address string) func(context.Context) error {
+	return dials((&net.Dialer{}).DialContext, address)
+}
+
+// accepts returns a check that a server in the cluster's network accepts TCP connections at the address.
+func (c *Cluster) accepts(address string) func(context.Context) error { return dials(c.dial, address) }
+
+func dials(dial Dialer, address string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		conn, err := dial(ctx, "tcp", address)
 		if err != nil {
 			return err
 		}

@@ -57,7 +57,7 @@ func layOut(options Options) ([]clusterState, error) {
 	finder := newPortFinder(options.Dir)
 	hubPorts := append([]string{
 		portAPIServer, portEtcd, portEtcdPeer, portKubelet, portManagerMetrics, portManagerHealth, portDeputyHealth,
-		portOwnLink, portToxiproxy, portArgoServerClient, portArgoServerServer,
+		portOwnLink, portToxiproxy, portArgoServerClient, portArgoServerServer, portS3,
 	}, ocmHubPorts...)
 	managedPorts := []string{
 		portAPIServer, portEtcd, portEtcdPeer, portKubelet, portHubLink, portKlusterlet, portAgentMetrics, portAgentHealth,
@@ -119,6 +119,9 @@ func (l *Lab) programs() []string {
 	if l.opts.Chaos {
 		programs = append(programs, toxiproxy)
 	}
+	if l.opts.S3 {
+		programs = append(programs, s3)
+	}
 	return programs
 }
 
@@ -131,6 +134,7 @@ func (l *Lab) startClusters(ctx context.Context) error {
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.startS3(ctx) })
 	hubReady := make(chan struct{})
 	group.Go(func() error {
 		if err := l.startHub(ctx); err != nil {

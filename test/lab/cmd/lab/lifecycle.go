@@ -52,6 +52,7 @@ func newUp() *cobra.Command {
 	flags.BoolVar(&options.ProductPods, "product-pods", false, "with real pods, leave Argo and the product to chart and addons")
 	flags.DurationVar(&options.StatusSyncInterval, "status-sync-interval", 0, "how often OCM's work agent polls for feedback (default 10s)")
 	flags.DurationVar(&options.WorkResync, "work-resync", 0, "how often OCM's work agent applies again (default 4m to 6m)")
+	flags.BoolVar(&options.S3, "s3", false, "start an object store on the hub, for artifacts")
 	flags.BoolVar(&options.Audit, "audit", false, "make the API servers write audit logs")
 	return cmd
 }
@@ -134,5 +135,11 @@ func printLab(out io.Writer, l *lab.Lab) error {
 	for _, c := range l.Clusters() {
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", c.Name, c.Condition(), c.Kubeconfig())
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil || !l.Options().S3 {
+		return err
+	}
+	store := l.S3()
+	_, err := fmt.Fprintf(out, "\nS3: bucket %s at %s, for this machine at %s; access key %s, secret key %s.\n",
+		store.Bucket, store.Endpoint, store.HostEndpoint, store.AccessKey, store.SecretKey)
+	return err
 }
