@@ -42,6 +42,8 @@ type childSpec struct {
 	cluster string
 	// clusters are all of them, on the first child.
 	clusters []string
+	// usesResult is whether what it writes to its standard output is to be kept.
+	usesResult bool
 	// within is when the step has to have ended; zero for never.
 	within time.Duration
 }
@@ -122,7 +124,7 @@ func specOf(c childSpec) (map[string]any, error) {
 		return nil, err
 	}
 	main := dag(map[string]any{"template": name})
-	if hasResult(c.step.Kind, template) {
+	if c.usesResult && hasResult(c.step.Kind, template) {
 		// Argo keeps a pod's standard output only where something refers to it.
 		main["outputs"] = map[string]any{"parameters": []any{map[string]any{
 			"name": "result", "valueFrom": map[string]any{"parameter": "{{tasks." + stepTask + ".outputs.result}}", "default": ""},

@@ -237,7 +237,9 @@ func (p *plan) run(s *openStep, clusters []string) *result {
 
 // begin makes the Workflow of a step for one of its clusters. The first has the list of all: it is there before the others.
 func (p *plan) begin(s *openStep, index int, cluster string, clusters []string) error {
-	made := childSpec{parent: s.parent, id: s.childID(index), task: s.task, step: s.step, cluster: cluster}
+	made := childSpec{
+		parent: s.parent, id: s.childID(index), task: s.task, step: s.step, cluster: cluster, usesResult: s.parent.usesResult(s.node),
+	}
 	if !s.deadline.IsZero() {
 		made.within = s.deadline.Sub(s.now)
 	}

@@ -3,6 +3,7 @@ package steps
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -114,6 +115,18 @@ type node map[string]any
 func (p *parent) node(id string) node {
 	n, _ := p.nodes[id].(map[string]any)
 	return n
+}
+
+// usesResult reports whether a template of the Workflow refers to what the step of a node writes to its standard output. As with a step on
+// the hub, it is kept only then: where a step runs for several items, Argo reads each as JSON, and fails what is none.
+func (p *parent) usesResult(n node) bool {
+	name, _, _ := strings.Cut(n.text("displayName"), "(") // of a try, or an item
+	raw, err := json.Marshal([]any{p.spec, p.status["storedTemplates"]})
+	if err != nil {
+		return false // it was JSON
+	}
+	refers := regexp.MustCompile(`(\.|\[ *(\\"|'))` + regexp.QuoteMeta(name) + `((\\"|') *\])?\.outputs\.result\b`)
+	return refers.Match(raw)
 }
 
 func (n node) text(field string) string { return contract.StatusString(n, field) }

@@ -131,7 +131,7 @@ templates:
     tasks:
     - {name: produce, template: produce}
     - {name: consume, template: consume, depends: produce, arguments: {parameters: [{name: word, value: "{{tasks.produce.outputs.parameters.word}}"}]}}
-    - {name: everywhere, template: everywhere, depends: consume}
+    - {name: everywhere, template: everywhere, depends: consume, arguments: {parameters: [{name: word, value: "{{tasks.consume.outputs.result}}"}]}}
 - name: produce
   metadata: {annotations: {simulated-pod/output.word: hello}}
   outputs: {parameters: [{name: word, valueFrom: {path: /tmp/word}}]}
@@ -147,19 +147,20 @@ templates:
       cluster: cluster2
       script: {image: busybox, imagePullPolicy: IfNotPresent, command: [sh], source: "echo {{inputs.parameters.word}} again"}
 - name: everywhere
-  metadata: {annotations: {simulated-pod/output.seen: "yes"}}
+  inputs: {parameters: [{name: word}]}
+  metadata: {annotations: {simulated-pod/output.seen: "{{inputs.parameters.word}}"}}
   outputs: {parameters: [{name: seen, valueFrom: {path: /tmp/seen}}]}
   plugin:
     multicluster:
       placement: fleet
       all: true
-      script: {image: busybox, imagePullPolicy: IfNotPresent, command: [sh], source: "printf yes > /tmp/seen"}
+      script: {image: busybox, imagePullPolicy: IfNotPresent, command: [sh], source: "printf '{{inputs.parameters.word}}' > /tmp/seen"}
 `)
 	wf := r.ends("travels", "Succeeded")
 	assert.Equal(t, "hello", output(node(t, wf, "produce"), "word"))
 	consumed, _ := node(t, wf, "consume")["outputs"].(map[string]any)
 	assert.Equal(t, "hello again", consumed["result"])
-	assert.JSONEq(t, `["yes", "yes"]`, output(node(t, wf, "everywhere"), "seen"))
+	assert.JSONEq(t, `["hello again", "hello again"]`, output(node(t, wf, "everywhere"), "seen"))
 
 	where := map[string]int{}
 	for _, child := range r.children("travels") {
