@@ -46,7 +46,7 @@ HELM_DOCS := $(BIN)/helm-docs-$(HELM_DOCS_VERSION)
 CYCLONEDX_GOMOD := $(BIN)/cyclonedx-gomod-$(CYCLONEDX_GOMOD_VERSION)
 CRDS := $(CHART)/crds
 UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/docs/... ./test/gen/... ./test/lab/... \
-	./test/e2e/chaos/verdict/... ./test/bench/hollow/... ./test/bench/measure/... ./test/bench/report/...
+	./test/e2e/verbs/... ./test/e2e/chaos/verdict/... ./test/bench/hollow/... ./test/bench/measure/... ./test/bench/report/...
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -59,13 +59,14 @@ help: ## List the targets.
 build: ## Build bin/argo-multicluster.
 	go build -o bin/argo-multicluster ./cmd/argo-multicluster
 
-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate the deep copies and the CRD from pkg/apis, and the chart's README from its values.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate the deep copies and the CRD, the chart's README and the table of docs/verbs.md.
 	$(CONTROLLER_GEN) object paths=./pkg/apis/...
 	$(CONTROLLER_GEN) crd paths=./pkg/apis/... output:crd:dir=$(CRDS)
 	$(HELM_DOCS) --chart-search-root=$(CHART) --log-level=warning
+	UPDATE_DOCS=1 go test -count=1 -run=Documented ./test/e2e/verbs
 
 verify: generate lint ## Check that generated files are up to date, and lint.
-	git diff --exit-code -- $(CRDS) $(CHART)/README.md ':(glob)**/zz_generated*'
+	git diff --exit-code -- $(CRDS) $(CHART)/README.md docs/verbs.md ':(glob)**/zz_generated*'
 
 lint: $(GOLANGCI_LINT) ## Lint the Go modules and the chart.
 	$(LAB) build helm

@@ -17,9 +17,7 @@ import (
 // are not named there are kept.
 func TestArgoCRDsBehaveAsArgosMinimalOnes(t *testing.T) {
 	t.Parallel()
-	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-workflows/v3").Output()
-	require.NoError(t, err)
-	theirs := readCRDs(t, filepath.Join(strings.TrimSpace(string(module)), "manifests", "base", "crds", "minimal"))
+	theirs := readCRDs(t, filepath.Join(argosManifests(t), "base", "crds", "minimal"))
 	ours := readCRDs(t, hubChart+"/crds")
 	require.Len(t, theirs, 8)
 	require.Len(t, ours, len(theirs))
@@ -40,6 +38,14 @@ func TestArgoCRDsBehaveAsArgosMinimalOnes(t *testing.T) {
 			assert.Equal(t, version, gotVersion, name)
 		}
 	}
+}
+
+// argosManifests is the folder of the manifests that Argo's module has.
+func argosManifests(t *testing.T) string {
+	t.Helper()
+	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-workflows/v3").Output()
+	require.NoError(t, err)
+	return filepath.Join(strings.TrimSpace(string(module)), "manifests")
 }
 
 // readCRDs returns Argo's CRDs in the folder by their names.

@@ -28,6 +28,8 @@ func TestThePermissionsOnTheHubAreDocumented(t *testing.T) {
 		"The manager in its own namespace":              find[rbacv1.Role](t, objects, "Role", manager).Rules,
 		"The uninstall hook, beside the manager's":      hooks[:len(hooks)-len(managers)],
 		"The uninstall hook in the release's namespace": find[rbacv1.Role](t, objects, "Role", hook).Rules,
+		"Users who may view":                            find[rbacv1.ClusterRole](t, objects, "ClusterRole", aggregateToView).Rules,
+		"Users who may edit":                            find[rbacv1.ClusterRole](t, objects, "ClusterRole", aggregateToEdit).Rules,
 	} {
 		documented, err := docs.Rights(permissions, heading)
 		require.NoError(t, err)

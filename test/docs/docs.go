@@ -1,4 +1,4 @@
-// Package docs reads tables of the documentation, for tests that compare them with what they describe.
+// Package docs reads tables of the documentation, for tests that compare them with what they describe, and writes generated ones.
 package docs
 
 import (
@@ -41,6 +41,36 @@ func Table(file, heading string) ([][]string, error) {
 		return nil, fmt.Errorf("%s has no table after %q", file, heading)
 	}
 	return rows[2:], nil
+}
+
+// Block returns what stands between the markers of a generated part of a Markdown file.
+func Block(file, name string) (string, error) {
+	_, block, _, err := cut(file, name)
+	return block, err
+}
+
+// SetBlock replaces what stands between the markers of a generated part of a Markdown file.
+func SetBlock(file, name, block string) error {
+	before, _, after, err := cut(file, name)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(before+block+after), 0o644)
+}
+
+// cut divides a Markdown file at the lines <!-- begin: name --> and <!-- end: name -->, which stay with what is around.
+func cut(file, name string) (before, block, after string, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", "", "", err
+	}
+	begin, end := "<!-- begin: "+name+" -->\n", "<!-- end: "+name+" -->\n"
+	before, rest, began := strings.Cut(string(text), begin)
+	block, after, ended := strings.Cut(rest, end)
+	if !began || !ended {
+		return "", "", "", fmt.Errorf("%s has no part between %q and %q", file, begin, end)
+	}
+	return before + begin, block, end + after, nil
 }
 
 // Rights returns what a table of rights allows, in the form of RightsOf. Its first column has the resources and, after the word

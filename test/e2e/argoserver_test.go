@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/e2e/verbs"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
@@ -37,11 +37,11 @@ type argoServer struct{ mode, address string }
 func TestThroughAnArgoServerOnTheHub(t *testing.T) {
 	t.Parallel()
 	byToken, open := startArgoServer(t, "client"), startArgoServer(t, "server")
-	for _, v := range verbs {
-		if strings.HasPrefix(v.name, "argo ") {
-			t.Run(v.name, func(t *testing.T) {
+	for _, v := range verbs.All {
+		if v.ByArgo() {
+			t.Run(v.Name(), func(t *testing.T) {
 				t.Parallel()
-				v.doesThrough(t, byToken, open)
+				doesThrough(t, v, byToken, open)
 			})
 		}
 	}
@@ -55,6 +55,10 @@ func TestThroughAnArgoServerOnTheHub(t *testing.T) {
 			testLifeOfWorkflows(t, server)
 		})
 	}
+	t.Run("a Workflow is not submitted again with results", func(t *testing.T) {
+		t.Parallel()
+		testMemoized(t, byToken)
+	})
 	t.Run("the CLI", func(t *testing.T) {
 		t.Parallel()
 		testCLIWithServer(t, byToken)
@@ -71,23 +75,23 @@ func startArgoServer(t *testing.T, mode string) *argoServer {
 
 // doesThrough does it through each server to a Workflow of the hub, with nothing but the rights that the verb needs, and with the
 // CLI to one of the cluster.
-func (v verb) doesThrough(t *testing.T, servers ...*argoServer) {
+func doesThrough(t *testing.T, v verbs.Verb, servers ...*argoServer) {
 	t.Helper()
 	s := newSpace(t)
 	h := s.record(cluster1)
-	local := s.hello("local", withSpec(t, v.spec))
+	local := s.hello("local", withSpec(t, v.On.Spec))
 	local.SetLabels(nil)
 	require.NoError(t, cluster1.client.Create(t.Context(), local))
 	theirs := subject{&run{t: t, key: client.ObjectKeyFromObject(local), uid: local.GetUID()}, cluster1, h}
-	v.does(t, s, theirs)
+	does(t, v, s, theirs)
 	for _, server := range servers {
-		ours := subject{s.create(s.hello("through-"+server.mode, on(cluster1), ofTheServers(), withSpec(t, v.spec))), theHub, h}
-		v.isDone(t, ours, func(words []string) (string, error) { return server.carryOut(t, s, words) })
+		ours := subject{s.create(s.hello("through-"+server.mode, on(cluster1), ofTheServers(), withSpec(t, v.On.Spec))), theHub, h}
+		isDone(t, v, ours, func(words []string) (string, error) { return server.carryOut(t, s, words) })
 		labtest.Eventually(t, patience, func() error { return same(theirs.outcome(), ours.outcome()) })
 		labtest.Eventually(t, patience, func() error { return ours.mirrored(cluster1) })
-		assert.Equal(t, v.pods, h.podsOf(ours.key.Name), "pods of the one of the hub")
+		assert.Equal(t, v.Pods, h.podsOf(ours.key.Name), "pods of the one of the hub")
 	}
-	assert.Equal(t, v.pods, h.podsOf("local"), "pods of the other one")
+	assert.Equal(t, v.Pods, h.podsOf("local"), "pods of the other one")
 	assert.Equal(t, 1+len(servers), h.incarnations(), "each Workflow was created once")
 }
 
@@ -99,46 +103,46 @@ func ofTheServers() gen.Mod {
 // needs are the verbs, in an order in which they can be done to Workflows of these names.
 var needs = []struct {
 	of string
-	step
+	verbs.Step
 }{
-	{"waiting", step{when: waits, do: "argo get {}"}},
-	{"waiting", step{when: waits, do: "argo list"}},
-	{"waiting", step{when: waits, do: "argo suspend {}"}},
-	{"waiting", step{when: suspended, do: "argo node set {} --node-field-selector displayName=ticket --output-parameter id=T1"}},
-	{"waiting", step{when: set("ticket", "T1"), do: "argo stop {} --node-field-selector displayName=plain"}},
-	{"waiting", step{when: over("plain"), do: "argo resume {}"}},
-	{"waiting", step{when: failed, do: "argo delete {}"}},
-	{"another", step{when: waits, do: "argo stop {}"}},
-	{"another", step{when: failed, do: "argo watch {}"}},
-	{"another", step{when: failed, do: "argo resubmit {}"}},
-	{"third", step{when: waits, do: "argo terminate {}"}},
-	{"failing", step{when: failedAfter(3), do: "argo retry {}"}},
-	{"failing", step{when: failedAfter(4), do: "argo delete {} --force"}},
+	{"waiting", verbs.Step{When: verbs.Waits, Do: "argo get {}"}},
+	{"waiting", verbs.Step{When: verbs.Waits, Do: "argo list"}},
+	{"waiting", verbs.Step{When: verbs.Waits, Do: "argo suspend {}"}},
+	{"waiting", verbs.Step{When: verbs.IsSuspended, Do: "argo node set {} --node-field-selector displayName=ticket --output-parameter id=T1"}},
+	{"waiting", verbs.Step{When: verbs.Moment{Set: "ticket", Value: "T1"}, Do: "argo stop {} --node-field-selector displayName=plain"}},
+	{"waiting", verbs.Step{When: verbs.Moment{Over: "plain"}, Do: "argo resume {}"}},
+	{"waiting", verbs.Step{When: verbs.Failed, Do: "argo delete {}"}},
+	{"another", verbs.Step{When: verbs.Waits, Do: "argo stop {}"}},
+	{"another", verbs.Step{When: verbs.Failed, Do: "argo watch {}"}},
+	{"another", verbs.Step{When: verbs.Failed, Do: "argo resubmit {}"}},
+	{"third", verbs.Step{When: verbs.Waits, Do: "argo terminate {}"}},
+	{"failing", verbs.Step{When: verbs.Moment{Phase: "Failed", Ran: 3}, Do: "argo retry {}"}},
+	{"failing", verbs.Step{When: verbs.Moment{Phase: "Failed", Ran: 4}, Do: "argo delete {} --force"}},
 }
 
-// suspended is when the cluster knows that the Workflow is suspended.
-func suspended(s subject) error {
-	wf, err := s.get(cluster1)
-	if yes, _, _ := unstructured.NestedBool(wf.Object, "spec", "suspend"); err == nil && !yes {
-		err = errors.New("it is not suspended")
+// toEachNeed creates the Workflows to which they are done, and returns them by name.
+func (s *space) toEachNeed() map[string]subject {
+	s.t.Helper()
+	h := s.record(cluster1)
+	subjects := map[string]subject{}
+	for name, of := range map[string]verbs.Workflow{
+		"waiting": verbs.Gates, "another": verbs.Gates, "third": verbs.Gates, "failing": verbs.Flaky,
+	} {
+		subjects[name] = subject{s.create(s.hello(name, on(cluster1), ofTheServers(), withSpec(s.t, of.Spec))), theHub, h}
 	}
-	return err
+	return subjects
 }
 
 // testRights does each verb without one of the rights that docs/verbs.md names, and then with them alone.
 func testRights(t *testing.T, server *argoServer) {
 	t.Helper()
 	s := newSpace(t)
-	h := s.record(cluster1)
-	subjects := map[string]subject{}
-	for name, spec := range map[string]string{"waiting": gates, "another": gates, "third": gates, "failing": flaky} {
-		subjects[name] = subject{s.create(s.hello(name, on(cluster1), ofTheServers(), withSpec(t, spec))), theHub, h}
-	}
+	subjects := s.toEachNeed()
 	for _, need := range needs {
 		to := subjects[need.of]
-		labtest.Eventually(t, patience, func() error { return need.when(to) })
+		labtest.Eventually(t, patience, func() error { return to.reached(need.When) })
 		labtest.Eventually(t, patience, func() error { return to.mirrored(cluster1) })
-		words := need.words(to.key.Name)
+		words := verbs.Words(need.Do, to.key.Name)
 		rights := rightsFor(t, words)
 		for i, right := range rights {
 			to.denied(s.user(slices.Delete(slices.Clone(rights), i, i+1)), server, words, fmt.Sprintf("%v without %v", words, right))
@@ -146,16 +150,22 @@ func testRights(t *testing.T, server *argoServer) {
 		out, err := s.user(rights).argo(t, words, "--instanceid="+contract.InstanceIDHub)
 		require.NoError(t, err, out)
 	}
-	var again unstructured.UnstructuredList
-	again.SetGroupVersionKind(contract.WorkflowGVK)
-	of := client.MatchingLabels{labelResubmittedFrom: "another"}
-	require.NoError(t, theHub.client.List(t.Context(), &again, client.InNamespace(s.name), of))
-	assert.Len(t, again.Items, 1, "only who may create a Workflow has submitted one again")
-	for i := range again.Items {
-		existing(t, s.name, again.Items[i].GetName()).delete(theHub)
-	}
+	assert.Equal(t, 1, s.deleteRepeated("another"), "only who may create a Workflow has submitted one again")
 	subjects["waiting"].waitUntilGone(cluster1)
 	subjects["failing"].waitUntilGone(cluster1)
+}
+
+// deleteRepeated deletes what repeats the Workflow of that name, and returns how many there were.
+func (s *space) deleteRepeated(name string) int {
+	s.t.Helper()
+	var again unstructured.UnstructuredList
+	again.SetGroupVersionKind(contract.WorkflowGVK)
+	of := client.MatchingLabels{labelResubmittedFrom: name}
+	require.NoError(s.t, theHub.client.List(s.t.Context(), &again, client.InNamespace(s.name), of))
+	for i := range again.Items {
+		existing(s.t, s.name, again.Items[i].GetName()).delete(theHub)
+	}
+	return len(again.Items)
 }
 
 // denied fails the test unless the user is refused, by the server and by the CLI without one, and nothing has changed.
@@ -186,8 +196,8 @@ func testLifeOfWorkflows(t *testing.T, server *argoServer) {
 		code, _ := server.call(t, "", http.MethodGet, "/api/v1/workflows/"+s.name, nil)
 		assert.Equal(t, http.StatusUnauthorized, code)
 	}
-	succeeding := strings.Replace(flaky, `{name: code, value: "1"}`, `{name: code, value: "0"}`, 1)
-	for team, spec := range map[string]string{"a": gates, "b": succeeding} {
+	succeeding := strings.Replace(verbs.Flaky.Spec, `{name: code, value: "1"}`, `{name: code, value: "0"}`, 1)
+	for team, spec := range map[string]string{"a": verbs.Gates.Spec, "b": succeeding} {
 		wf := s.hello("of-"+team, on(cluster1), gen.WithLabels(map[string]string{"team": team}), withSpec(t, spec))
 		code, answer := server.call(t, token, http.MethodPost, "/api/v1/workflows/"+s.name, map[string]any{"workflow": wf.Object})
 		require.Equal(t, http.StatusOK, code, "%s", answer)
@@ -247,14 +257,32 @@ func named(name string) string {
 	return "listOptions.fieldSelector=" + url.QueryEscape("metadata.name="+name)
 }
 
+// testMemoized submits a Workflow again with the results of what has succeeded in it: docs/decisions/0010-memoized.md.
+func testMemoized(t *testing.T, server *argoServer) {
+	t.Helper()
+	s := newSpace(t)
+	r := s.create(s.hello("flaky", on(cluster1), ofTheServers(), withSpec(t, verbs.Flaky.Spec)))
+	r.waitFor("Failed")
+	answer, err := server.carryOut(t, s, strings.Fields("argo resubmit flaky --memoized"))
+	require.NoError(t, err)
+	again := contract.NewWorkflow()
+	require.NoError(t, json.Unmarshal([]byte(answer), &again.Object))
+	refused := existing(t, s.name, again.GetName())
+	refused.waitForEvent("ForeignStatus", "create it anew without a status")
+	refused.waitForMessage("", "already has a status that this hub did not write")
+	labtest.Holds(t, time.Second, refused.traces)
+	refused.delete(theHub)
+	labtest.Eventually(t, patience, func() error { return refused.gone(theHub) })
+}
+
 // testCLIWithServer lets argo speak to the server, as with the variable ARGO_SERVER.
 func testCLIWithServer(t *testing.T, server *argoServer) {
 	t.Helper()
 	s := newSpace(t)
-	to := subject{s.create(s.hello("gates", on(cluster1), ofTheServers(), withSpec(t, gates))), theHub, nil}
-	labtest.Eventually(t, patience, func() error { return waits(to) })
+	to := subject{s.create(s.hello("gates", on(cluster1), ofTheServers(), withSpec(t, verbs.Gates.Spec))), theHub, nil}
+	labtest.Eventually(t, patience, func() error { return to.reached(verbs.Waits) })
 	for _, do := range []string{"argo get {}", "argo list", "argo stop {}"} {
-		words := step{do: do}.words("gates")
+		words := verbs.Words(do, "gates")
 		out, err := s.user(rightsFor(t, words)).argo(t, words, "--argo-server="+server.address, "--secure=false")
 		require.NoError(t, err)
 		assert.Contains(t, out, "gates")
@@ -263,12 +291,12 @@ func testCLIWithServer(t *testing.T, server *argoServer) {
 	labtest.Eventually(t, patience, func() error { return to.mirrored(cluster1) })
 }
 
-// user returns the token of somebody who may do these verbs in the namespace: of a user, or none where the server acts itself.
-func (a *argoServer) user(t *testing.T, s *space, verbs ...string) string {
+// user returns the token of somebody who may do these commands in the namespace: of a user, or none where the server acts itself.
+func (a *argoServer) user(t *testing.T, s *space, commands ...string) string {
 	t.Helper()
 	var rights []rbacv1.PolicyRule
-	for _, verb := range verbs {
-		rights = append(rights, rightsFor(t, strings.Fields(verb))...)
+	for _, command := range commands {
+		rights = append(rights, rightsFor(t, strings.Fields(command))...)
 	}
 	if a.mode == "client" {
 		return s.user(rights).token
@@ -315,8 +343,8 @@ func restOf(namespace string, words []string) (method, path string, body map[str
 	}
 	body = map[string]any{"namespace": namespace, "name": name}
 	for i := 0; i < len(flags); i++ {
-		if flags[i] == "--restart-successful" {
-			body["restartSuccessful"] = true
+		if field := map[string]string{"--restart-successful": "restartSuccessful", "--memoized": "memoized"}[flags[i]]; field != "" {
+			body[field] = true
 			continue
 		}
 		flag, value := flags[i], flags[i+1]
