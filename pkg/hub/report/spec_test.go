@@ -269,10 +269,10 @@ func TestARestoredSpecIsTheOneThatWasSentAndWhatVerbsHaveChanged(t *testing.T) {
 	want["suspend"], want["shutdown"], want["priority"], want["activeDeadlineSeconds"] = true, "Stop", int64(7), int64(60)
 	want["arguments"].(map[string]any)["parameters"] = parameters
 	for name, reported := range map[string]map[string]any{
-		"as sent":                             spec,
-		"as Argo has it":                      edit(t, asArgoHas(t, spec), "future", spec["future"]),
-		"with our labels":                     edit(t, spec, "podMetadata.labels", map[string]any{"team": "a", contract.LabelCluster: "c"}),
-		"with other controls and parameters":  edit(t, edit(t, spec, "suspend", false), "arguments.parameters", "x"),
+		"as sent":                            spec,
+		"as Argo has it":                     edit(t, asArgoHas(t, spec), "future", spec["future"]),
+		"with our labels":                    edit(t, spec, "podMetadata.labels", map[string]any{"team": "a", contract.LabelCluster: "c"}),
+		"with other controls and parameters": edit(t, edit(t, spec, "suspend", false), "arguments.parameters", "x"),
 		"with what is empty":                 edit(t, spec, "templates.3.outputs", map[string]any{"parameters": []any{}}),
 	} {
 		require.Equal(t, SpecDigest(spec), SpecDigest(reported), name)
