@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 )
 
-// EncodeStatus returns a Workflow's status as gzip'd JSON. Equal statuses give equal bytes.
+// EncodeStatus returns a Workflow's status, or its spec, as gzip'd JSON. Equal statuses give equal bytes.
 func EncodeStatus(status map[string]any) ([]byte, error) {
 	raw, err := json.Marshal(status)
 	if err != nil {

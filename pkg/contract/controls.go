@@ -16,6 +16,9 @@ const (
 	fieldDeadline = "activeDeadlineSeconds"
 )
 
+// ControlFields are the fields of a Workflow's spec that are Controls.
+var ControlFields = []string{fieldSuspend, fieldShutdown, fieldPriority, fieldDeadline}
+
 // ControlsOf returns the fields of a Workflow's spec by which its user controls a run. A value that Argo could not read is none.
 func ControlsOf(spec map[string]any) v1alpha1.Controls {
 	var c v1alpha1.Controls

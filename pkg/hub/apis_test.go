@@ -30,12 +30,12 @@ func TestTheManagerWantsARemoteWorkflowCRDThatIsNotOlder(t *testing.T) {
 		annotations map[string]string
 		want        string
 	}{
-		"of before there were revisions": {nil, `has revision "", and this manager needs 4 or later`},
+		"of before there were revisions": {nil, `has revision "", and this manager needs 5 or later`},
 		"older":                          {map[string]string{"workflow.open-cluster-management.io/contract-revision": "2"}, `has revision "2"`},
 		"unreadable": {
 			map[string]string{"workflow.open-cluster-management.io/contract-revision": "new"}, `has revision "new"`,
 		},
-		"of this version": {map[string]string{"workflow.open-cluster-management.io/contract-revision": "4"}, ""},
+		"of this version": {map[string]string{"workflow.open-cluster-management.io/contract-revision": "5"}, ""},
 		"newer":           {map[string]string{"workflow.open-cluster-management.io/contract-revision": "12"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

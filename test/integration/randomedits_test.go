@@ -41,7 +41,7 @@ func TestRandomEditsOfTheHubsCopyAreVerbsOrAreUndone(t *testing.T) {
 	for i := range 2 * len(recorded) {
 		rec := recorded[i%len(recorded)]
 		e := &editor{r: s.starting(rec, i), rec: rec, random: random{rand.New(rand.NewPCG(uint64(seed), uint64(i)))}}
-		e.seen = watchVersions(t, e.r)
+		e.seen, e.sent = watchVersions(t, e.r), e.r.must(e.r.cluster).Object["spec"].(map[string]any)
 		e.argo(statusOf(rec.Before))
 		editors = append(editors, e)
 	}
@@ -161,6 +161,8 @@ type editor struct {
 	rec    *subject
 	random random
 	seen   *versions
+	// sent is the spec that was sent.
+	sent map[string]any
 	// edits are the last ones, for whoever looks at a failure.
 	edits []string
 	count map[string]int
@@ -329,7 +331,7 @@ func (e *editor) isSettled() error {
 	if err := errors.Join(errHub, errRemote, errRW); err != nil {
 		return err
 	}
-	return cmp.Or(e.isShown(hub, remote), e.isDone(hub, remote, rw))
+	return cmp.Or(e.isShown(hub, remote), e.isDone(hub, remote, rw), e.r.specIs(e.sent))
 }
 
 // isShown returns an error unless the hub Workflow is marked and labelled as ours, and shows what the cluster has.

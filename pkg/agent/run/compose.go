@@ -95,6 +95,7 @@ func compose(
 ) v1alpha1.RemoteWorkflowStatus {
 	into := *rw.Status.DeepCopy()
 	into.Edits = answers(rw, wf)
+	into.Spec = specOf(rw, wf, len(data))
 	status := contract.Status(wf)
 	if len(status) == 0 || refused.extent() == conditionsOnly {
 		return into
@@ -114,6 +115,22 @@ func compose(
 		}
 	}
 	return into
+}
+
+// maxBesideReport is how large a report and a spec may be together, in bytes: encoded once more, it is two thirds of what an API server takes.
+const maxBesideReport = 768 << 10
+
+// specOf returns the spec of the remote Workflow, if the hub asks for it; without data if that does not fit beside a report of this size.
+func specOf(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, reported int) *v1alpha1.ReportedSpec {
+	if !rw.Spec.WantSpec {
+		return nil
+	}
+	spec, _ := wf.Object["spec"].(map[string]any)
+	data, err := contract.EncodeStatus(spec)
+	if err != nil || len(data)+reported > maxBesideReport {
+		return &v1alpha1.ReportedSpec{}
+	}
+	return &v1alpha1.ReportedSpec{Data: data}
 }
 
 // digestOf returns the SHA-256 of data, in hexadecimal.

@@ -25,6 +25,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/manifestwork"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 )
 
 const (
@@ -251,7 +252,8 @@ func (r *Reconciler) fence(ctx context.Context, waiting []*v1alpha1.RemoteWorkfl
 			if err != nil {
 				return client.IgnoreNotFound(err)
 			}
-			if !isWanted(live, rw) {
+			// One that was changed since its attempt was made gets another one.
+			if !isWanted(live, rw) || report.IsOtherSpec(live.SpecDigest, rw.Spec.SpecDigest) {
 				r.refuse(rw)
 				return nil
 			}

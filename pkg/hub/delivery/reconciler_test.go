@@ -178,6 +178,22 @@ func TestWhatTravelsIsWhatTheAPIServerHas(t *testing.T) {
 	assert.Contains(t, string(works(t, hub)[0].Spec.Workload.Manifests[0].Raw), `"entrypoint":"edited"`)
 }
 
+func TestWhatWasChangedSinceItsAttemptWasMadeIsNotDelivered(t *testing.T) {
+	wf, rw := waiting("hello")
+	rw.Spec.SpecDigest = hubworkflow.Of(wf).SpecDigest
+	changed := with(wf, gen.WithSpecField("edited", "entrypoint"))
+	r, hub, _, _ := newReconciler(t, wf, rw)
+	r.Live = fakehub.New(t, nil, changed).Live
+	assert.Equal(t, refusedRetry, run(t, r))
+	assert.Empty(t, hub.Writes())
+
+	rw.Spec.SpecDigest = hubworkflow.Of(changed).SpecDigest
+	r, hub, _, _ = newReconciler(t, wf, rw)
+	r.Live = fakehub.New(t, nil, changed).Live
+	run(t, r)
+	assert.Len(t, works(t, hub), 1, "its new attempt")
+}
+
 func TestOneThatIsNotWantedHoldsUpNoOther(t *testing.T) {
 	aWF, a := waiting("a")
 	bWF, b := waiting("b")

@@ -103,6 +103,11 @@ func PatchMetadata(ctx context.Context, c client.Client, wf *Workflow, metadata 
 	return nil
 }
 
+// SetSpec makes this the spec of the Workflow; it fails with a conflict if the Workflow has changed since it was read.
+func SetSpec(ctx context.Context, c client.Client, wf *Workflow, spec map[string]any) error {
+	return patch(ctx, c, wf, []operation{{"add", "/spec", spec}})
+}
+
 func withFinalizer(finalizers []string) []string {
 	if slices.Contains(finalizers, contract.FinalizerDispatch) {
 		return finalizers

@@ -135,7 +135,7 @@ func patch(ctx context.Context, c client.Client, wf *Workflow, ops []operation) 
 		return fmt.Errorf("encode patch: %w", err)
 	}
 	if err := c.Patch(ctx, MetadataOf(wf), client.RawPatch(types.JSONPatchType, data)); err != nil {
-		return fmt.Errorf("patch status of Workflow %s: %w", wf.Key(), err)
+		return fmt.Errorf("patch Workflow %s: %w", wf.Key(), err)
 	}
 	return nil
 }

@@ -37,6 +37,8 @@ type Workflow struct {
 	Controls v1alpha1.Controls
 	// ArgumentsDigest identifies the parameters of its spec.arguments, as long as it has not started.
 	ArgumentsDigest string
+	// SpecDigest identifies its spec, but for what verbs change, from its assignment on.
+	SpecDigest string
 	// Pods is what is known of its pods; what it refers to counts once that is resolved.
 	Pods podrequests.Pods
 	// TTLStrategy is the one that counts, as it was written: the spec's own, or else that of the stored template.
@@ -108,6 +110,8 @@ func known(wf *unstructured.Unstructured) map[string]any {
 	}
 	if contract.AssignedCluster(wf) == "" { // it costs, and is of no use later
 		k["payloadBytes"], k["payloadProblem"] = payloadOf(wf)
+	} else { // it costs, and is of no use before
+		k["specDigest"] = report.SpecDigest(spec)
 	}
 	return k
 }
@@ -174,6 +178,7 @@ func Of(wf *unstructured.Unstructured) *Workflow {
 		Unstructured: wf, Phase: text("phase"), Message: text("message"), FinishedAt: text("finishedAt"), StatusHash: text("hash"),
 		TTLStrategy: k["ttlStrategy"], Spec: report.ReadView(k["view"]), PayloadProblem: text("payloadProblem"),
 		Pods: podrequests.Read(k["pods"]), ArgumentsDigest: text("argumentsDigest"),
+		SpecDigest: text("specDigest"),
 	}
 	out.Controls, _ = contract.DecodeControls(text("controls"))
 	out.Priority = int64(ptr.Deref(out.Controls.Priority, 0))

@@ -29,6 +29,8 @@ type bounds struct {
 var (
 	statuses    = newBounds(4<<20, 1<<18)
 	packedNodes = newBounds(32<<20, 1<<19)
+	// specs are those of Workflows that were sent, which fit a ManifestWork. Whoever waits for a share holds none of the others.
+	specs = newBounds(4<<20, 1<<16)
 )
 
 // ordinaryShare, in values, is what everybody may take at any time. The bytes of a text count as so many values that the most of both

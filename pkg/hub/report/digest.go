@@ -37,13 +37,16 @@ type source struct {
 // maxCachedData is the most data, in bytes, of a report that Trim leaves. Nearly all Workflows have less.
 const maxCachedData = 8 << 10
 
-// Trim is the transform of the cache of RemoteWorkflows: it takes away the data of a large report, of which the digest is left. Whoever
-// needs them reads the RemoteWorkflow from the API server.
+// Trim is the transform of the cache of RemoteWorkflows: it takes away the data of a large report, of which the digest is left, and those
+// of a spec. Whoever needs them reads the RemoteWorkflow from the API server.
 func Trim(obj any) (any, error) {
 	if rw, ok := obj.(*v1alpha1.RemoteWorkflow); ok {
 		rw.ManagedFields = nil
 		if report := rw.Status.Report; report != nil && report.Digest != "" && len(report.Data) > maxCachedData {
 			report.Data = nil
+		}
+		if rw.Status.Spec != nil {
+			rw.Status.Spec.Data = nil
 		}
 	}
 	return obj, nil

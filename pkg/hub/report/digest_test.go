@@ -108,6 +108,6 @@ func TestTheCacheKeepsTheDigestOfALargeReportInPlaceOfItsData(t *testing.T) {
 
 // If this fails, see to it that what was added is in SourceDigest, if Take goes by it.
 func TestASourceHasWhatARemoteWorkflowHas(t *testing.T) {
-	assert.Equal(t, 13, reflect.TypeFor[v1alpha1.RemoteWorkflowStatus]().NumField())
+	assert.Equal(t, 14, reflect.TypeFor[v1alpha1.RemoteWorkflowStatus]().NumField())
 	assert.Equal(t, 5, reflect.TypeFor[v1alpha1.Report]().NumField())
 }

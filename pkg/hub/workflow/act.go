@@ -36,6 +36,7 @@ const (
 	reasonExpired          = "TTLExpired"
 	reasonEditRefused      = "EditRefused"
 	reasonEditWaits        = "EditWaits"
+	reasonSpecRestored     = "SpecRestored"
 )
 
 // act does what has been decided: one write, and then the Event.
@@ -51,6 +52,10 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, next decision) error 
 		return r.control(ctx, s.own, next.controls)
 	case edit:
 		return r.edit(ctx, s)
+	case respec:
+		return r.respec(ctx, s)
+	case ask:
+		return r.ask(ctx, s, next)
 	case show:
 		return r.show(ctx, s, next.shown)
 	case expire:
@@ -87,6 +92,9 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot) error {
 			Reporting:   s.assigned.Reporting(),
 			Controls:    wf.Controls, ArgumentsDigest: wf.ArgumentsDigest,
 		},
+	}
+	if rw.Spec.Reporting == v1alpha1.ReportingAgent {
+		rw.Spec.SpecDigest = wf.SpecDigest
 	}
 	err := r.Client.Create(ctx, rw)
 	switch {

@@ -26,6 +26,10 @@ const (
 	control action = "control"
 	// edit tells what a user has done to the status, and carries that to the RemoteWorkflow.
 	edit action = "edit"
+	// ask has the agent report the spec of the remote Workflow, or no more.
+	ask action = "ask"
+	// respec gives the Workflow back the spec that was sent.
+	respec action = "respec"
 	// show writes the status.
 	show action = "show"
 	// expire deletes the Workflow as its ttlStrategy says.
@@ -51,6 +55,8 @@ type decision struct {
 	shown shown
 	// controls are what the user wants of the run.
 	controls v1alpha1.Controls
+	// wantSpec is whether the spec of the remote Workflow is asked for.
+	wantSpec bool
 	// metadata is what is restored.
 	metadata map[string]any
 	// why is recorded in an Event, or held against the Workflow; metric is the label of the metric that counts it.
@@ -83,7 +89,7 @@ var rules = []rule{
 	giveBack,
 	// What is assigned gets a RemoteWorkflow.
 	createAttempt,
-	// What has not started, and cannot start where it is, or is shut down, is taken back from there.
+	// What has not started, and cannot start where it is, is shut down, or was changed, is taken back from there.
 	takeBack,
 	// What somebody else has started on the hub, before it was sent, is not sent.
 	refuseForeign,
@@ -93,6 +99,8 @@ var rules = []rule{
 	carryControls,
 	// The hub Workflow shows what its cluster reports.
 	showReported,
+	// What was sent keeps the spec that it was sent with, whoever edits that.
+	restoreSpec,
 	// A RemoteWorkflow that somebody else has deleted goes when nothing more can be reported.
 	finishDeleted,
 	// What has ended, has no attempt, and is watched no more, waits for nothing.
@@ -247,7 +255,8 @@ func takeBack(s *snapshot) *decision {
 		return nil
 	}
 	// Where there is no agent, what was sent may run already: it is taken back only if it cannot.
-	if !s.own.isDeleted() && !s.own.cluster.IsDetached() && (s.problem == nil && !s.endsUnstarted() || s.own.isClaimed()) {
+	if !s.own.isDeleted() && !s.own.cluster.IsDetached() &&
+		(s.problem == nil && !s.endsUnstarted() && !s.isOtherSpec() || s.own.isClaimed()) {
 		return nil
 	}
 	if d := removal(s.own, v1alpha1.RemovalTerminate); d != nil {

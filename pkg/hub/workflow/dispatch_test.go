@@ -15,6 +15,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -42,12 +43,17 @@ func TestTheRemoteWorkflowSaysWhatRunsWhere(t *testing.T) {
 			require.True(t, hub.Show(rw))
 			assert.Equal(t, map[string]string{contract.LabelWorkflowUID: string(wf.GetUID())}, rw.Labels)
 			assert.Equal(t, []string{contract.FinalizerDispatch}, rw.Finalizers)
+			digest := ""
+			if test.want == v1alpha1.ReportingAgent { // without an agent nobody could say what was sent
+				digest = hubworkflow.Of(wf).SpecDigest
+				require.NotEmpty(t, digest)
+			}
 			assert.Equal(t, v1alpha1.RemoteWorkflowSpec{
 				HubID:       gen.HubID,
 				WorkflowRef: v1alpha1.WorkflowReference{Namespace: gen.Namespace, Name: "hello", UID: wf.GetUID()},
 				Remote:      v1alpha1.RemoteReference{Namespace: gen.Namespace, Name: "hello"},
 				Attempt:     1,
-				Reporting:   test.want, ArgumentsDigest: contract.ArgumentsDigest(nil),
+				Reporting:   test.want, ArgumentsDigest: contract.ArgumentsDigest(nil), SpecDigest: digest,
 			}, rw.Spec)
 			assert.Empty(t, hub.Events())
 			run(t, r)

@@ -76,16 +76,21 @@ func isShown(s *snapshot) bool {
 
 // editWaits returns what an edit waits for that may last, nil if it is only on its way.
 func editWaits(s *snapshot) *hubworkflow.Refusal {
-	a := s.own
-	why := a.cluster.AgentUnavailable().Why
-	if why == "" && a.Status.ContractRevision < v1alpha1.ContractRevision {
-		why = "it is older than the hub's manager, and may not know of such edits: if this lasts, update its addon"
-	}
+	why := s.own.agentWaits("know of such edits")
 	if why == "" {
 		return nil
 	}
 	return &hubworkflow.Refusal{Reason: reasonEditWaits, Message: fmt.Sprintf(
-		"cluster %s: what was changed in the status waits for the agent: %s", a.Namespace, why)}
+		"cluster %s: what was changed in the status waits for the agent: %s", s.own.Namespace, why)}
+}
+
+// agentWaits returns why the agent may not do for long what the hub wants, "" if it will; what is what an older one may not do.
+func (a *attempt) agentWaits(what string) string {
+	why := a.cluster.AgentUnavailable().Why
+	if why == "" && a.Status.ContractRevision < v1alpha1.ContractRevision {
+		why = fmt.Sprintf("it is older than the hub's manager, and may not %s: if this lasts, update its addon", what)
+	}
+	return why
 }
 
 // sayAnswers adds what the cluster has refused. Each is recorded once: the source of what is shown already has a mark of it.
@@ -111,6 +116,9 @@ func (out *shown) sayAnswers(s *snapshot) {
 	denied := meta.FindStatusCondition(s.own.Status.Conditions, v1alpha1.ConditionControlled)
 	if denied != nil && denied.Status == metav1.ConditionFalse {
 		say(digest(denied.Message), fmt.Sprintf("cluster %s: %.1024s", s.own.Namespace, denied.Message))
+	}
+	if mark, message := s.saySpec(goneOf(s) != nil); mark != "" {
+		say(mark, message)
 	}
 	out.refused = strings.Join(messages, "; ")
 	if isNew {

@@ -47,6 +47,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	defer s.release()
 	next := decide(s)
 	if next.action == wait && next.why == nil {
 		r.recorded.Delete(req.NamespacedName) // it is gone, or there is nothing to say any more

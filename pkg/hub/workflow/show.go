@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -113,8 +114,12 @@ func fromReport(s *snapshot, gone *end) shown {
 	out.sayAnswers(s)
 	switch {
 	case gone != nil && (gone.isCutShort || !contract.IsFinished(phase)):
-		out.end, out.why = gone, &hubworkflow.Refusal{Reason: reasonRemoteDeleted, Message: gone.message}
-		out.source += digest(gone.message)
+		out.end = gone
+		mark := digest(gone.message)
+		if out.why == nil || !strings.Contains(s.wf.GetAnnotations()[contract.AnnotationReportHash], mark) {
+			out.why = &hubworkflow.Refusal{Reason: reasonRemoteDeleted, Message: gone.message}
+		}
+		out.source += mark
 	case gone == nil && !contract.IsFinished(phase) && !s.own.cluster.HasAgent():
 		out.message = fmt.Sprintf("cluster %s: not reported any more: %s; the remote Workflow %s/%s is not ended by that", s.own.Namespace,
 			s.own.cluster.AgentUnavailable().Why, s.own.Spec.Remote.Namespace, s.own.Spec.Remote.Name)

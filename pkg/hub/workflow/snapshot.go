@@ -35,6 +35,10 @@ type snapshot struct {
 	assigned cluster.Cluster
 	problem  *cluster.Problem
 
+	// sent is the spec that the cluster was asked for, nil without an answer that is of use; release ends its use.
+	sent    *sent
+	release func()
+
 	now             time.Time
 	deletionTimeout time.Duration
 	restoredAt      time.Time
@@ -97,7 +101,7 @@ func (a *attempt) isRemoved() bool {
 
 // snapshot reads.
 func (r *Reconciler) snapshot(ctx context.Context, key types.NamespacedName) (*snapshot, error) {
-	s := &snapshot{key: key, now: r.Clock.Now(), deletionTimeout: r.DeletionTimeout, restoredAt: r.RestoredAt}
+	s := &snapshot{key: key, now: r.Clock.Now(), deletionTimeout: r.DeletionTimeout, restoredAt: r.RestoredAt, release: func() {}}
 	if err := r.readWorkflow(ctx, s); err != nil {
 		return nil, err
 	}
@@ -108,6 +112,9 @@ func (r *Reconciler) snapshot(ctx context.Context, key types.NamespacedName) (*s
 		if err := r.readAssigned(ctx, s, name); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.readSent(ctx, s); err != nil {
+		return nil, err
 	}
 	return s, r.confirmAbsence(ctx, s)
 }

@@ -68,11 +68,15 @@ func TestKubectlGetShowsWhichWorkflowIsHowFar(t *testing.T) {
 func TestTheServerKeepsWhatMustNotChange(t *testing.T) {
 	schema := readCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema
 	spec := schema.Properties["spec"]
-	require.Len(t, spec.XValidations, 2)
+	require.Len(t, spec.XValidations, 3)
 	for _, field := range []string{"hubID", "workflowRef", "remote", "attempt", "reporting"} {
 		assert.Contains(t, spec.XValidations[0].Rule, "self."+field+" == oldSelf."+field)
 	}
 	assert.Equal(t, "!has(oldSelf.removal) || (has(self.removal) && self.removal == oldSelf.removal)", spec.XValidations[1].Rule)
+	assert.Equal(t, "!has(oldSelf.specDigest) || (has(self.specDigest) && self.specDigest == oldSelf.specDigest)", spec.XValidations[2].Rule)
+	edits := spec.Properties["edits"]
+	assert.Equal(t, "self == oldSelf", edits.Items.Schema.XValidations[0].Rule)
+	assert.Equal(t, []string{"id"}, edits.XListMapKeys, "by which the server knows the old one")
 	require.Len(t, schema.XValidations, 1)
 	assert.Contains(t, schema.XValidations[0].Rule, "self.status.remoteUID == oldSelf.status.remoteUID")
 	assert.ElementsMatch(t, []string{"hubID", "workflowRef", "remote", "attempt", "reporting"}, spec.Required)

@@ -17,7 +17,7 @@ const CRDName = "remoteworkflows.workflow.open-cluster-management.io"
 // that the hub or an agent relies on.
 const (
 	AnnotationContractRevision = "workflow.open-cluster-management.io/contract-revision"
-	ContractRevision           = 4
+	ContractRevision           = 5
 )
 
 // AddToScheme registers the types of this package with a scheme.

@@ -69,7 +69,7 @@ const (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=rwf,categories=argo
-// +kubebuilder:metadata:annotations="workflow.open-cluster-management.io/contract-revision=4"
+// +kubebuilder:metadata:annotations="workflow.open-cluster-management.io/contract-revision=5"
 // +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.workflowRef.namespace`,description="Namespace of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Workflow",type=string,JSONPath=`.spec.workflowRef.name`,description="Name of the Workflow on the hub"
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
@@ -107,6 +107,7 @@ type RemoteWorkflowList struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.hubID == oldSelf.hubID && self.workflowRef == oldSelf.workflowRef && self.remote == oldSelf.remote && self.attempt == oldSelf.attempt && self.reporting == oldSelf.reporting",message="the identity of an attempt is immutable: another attempt is another RemoteWorkflow"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.removal) || (has(self.removal) && self.removal == oldSelf.removal)",message="spec.removal cannot change once it is set"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.specDigest) || (has(self.specDigest) && self.specDigest == oldSelf.specDigest)",message="spec.specDigest cannot change once it is set"
 type RemoteWorkflowSpec struct {
 	// hubID identifies the hub: the UID of its kube-system namespace. A managed cluster that serves
 	// two hubs tells their Workflows apart by it.
@@ -149,6 +150,15 @@ type RemoteWorkflowSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	ArgumentsDigest string `json:"argumentsDigest,omitempty"`
 
+	// specDigest identifies the spec of the hub Workflow as it was sent, but for what verbs change.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	SpecDigest string `json:"specDigest,omitempty"`
+
+	// wantSpec asks for the spec of the remote Workflow, in status.spec: that of the hub Workflow is not the one that was sent any more.
+	// +optional
+	WantSpec bool `json:"wantSpec,omitempty"`
+
 	// edits are what users have done once to the status of the hub Workflow, the oldest first. The agent applies each once to the remote
 	// Workflow, or refuses it, and answers in status.edits. Those that are answered go when another one is added.
 	// +optional
@@ -159,6 +169,8 @@ type RemoteWorkflowSpec struct {
 }
 
 // Edit is what a user has done at once to the status of a hub Workflow, with argo, the Argo UI or kubectl.
+//
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="an edit cannot change: another one has another id"
 type Edit struct {
 	// id identifies the edit. No other of this RemoteWorkflow has it, ever.
 	// +required
@@ -373,12 +385,23 @@ type RemoteWorkflowStatus struct {
 	// +optional
 	Report *Report `json:"report,omitempty"`
 
+	// spec is that of the remote Workflow, as long as spec.wantSpec asks for it.
+	// +optional
+	Spec *ReportedSpec `json:"spec,omitempty"`
+
 	// conditions of the run, as the agent sees them.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// ReportedSpec is the spec of a remote Workflow.
+type ReportedSpec struct {
+	// data is the spec: JSON, gzip'd, as one opaque field. Without it, it is too large to be reported.
+	// +optional
+	Data []byte `json:"data,omitempty"`
 }
 
 // EditAnswer says what has become of an edit.
