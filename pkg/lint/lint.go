@@ -21,6 +21,16 @@ type Step struct {
 	*step.Step
 }
 
+// Where returns a problem with where the step runs.
+func (s Step) Where(message string, args ...any) manifest.Problem {
+	for _, field := range []string{step.FieldCluster, step.FieldPlacement} {
+		if key, _ := manifest.Pair(manifest.Get(s.Plugin, step.PluginKey), field); key != nil {
+			return s.Problem(key, message, args...)
+		}
+	}
+	return s.Problem(s.Plugin, message, args...)
+}
+
 // Documents returns all that is wrong with the templates of the documents, by place, and the templates whose steps run in other clusters.
 // References are followed among the documents; what they name elsewhere is not known, and is not wrong.
 func Documents(documents []*manifest.Document) ([]manifest.Problem, []Step) {
