@@ -28,8 +28,13 @@ func keep(pair int) piece { return piece{pair: pair} }
 
 func made(key string, value *yaml.Node) piece { return piece{pair: -1, key: scalar(key), value: value} }
 
+// scalar returns a text, in quotes where some reader of YAML would take it for something else.
 func scalar(value string) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
+	n := &yaml.Node{}
+	if err := n.Encode(value); err != nil {
+		n.SetString(value)
+	}
+	return n
 }
 
 // mapping returns a mapping of keys and values that follow each other.
@@ -77,16 +82,30 @@ func (e edit) apply() {
 func content(template *yaml.Node, pieces []piece) []*yaml.Node {
 	var all []*yaml.Node
 	for _, p := range pieces {
-		switch {
-		case p.below != nil:
-			all = append(all, p.key, mapping(content(template, p.below)...))
-		case p.pair < 0:
-			all = append(all, p.key, p.value)
-		default:
+		if p.below == nil && p.pair >= 0 {
 			all = append(all, template.Content[p.pair], template.Content[p.pair+1])
+			continue
 		}
+		value := p.value
+		if p.below != nil {
+			value = mapping(content(template, p.below)...)
+		}
+		if template.Content[0].Style == yaml.DoubleQuotedStyle { // so that JSON stays JSON
+			for _, n := range []*yaml.Node{p.key, value} {
+				walk(n, func(n *yaml.Node) { n.Style |= quoted(n) })
+			}
+		}
+		all = append(all, p.key, value)
 	}
 	return all
+}
+
+// quoted returns the style of JSON for a node.
+func quoted(n *yaml.Node) yaml.Style {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
+		return yaml.DoubleQuotedStyle
+	}
+	return 0
 }
 
 // equal reports whether two nodes say the same.

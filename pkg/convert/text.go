@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -8,6 +9,9 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/manifest"
 )
+
+// emptyLinesAtEnd are what a last field leaves that is moved.
+var emptyLinesAtEnd = regexp.MustCompile(`(?m)(^[ \t]*\r?\n)+\z`)
 
 // lines are those of a document, with their ends.
 type lines struct {
@@ -41,6 +45,7 @@ func cutText(d *manifest.Document, edits []edit) (string, bool) {
 		if !ok {
 			return "", false
 		}
+		text = emptyLinesAtEnd.ReplaceAllString(text, "")
 		// The first line begins with the dash of the list.
 		cuts = append(cuts, cut{b.starts[0], b.end, b.lead + strings.TrimPrefix(text, spaces(b.column))})
 	}
