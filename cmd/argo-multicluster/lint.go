@@ -61,7 +61,7 @@ It fails if there is anything but warnings.`,
 			if err := report(cmd.ErrOrStderr(), problems); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d templates run in other clusters, no problems\n", len(steps))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "no problems, and %d template(s) whose steps run in other clusters\n", len(steps))
 			return err
 		},
 	}

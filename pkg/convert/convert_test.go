@@ -2,6 +2,8 @@ package convert
 
 import (
 	"flag"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,6 +143,39 @@ func TestTheHubHasTheGivenName(t *testing.T) {
 	result, problems := Documents(documents, Options{HubCluster: "my-hub"})
 	assert.Empty(t, problems)
 	assert.Contains(t, result, "multicluster: {cluster: my-hub, namespace: b, data: {}}")
+}
+
+func TestAManifestChangedAtRandomIsConvertedOnce(t *testing.T) {
+	texts := inputs(t)
+	files := slices.Sorted(maps.Keys(texts))
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		text := changed(random, []byte(texts[files[random.IntN(len(files))]]))
+		result, problems := converted("f", text)
+		if result != "" {
+			again, more := converted("f", result)
+			require.Equal(t, result, again, "%s\nproblems: %s, then %s", text, problems, more)
+		}
+	}
+}
+
+// changed returns a text with some bytes overwritten, taken out or put in.
+func changed(random *rand.Rand, text []byte) string {
+	const marks = " \n-:{}[]&*#|>'\",<"
+	for range 1 + random.IntN(4) {
+		i, length := random.IntN(len(text)), random.IntN(30)
+		from := random.IntN(len(text))
+		part := slices.Clone(text[from:min(from+length, len(text))])
+		switch random.IntN(3) {
+		case 0:
+			text[i] = marks[random.IntN(len(marks))]
+		case 1:
+			text = slices.Delete(text, i, min(i+length/6, len(text)))
+		case 2:
+			text = slices.Insert(text, i, part...)
+		}
+	}
+	return string(text)
 }
 
 // Whatever the text, a conversion ends, says problems or gives what a second one leaves alone.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -150,15 +151,16 @@ func (d *Document) parse() *Problem {
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
+	if err == nil && containsItself(root, map[*yaml.Node]bool{}) {
+		err = errors.New("yaml: an alias is part of what it stands for")
+	}
 	if err == nil {
 		d.Root = root
 		shift(root, d.FirstLine-1)
-		if err = decoder.Decode(&yaml.Node{}); errors.Is(err, io.EOF) {
+		// What follows must be nothing: where the next document begins, this text was cut.
+		if err = decoder.Decode(&yaml.Node{}); err == nil || errors.Is(err, io.EOF) {
 			return nil
 		}
-	}
-	if err == nil {
-		err = errors.New(`yaml: a document must begin with the line "---"`)
 	}
 	line := d.FirstLine
 	message := err.Error()
@@ -169,6 +171,20 @@ func (d *Document) parse() *Problem {
 		}
 	}
 	return &Problem{File: d.File, Line: line, Column: 1, Message: "this is no valid YAML: " + message}
+}
+
+// containsItself reports whether an alias at or below a node leads back to what it is in. Visited has the nodes that were looked at, and
+// whether they are still being looked at.
+func containsItself(n *yaml.Node, visited map[*yaml.Node]bool) bool {
+	if active, ok := visited[n]; ok {
+		return active
+	}
+	visited[n] = true
+	defer func() { visited[n] = false }()
+	if n.Kind == yaml.AliasNode {
+		return containsItself(n.Alias, visited)
+	}
+	return slices.ContainsFunc(n.Content, func(child *yaml.Node) bool { return containsItself(child, visited) })
 }
 
 // shift adds to the lines of a node and of all below it.
