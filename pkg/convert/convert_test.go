@@ -34,19 +34,19 @@ func converted(file, text string) (result, problems string) {
 }
 
 // inputs returns the manifests in the syntax of the proposal, by file.
-func inputs(t testing.TB) map[string]string {
-	t.Helper()
+func inputs(tb testing.TB) map[string]string {
+	tb.Helper()
 	var files []string
 	for _, pattern := range []string{"testdata/*.yaml", "../../example/proposal/*.yaml"} {
 		found, err := filepath.Glob(pattern)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		files = append(files, found...)
 	}
 	files = slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, ".converted.yaml") })
 	texts := map[string]string{}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		texts[file] = string(text)
 	}
 	return texts

@@ -345,8 +345,8 @@ func lifted(t *manifest.Template, isComposite bool, name string) *yaml.Node {
 
 var notInName = regexp.MustCompile(`[^a-z0-9-]+`)
 
-// nameOf returns the name of the WorkflowTemplate that a template of a manifest is lifted out into: readable, and with a hash where it had to
-// be changed to be a name.
+// nameOf returns the name of the WorkflowTemplate that a template of a manifest is lifted out into: readable, and with a hash where it had
+// to be changed to be a name.
 func nameOf(manifestName, templateName string) string {
 	readable := strings.TrimRight(manifestName, "-.") + "-" + templateName
 	name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(readable), "-"), "-")

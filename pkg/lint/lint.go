@@ -192,7 +192,8 @@ func reference(s Step, documents []*manifest.Document) []manifest.Problem {
 	}
 	there := at(s.Plugin, path)
 	if name == "" && s.Kind == step.WorkflowTemplateRef {
-		return []manifest.Problem{s.Problem(there, "%s %s has no entrypoint: name one of its templates with templateRef", stored.Kind, stored.Name)}
+		return []manifest.Problem{s.Problem(there, "%s %s has no entrypoint: name one of its templates with templateRef",
+			stored.Kind, stored.Name)}
 	}
 	target := stored.Template(name)
 	switch {

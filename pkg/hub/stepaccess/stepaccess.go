@@ -68,8 +68,8 @@ func placement(ctx context.Context, reader client.Reader, namespace string, s *s
 	}
 	switch {
 	case len(bindings) == 0:
-		return fmt.Sprintf("Placement %q has no clusters to choose from: bind a ManagedClusterSet with a ManagedClusterSetBinding in namespace %s",
-			s.Placement, namespace), nil
+		return fmt.Sprintf("Placement %q has no clusters to choose from: bind a ManagedClusterSet with a ManagedClusterSetBinding in "+
+			"namespace %s", s.Placement, namespace), nil
 	case !slices.ContainsFunc(bindings, func(b cluster.Binding) bool { return b.Allows(remote) }):
 		return fmt.Sprintf("the Workflows of namespace %s may not run in namespace %s of the clusters of Placement %q: allow it by annotation "+
 			"%s on the ManagedClusterSetBinding", namespace, remote, s.Placement, contract.AnnotationNamespaces), nil
