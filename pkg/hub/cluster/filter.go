@@ -52,14 +52,28 @@ const (
 	ReasonNameTaken = "NameTaken"
 )
 
+type filter = func(*hubworkflow.Workflow, Target) *Problem
+
+// permissions are the reasons that only who may change the hub's inventory and bindings can end.
+var permissions = []filter{invalidName, notThere, beingDetached, notAccepted, notBound, invalidBinding, otherNamespace}
+
 // filters are the reasons why a Workflow may not go to a cluster, the first that applies counts.
-var filters = []func(*hubworkflow.Workflow, Target) *Problem{
-	invalidName, notThere, beingDetached, notAccepted, notBound, invalidBinding, otherNamespace, hubItself, withoutAgent, agentUnavailable,
-	tooSmall, nameTaken, clusterAtCap, namespaceAtCap,
-}
+var filters = slices.Concat(permissions, []filter{
+	hubItself, withoutAgent, agentUnavailable, tooSmall, nameTaken, clusterAtCap, namespaceAtCap,
+})
 
 // Filter returns why a Workflow may not go to a cluster now, nil if it may.
 func Filter(wf *hubworkflow.Workflow, t Target) *Problem {
+	return first(filters, wf, t)
+}
+
+// Permitted returns why a Workflow may not go to a cluster whatever state that is in, nil if it may. It reads the target's bindings and
+// ManagedCluster, and nothing else of it.
+func Permitted(wf *hubworkflow.Workflow, t Target) *Problem {
+	return first(permissions, wf, t)
+}
+
+func first(filters []filter, wf *hubworkflow.Workflow, t Target) *Problem {
 	for _, filter := range filters {
 		if problem := filter(wf, t); problem != nil {
 			return problem
