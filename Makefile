@@ -97,7 +97,7 @@ test-e2e: ## Run the tests on a lab of their own: where it matters with real pod
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v -run='$(REAL)' ./test/e2e
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e/install
 	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v -skip='$(REAL)' ./test/e2e
-	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v ./test/e2e/capacity ./test/e2e/twohubs ./test/e2e/chaos
+	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v ./test/e2e/capacity ./test/e2e/twohubs ./test/e2e/steps ./test/e2e/chaos
 
 test-e2e-real: ## Run all of test/e2e with real pods, as root on Linux.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=60m -v ./test/e2e

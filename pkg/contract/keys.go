@@ -157,6 +157,11 @@ const (
 	annotationLastSeenVersion = argoPrefix + "last-seen-version"
 )
 
+// IsFinalizer reports whether a finalizer is one of those on hub Workflows.
+func IsFinalizer(finalizer string) bool {
+	return finalizer == FinalizerDispatch || finalizer == FinalizerStep
+}
+
 // IsOurKey reports whether a label or annotation may be one of those above.
 func IsOurKey(key string) bool {
 	return strings.HasPrefix(key, argoPrefix) || strings.HasPrefix(key, internalPrefix)

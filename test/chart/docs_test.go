@@ -20,7 +20,7 @@ const permissions = "../../docs/permissions.md"
 
 func TestThePermissionsOnTheHubAreDocumented(t *testing.T) {
 	t.Parallel()
-	objects := render(t, "")
+	objects := render(t, "hubArgo: {enabled: true}")
 	managers := find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole).Rules
 	hooks := find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole+"-uninstall").Rules
 	for heading, rules := range map[string][]rbacv1.PolicyRule{

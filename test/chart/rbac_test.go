@@ -52,6 +52,8 @@ func TestRightsOfTheManager(t *testing.T) {
 		"apiextensions.k8s.io/customresourcedefinitions " +
 			"[remoteworkflows.workflow.open-cluster-management.io workflows.argoproj.io]: get",
 		"/namespaces [kube-system]: get",
+		"argoproj.io/workflowtasksets: get list watch", "argoproj.io/workflowtasksets/status: patch",
+		"argoproj.io/workflows: create", "/pods: list watch patch",
 		"events.k8s.io/events: create patch",
 	}, rights(role.Rules))
 	assert.ElementsMatch(t, []string{

@@ -81,6 +81,15 @@ func (wf *Workflow) HasFinalizer() bool {
 	return slices.Contains(wf.GetFinalizers(), contract.FinalizerDispatch)
 }
 
+// RemoveFinalizers removes all finalizers of this project from a Workflow that no manager looks after any more.
+func RemoveFinalizers(ctx context.Context, c client.Client, wf *Workflow) error {
+	left := slices.DeleteFunc(slices.Clone(wf.GetFinalizers()), contract.IsFinalizer)
+	if len(left) == len(wf.GetFinalizers()) {
+		return nil
+	}
+	return PatchMetadata(ctx, c, wf, map[string]any{"finalizers": left})
+}
+
 // RemoveFinalizer removes the finalizer that keeps a deleted Workflow until nothing of it is left on its cluster.
 func RemoveFinalizer(ctx context.Context, c client.Client, wf *Workflow) error {
 	if !wf.HasFinalizer() {

@@ -116,7 +116,7 @@ func (u *uninstaller) leaveAttempt(ctx context.Context, rw *v1alpha1.RemoteWorkf
 		return err
 	}
 	// The RemoteWorkflow goes last: a Workflow that has none, and still has the finalizer, has not started.
-	if err := u.settle(ctx, wf, u.statusAfter(wf, rw), hubworkflow.RemoveFinalizer); err != nil {
+	if err := u.settle(ctx, wf, u.statusAfter(wf, rw), hubworkflow.RemoveFinalizers); err != nil {
 		return err
 	}
 	return u.removeFinalizers(ctx, "RemoteWorkflow", rw, isOurs)

@@ -27,7 +27,7 @@ func (u *uninstaller) leaveWorkflows(ctx context.Context) (bool, error) {
 	}
 	ours = slices.DeleteFunc(ours, func(wf *metav1.PartialObjectMetadata) bool {
 		_, labelled := wf.Labels[contract.LabelEnable]
-		return !slices.Contains(wf.Finalizers, contract.FinalizerDispatch) && (!labelled || wf.Labels[contract.LabelCompleted] == "true")
+		return !slices.ContainsFunc(wf.Finalizers, contract.IsFinalizer) && (!labelled || wf.Labels[contract.LabelCompleted] == "true")
 	})
 	return true, forEach(ctx, ours, func(metadata *metav1.PartialObjectMetadata) error {
 		wf, err := u.get(ctx, client.ObjectKeyFromObject(metadata), metadata.UID)
@@ -49,13 +49,13 @@ func afterwards(wf *hubworkflow.Workflow) (status map[string]any, _ change) {
 	})
 	switch {
 	case wf.IsDeleted(), !contract.IsPending(wf.LastPhase()):
-		return nil, hubworkflow.RemoveFinalizer
+		return nil, hubworkflow.RemoveFinalizers
 	case contract.AssignedCluster(wf) == "":
-		return waits, hubworkflow.RemoveFinalizer
+		return waits, hubworkflow.RemoveFinalizers
 	case wf.HasFinalizer():
 		return waits, hubworkflow.Unassign
 	}
-	return nil, hubworkflow.RemoveFinalizer
+	return nil, hubworkflow.RemoveFinalizers
 }
 
 // get returns a Workflow, nil if it is gone.

@@ -1,0 +1,271 @@
+package steps
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+)
+
+// parse returns the JSON value that a text in YAML stands for.
+func parse(t *testing.T, text string) map[string]any {
+	t.Helper()
+	wf := &unstructured.Unstructured{}
+	raw, err := yaml.YAMLToJSON([]byte("apiVersion: v1\nkind: Any\nvalue: " + text))
+	require.NoError(t, err)
+	require.NoError(t, wf.UnmarshalJSON(raw))
+	return wf.Object["value"].(map[string]any)
+}
+
+const now = "2026-01-02T15:04:05Z"
+
+// waiting returns a Workflow with one step that waits for its result.
+func waiting(t *testing.T) *snapshot {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339, now)
+	require.NoError(t, err)
+	wf := contract.NewWorkflow()
+	wf.SetNamespace("ns")
+	wf.SetName("parent")
+	wf.SetUID("u1")
+	wf.Object["spec"] = parse(t, "{serviceAccountName: builder, templates: []}")
+	wf.Object["status"] = parse(t, `{phase: Running, startedAt: "`+now+`", nodes: {parent-1: {
+		id: parent-1, name: "parent[0].one", displayName: one, type: Plugin, phase: Pending, startedAt: "`+now+`"}}}`)
+	set := newTaskSet()
+	set.SetName("parent")
+	set.SetOwnerReferences([]metav1.OwnerReference{{Kind: "Workflow", Name: "parent", UID: "u1"}})
+	set.Object["spec"] = parse(t, `{tasks: {parent-1: {name: one, inputs: {parameters: [{name: word, value: hello}]},
+		outputs: {parameters: [{name: said, valueFrom: {path: /said}}, {name: other, valueFrom: {path: /other, default: none}}]},
+		retryStrategy: {limit: 1}, plugin: {multicluster: {cluster: cluster1, container: {image: busybox}}}}}}`)
+	return &snapshot{
+		now: at, set: taskSetOf(set), parent: parentOf(wf), children: map[string]*child{},
+		decided: func(string) ([]string, error) { return []string{"a", "b"}, nil },
+	}
+}
+
+// begun adds the child that the step's Workflow has got, in that phase.
+func (s *snapshot) begun(t *testing.T, phase string, change ...func(*unstructured.Unstructured)) *child {
+	t.Helper()
+	next := decide(s)
+	require.NotEmpty(t, next.create)
+	wf := next.create[0].DeepCopy()
+	name := wf.GetName() + ".step"
+	wf.Object["status"] = map[string]any{"phase": phase, "message": "of the Workflow", "nodes": map[string]any{"x": map[string]any{
+		"name": name, "phase": phase, "message": "of the pod", "outputs": map[string]any{
+			"exitCode": "3", "parameters": []any{map[string]any{"name": "said", "value": "hello"}},
+		},
+	}}}
+	for _, change := range change {
+		change(wf)
+	}
+	hash, err := contract.StatusHash(wf.GetUID(), contract.Status(wf))
+	require.NoError(t, err)
+	wf.SetAnnotations(map[string]string{
+		contract.AnnotationStatusHash: hash, contract.AnnotationStep: wf.GetAnnotations()[contract.AnnotationStep],
+		contract.AnnotationStepClusters: wf.GetAnnotations()[contract.AnnotationStepClusters],
+	})
+	c := &child{Workflow: hubworkflow.Of(wf), whole: wf}
+	s.children[wf.GetName()] = c
+	return c
+}
+
+func TestAStepGetsOneWorkflowThatRunsWhatItsTemplateSays(t *testing.T) {
+	s := waiting(t)
+	first, second := decide(s), decide(s)
+	require.Len(t, first.create, 1)
+	child := first.create[0]
+	assert.Equal(t, child.GetName(), second.create[0].GetName(), "a second look makes the same")
+	assert.Equal(t, "parent", contract.StepParent(child))
+	assert.Equal(t, "parent-1", contract.StepNode(child))
+	assert.True(t, contract.IsOurs(child))
+	assert.Equal(t, contract.InstanceIDHub, child.GetLabels()[contract.LabelInstanceID])
+	assert.Equal(t, "cluster1", contract.ChosenCluster(child))
+	assert.Equal(t, parse(t, `{entrypoint: main, serviceAccountName: builder, templates: [
+		{name: main, dag: {tasks: [{name: step, template: one}]}},
+		{name: one, container: {image: busybox}, inputs: {parameters: [{name: word, value: hello}]}, outputs: {parameters: [
+			{name: said, valueFrom: {path: /said}}, {name: other, valueFrom: {path: /other, default: none}}]}}]}`), child.Object["spec"])
+	assert.Empty(t, first.results, "no answer before the end: it would count")
+}
+
+func TestARetriedStepIsAnotherWorkflowAndACopyOfOneIsNone(t *testing.T) {
+	s := waiting(t)
+	before := decide(s).create[0]
+	s.parent.node("parent-1")["startedAt"] = "2026-01-02T16:04:05Z"
+	assert.NotEqual(t, before.GetName(), decide(s).create[0].GetName())
+	before.SetName("resubmitted")
+	assert.Empty(t, contract.StepParent(before))
+}
+
+func TestWhatArgoIsToldOfAStep(t *testing.T) {
+	deleted := func(wf *unstructured.Unstructured) { at := metav1.Now(); wf.SetDeletionTimestamp(&at) }
+	silent := func(wf *unstructured.Unstructured) {
+		_ = unstructured.SetNestedMap(wf.Object, map[string]any{}, "status", "nodes", "x", "outputs")
+	}
+	for name, test := range map[string]struct {
+		phase  string
+		change func(*unstructured.Unstructured)
+		want   *result
+	}{
+		"it has succeeded": {phaseSucceeded, nil, &result{Phase: phaseSucceeded, Outputs: &outputs{
+			ExitCode: "3", Parameters: []parameter{{Name: "said", Value: "hello"}, {Name: "other", Value: "none"}},
+		}}},
+		"it has failed":            {phaseFailed, nil, &result{Phase: phaseFailed, Message: "of the pod", Outputs: &outputs{ExitCode: "3"}}},
+		"it has an error":          {phaseError, nil, errorResult("of the Workflow")},
+		"an output is missing":     {phaseSucceeded, silent, failed(`output parameter "said" has no value, and no default`)},
+		"it runs":                  {"Running", nil, nil},
+		"it was deleted meanwhile": {"Running", deleted, errorResult("which ran the step, was deleted")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := waiting(t)
+			change := test.change
+			if change == nil {
+				change = func(*unstructured.Unstructured) {}
+			}
+			s.begun(t, test.phase, change)
+			got := decide(s).results["parent-1"]
+			if test.want == nil {
+				assert.Nil(t, got)
+				return
+			}
+			require.NotNil(t, got)
+			assert.Contains(t, got.Message, test.want.Message)
+			got.Message = test.want.Message
+			assert.Equal(t, test.want, got)
+		})
+	}
+}
+
+func TestAChildThatNoStepWaitsForIsTerminated(t *testing.T) {
+	for name, change := range map[string]func(*snapshot){
+		"the task is gone":              func(s *snapshot) { s.set.tasks = nil },
+		"the task set is gone":          func(s *snapshot) { s.set = nil },
+		"the Workflow is gone":          func(s *snapshot) { s.parent = nil },
+		"Argo has ended the node":       func(s *snapshot) { s.parent.node("parent-1")["phase"] = "Failed" },
+		"the Workflow has ended":        func(s *snapshot) { s.parent.status["phase"] = "Failed" },
+		"the node has started anew":     func(s *snapshot) { s.parent.node("parent-1")["startedAt"] = "2026-01-02T16:04:05Z" },
+		"the Workflow is over its time": func(s *snapshot) { s.parent.spec["activeDeadlineSeconds"] = int64(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := waiting(t)
+			c := s.begun(t, "Running")
+			assert.Empty(t, decide(s).terminate)
+			change(s)
+			assert.Equal(t, []*child{c}, decide(s).terminate)
+		})
+	}
+}
+
+func TestAnAnswerIsGivenOnceAndTakenBackWhereArgoDoesNot(t *testing.T) {
+	s := waiting(t)
+	s.begun(t, phaseSucceeded)
+	s.set.results = map[string]any{"parent-1": map[string]any{"phase": "Succeeded"}}
+	next := decide(s)
+	assert.Empty(t, next.results, "it waits until Argo has read the first")
+	assert.Empty(t, next.create)
+
+	n := s.parent.node("parent-1")
+	n["phase"], n["finishedAt"] = "Succeeded", now
+	next = decide(s)
+	assert.Empty(t, next.results, "Argo takes it away itself")
+	assert.Equal(t, healAfter, next.within)
+	s.now = s.now.Add(time.Minute)
+	taken, isThere := decide(s).results["parent-1"]
+	assert.True(t, isThere)
+	assert.Nil(t, taken)
+}
+
+func TestNothingIsMadeOfATaskWhoseNodeIsNotThere(t *testing.T) {
+	s := waiting(t)
+	delete(s.parent.nodes, "parent-1")
+	next := decide(s)
+	assert.Empty(t, next.create)
+	assert.Empty(t, next.results, "an answer for an unknown node stops Argo")
+}
+
+func TestASuspendedWorkflowSuspendsItsChildrenAndResumesOnlyThose(t *testing.T) {
+	s := waiting(t)
+	c := s.begun(t, "Running")
+	s.parent.Object["spec"].(map[string]any)["suspend"] = true
+	assert.Equal(t, []*child{c}, decide(s).suspend)
+	c.SetAnnotations(map[string]string{contract.AnnotationStepSuspended: "true", contract.AnnotationStatusHash: c.GetAnnotations()[contract.AnnotationStatusHash]})
+	assert.Empty(t, decide(s).suspend)
+	delete(s.parent.Object["spec"].(map[string]any), "suspend")
+	assert.Equal(t, []*child{c}, decide(s).resume)
+}
+
+func TestAStepInEveryClusterRunsWhereItsPlacementHadDecidedWhenItBegan(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["plugin"] = parse(t, "{multicluster: {placement: fleet, all: true, container: {image: busybox}}}")
+	next := decide(s)
+	require.Len(t, next.create, 2)
+	assert.Equal(t, "a,b", next.create[0].GetAnnotations()[contract.AnnotationStepClusters])
+	s.begun(t, "Running")
+	s.decided = func(string) ([]string, error) { return []string{"c"}, nil }
+	next = decide(s)
+	require.Len(t, next.create, 1)
+	assert.Equal(t, "b", contract.ChosenCluster(next.create[0]))
+}
+
+func TestResultsOfSeveralClustersAreAList(t *testing.T) {
+	said := func(value, out string) *result {
+		return &result{Phase: phaseSucceeded, Outputs: &outputs{Result: &out, Parameters: []parameter{{Name: "said", Value: value}}}}
+	}
+	clusters := []string{"a", "b", "c"}
+	got := aggregate(clusters, []*result{said("1", "{\"n\": 1}"), failed("no"), said("3", "plain")}, 1)
+	assert.Equal(t, phaseSucceeded, got.Phase)
+	assert.Equal(t, []parameter{{Name: "said", Value: `["1","3"]`}}, got.Outputs.Parameters)
+	assert.JSONEq(t, `[{"n": 1}, "plain"]`, *got.Outputs.Result)
+	assert.Equal(t, "failed in 1 of 3 clusters, of which 1 may fail: b: no", got.Message)
+	assert.Equal(t, failed("failed in 1 of 3 clusters: b: no"), aggregate(clusters, []*result{said("1", ""), failed("no"), said("3", "")}, 0))
+}
+
+func TestAResultIsKeptOnlyWhereTheWorkflowRefersToIt(t *testing.T) {
+	for reference, want := range map[string]bool{
+		"{{steps.one.outputs.result}}": true, "{{=tasks['one'].outputs.result}}": true, `{{=steps["one"].outputs.result}}`: true,
+		"{{steps.other.outputs.result}}": false, "{{steps.one.outputs.parameters.said}}": false, "{{steps.one-more.outputs.result}}": false,
+	} {
+		s := waiting(t)
+		s.parent.spec["templates"] = []any{map[string]any{"steps": reference}}
+		assert.Equal(t, want, s.parent.usesResult(s.parent.node("parent-1")), reference)
+	}
+}
+
+func TestVolumesOfTheWorkflowGoWithAStepUnlessTheyAreClaims(t *testing.T) {
+	spec := parse(t, `{volumes: [{name: config, configMap: {name: c}}, {name: unused, emptyDir: {}}, {name: claim, persistentVolumeClaim: {claimName: c}}],
+		volumeClaimTemplates: [{metadata: {name: work}}]}`)
+	mounting := func(name string) map[string]any {
+		return parse(t, "{container: {volumeMounts: [{name: "+name+"}]}}")
+	}
+	volumes, err := volumesOf(spec, mounting("config"))
+	require.NoError(t, err)
+	assert.Equal(t, []any{parse(t, "{name: config, configMap: {name: c}}")}, volumes)
+	for _, name := range []string{"claim", "work"} {
+		_, err := volumesOf(spec, mounting(name))
+		require.ErrorContains(t, err, `volume "`+name+`" is a PersistentVolumeClaim of the Workflow`)
+	}
+	own := mounting("claim")
+	own["volumes"] = []any{map[string]any{"name": "claim"}}
+	_, err = volumesOf(spec, own)
+	require.NoError(t, err)
+}
+
+func TestACacheKeepsOfTasksOnlyThoseOfSteps(t *testing.T) {
+	set := newTaskSet()
+	set.Object["spec"] = parse(t, "{tasks: {a: {http: {url: x}}, b: {plugin: {multicluster: {}}}}}")
+	trimmed, err := trimTaskSet(set)
+	require.NoError(t, err)
+	got := taskSetOf(trimmed.(*unstructured.Unstructured))
+	assert.True(t, got.hasOthers)
+	assert.Len(t, got.tasks, 1)
+	assert.NotContains(t, set.Object["spec"].(map[string]any)["tasks"].(map[string]any)["a"], "http")
+	again, err := trimTaskSet(trimmed)
+	require.NoError(t, err)
+	assert.Equal(t, trimmed, again)
+}
