@@ -39,7 +39,8 @@ func IsOtherSpec(a, b string) bool {
 
 // NormalSpec returns a Workflow's spec in the one form that all have that say the same: Argo's clients, and its controllers, put whole
 // Workflows back as their types have them, which leaves out what is empty, and writes "500m" for "0.5". What the types do not know stays
-// as it is. It lacks what verbs change (the controls, and the parameters in arguments) and the labels that a remote Workflow has of the hub.
+// as it is. It lacks what verbs change (the controls, and the parameters in arguments) and the labels that a remote Workflow has of the
+// hub.
 //
 // The spec is only read, and the result shares what is below with it.
 func NormalSpec(spec map[string]any) map[string]any {

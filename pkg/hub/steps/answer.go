@@ -78,7 +78,8 @@ func resultOf(task map[string]any, kind step.Kind, child *unstructured.Unstructu
 	return &result{Phase: phase, Message: cmp.Or(ran.text("message"), message), Outputs: out}
 }
 
-// declared returns the outputs that a template declares, from those of the node that has run it. Argo waits for ever for one that is missing.
+// declared returns the outputs that a template declares, from those of the node that has run it. Argo waits for ever for a
+// missing one.
 func declared(template map[string]any, ran node) (*outputs, error) {
 	have, _ := ran["outputs"].(map[string]any)
 	want, _ := template["outputs"].(map[string]any)
@@ -156,7 +157,8 @@ func aggregate(clusters []string, results []*result, maxFailures int) *result {
 	}
 	message := ""
 	if len(bad) > 0 {
-		message = fmt.Sprintf("failed in %d of %d clusters, of which %d may fail: %s", len(bad), len(clusters), maxFailures, strings.Join(bad, "; "))
+		message = fmt.Sprintf("failed in %d of %d clusters, of which %d may fail: %s",
+			len(bad), len(clusters), maxFailures, strings.Join(bad, "; "))
 	}
 	return &result{Phase: phaseSucceeded, Message: message, Outputs: out}
 }

@@ -155,11 +155,9 @@ func dag(task map[string]any) map[string]any {
 	return map[string]any{"name": entrypoint, "dag": map[string]any{"tasks": []any{task}}}
 }
 
+// withInherited returns the spec with these templates, and what of the Workflow's holds for its pods.
 func withInherited(c childSpec, templates ...any) map[string]any {
 	spec := map[string]any{"entrypoint": entrypoint, "templates": templates}
-	for i, template := range templates {
-		templates[i] = template
-	}
 	for _, field := range inherited {
 		if value, ok := c.parent.spec[field]; ok && value != nil {
 			spec[field] = runtime.DeepCopyJSONValue(value)

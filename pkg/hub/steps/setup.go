@@ -156,7 +156,8 @@ func (r *Reconciler) ofDecision(ctx context.Context, decision client.Object) []r
 // decided returns the clusters that a Placement has decided for, sorted.
 func decided(ctx context.Context, reader client.Reader, namespace, placement string) ([]string, error) {
 	pages := &clusterv1beta1.PlacementDecisionList{}
-	if err := reader.List(ctx, pages, client.InNamespace(namespace), client.MatchingLabels{clusterv1beta1.PlacementLabel: placement}); err != nil {
+	ofPlacement := client.MatchingLabels{clusterv1beta1.PlacementLabel: placement}
+	if err := reader.List(ctx, pages, client.InNamespace(namespace), ofPlacement); err != nil {
 		return nil, fmt.Errorf("list the decisions of Placement %s: %w", placement, err)
 	}
 	var clusters []string

@@ -107,7 +107,9 @@ func children(s *snapshot) []*child {
 // readChildren reads the Workflows of the steps of a Workflow of this name.
 func (r *Reconciler) readChildren(ctx context.Context, s *snapshot, parent types.NamespacedName) error {
 	found := contract.NewWorkflowList()
-	opts := []client.ListOption{client.InNamespace(parent.Namespace), client.MatchingFields{indexParent: parent.Name}, client.UnsafeDisableDeepCopy}
+	opts := []client.ListOption{
+		client.InNamespace(parent.Namespace), client.MatchingFields{indexParent: parent.Name}, client.UnsafeDisableDeepCopy,
+	}
 	if err := r.Client.List(ctx, found, opts...); err != nil {
 		return fmt.Errorf("list the Workflows of steps: %w", err)
 	}

@@ -181,7 +181,7 @@ templates:
   outputs: {parameters: [{name: said, valueFrom: {path: /tmp/said}}]}
   plugin: {multicluster: {cluster: cluster2, workflowTemplateRef: {name: speech}}}
 `, phase: "Succeeded", children: 2, phases: map[string]string{"one": "Succeeded", "whole": "Succeeded"},
-		do: func(r *room, name string) {
+		do: func(r *room, _ string) {
 			r.stored("cluster2", "speech", `
 entrypoint: say
 arguments: {parameters: [{name: word}]}
