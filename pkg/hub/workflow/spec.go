@@ -21,7 +21,7 @@ type sent struct {
 	isShown bool
 }
 
-// isOtherSpec reports whether the spec of the Workflow is not the one that its attempt was made for, but for what verbs change.
+// isOtherSpec reports whether the spec of the Workflow is not the one that its attempt was made for, but for what may change.
 func (s *snapshot) isOtherSpec() bool {
 	return s.own != nil && !s.own.isDeleted() && s.own.Spec.Reporting == v1alpha1.ReportingAgent &&
 		report.IsOtherSpec(s.wf.SpecDigest, s.own.Spec.SpecDigest)
@@ -69,7 +69,8 @@ func (s *snapshot) saySpec(isGone bool) (mark, message string) {
 	case answered && s.sent.isShown, !answered && is(true):
 		return s.specMark(true), ""
 	case answered, is(false):
-		return s.specMark(false), fmt.Sprintf("cluster %s: %s: the cluster does not have the spec any more as it was sent", s.own.Namespace, noEffect)
+		return s.specMark(false), fmt.Sprintf("cluster %s: %s: the cluster does not have the spec any more as it was sent",
+			s.own.Namespace, noEffect)
 	case isGone && s.sent == nil:
 		return digest("spec " + s.wf.SpecDigest), fmt.Sprintf("cluster %s: %s: the remote Workflow is gone", s.own.Namespace, noEffect)
 	}
