@@ -15,6 +15,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 	"open-cluster-management.io/argo-workflow-multicluster/test/env"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
@@ -115,6 +116,7 @@ func assertDispatched(t *testing.T, r *run, work *workv1.ManifestWork) {
 		Remote:      v1alpha1.RemoteReference{Namespace: r.key.Namespace, Name: "hello"},
 		Attempt:     1,
 		Reporting:   v1alpha1.ReportingAgent, ArgumentsDigest: contract.ArgumentsDigest(nil),
+		SpecDigest: report.SpecDigest(specOf(r)),
 	}, rw.Spec)
 	assert.Equal(t, []string{contract.FinalizerDispatch}, rw.Finalizers)
 

@@ -117,8 +117,7 @@ func compose(
 	return into
 }
 
-// maxBesideReport is how large a report and a spec may be together, in bytes: encoded once more, it is two thirds of what an API server
-// takes.
+// maxBesideReport is how large a report and a spec may be together, in bytes: as text, it is two thirds of what an API server takes.
 const maxBesideReport = 768 << 10
 
 // specOf returns the spec of the remote Workflow, if the hub asks for it; without data if that does not fit beside a report of this size.

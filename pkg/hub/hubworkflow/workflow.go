@@ -37,7 +37,7 @@ type Workflow struct {
 	Controls v1alpha1.Controls
 	// ArgumentsDigest identifies the parameters of its spec.arguments, as long as it has not started.
 	ArgumentsDigest string
-	// SpecDigest identifies its spec, but for what verbs change, from its assignment on.
+	// SpecDigest identifies its spec, but for what may change, from its assignment on.
 	SpecDigest string
 	// Pods is what is known of its pods; what it refers to counts once that is resolved.
 	Pods podrequests.Pods

@@ -22,7 +22,7 @@ import (
 // specFormVersion grows with each change of NormalSpec: what an earlier one has made a digest of is not compared.
 const specFormVersion = "1:"
 
-// SpecDigest identifies what a user wrote in a Workflow's spec, but for what verbs change: by NormalSpec. The spec is only read.
+// SpecDigest identifies what a user wrote in a Workflow's spec, but for what may change: by NormalSpec. The spec is only read.
 func SpecDigest(spec map[string]any) string {
 	raw, err := json.Marshal(NormalSpec(spec))
 	if err != nil {
@@ -37,17 +37,21 @@ func IsOtherSpec(a, b string) bool {
 	return a != b && strings.HasPrefix(a, specFormVersion) && strings.HasPrefix(b, specFormVersion)
 }
 
+// liveFields are the fields of a hub Workflow's spec that have an effect also when it was sent: the controls, and ttlStrategy, by which the
+// hub deletes it.
+var liveFields = append([]string{"ttlStrategy"}, contract.ControlFields...)
+
 // NormalSpec returns a Workflow's spec in the one form that all have that say the same: Argo's clients, and its controllers, put whole
 // Workflows back as their types have them, which leaves out what is empty, and writes "500m" for "0.5". What the types do not know stays
-// as it is. It lacks what verbs change (the controls, and the parameters in arguments) and the labels that a remote Workflow has of the
-// hub.
+// as it is. It lacks what may change (the live fields, and the parameters in arguments), and the labels by which the pods of a remote
+// Workflow are known.
 //
 // The spec is only read, and the result shares what is below with it.
 func NormalSpec(spec map[string]any) map[string]any {
 	return normalSpec(spec, specFormOf().of)
 }
 
-// IsSameToArgo reports whether two specs are one to Argo's types: they differ at most in what these do not know, and in what verbs change.
+// IsSameToArgo reports whether two specs are one to Argo's types: they differ at most in what these do not know, and in what may change.
 func IsSameToArgo(a, b map[string]any) bool {
 	known := specFormOf().onlyKnown
 	return reflect.DeepEqual(normalSpec(a, known), normalSpec(b, known))
@@ -59,7 +63,7 @@ func normalSpec(spec map[string]any, of func(any, *form) (any, bool)) map[string
 	if out == nil {
 		return map[string]any{}
 	}
-	for _, field := range contract.ControlFields {
+	for _, field := range liveFields {
 		delete(out, field)
 	}
 	without(out, []string{"arguments"}, "parameters")
@@ -276,11 +280,11 @@ func (f *form) normalScalar(value any) (normal any, isEmpty bool) {
 	return value, value == "" || value == false || value == int64(0) || value == float64(0)
 }
 
-// RestoredSpec returns the spec that a hub Workflow gets back: the one that was sent, in its normal form, and what verbs change as the
+// RestoredSpec returns the spec that a hub Workflow gets back: the one that was sent, in its normal form, and what may change as the
 // Workflow has it. It shares what is below with both.
 func RestoredSpec(sent, current map[string]any) map[string]any {
 	spec := NormalSpec(sent)
-	for _, field := range contract.ControlFields {
+	for _, field := range liveFields {
 		if value, ok := current[field]; ok {
 			spec[field] = value
 		}

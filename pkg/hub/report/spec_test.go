@@ -113,6 +113,7 @@ func TestASpecThatSaysTheSameHasTheSameDigest(t *testing.T) {
 		"a shutdown":                   {"shutdown", "Stop"},
 		"another priority":             {"priority", int64(7)},
 		"another deadline":             {"activeDeadlineSeconds", int64(60)},
+		"another ttlStrategy":          {"ttlStrategy", map[string]any{"secondsAfterCompletion": int64(5)}},
 		"other parameters":             {"arguments.parameters", []any{map[string]any{"name": "count", "value": "4"}}},
 		"no parameters":                {"arguments.parameters", none},
 		"a null":                       {"templates.3.memoize", nil},
@@ -183,6 +184,8 @@ func TestASpecThatSaysSomethingElseHasAnotherDigest(t *testing.T) {
 			assert.True(t, IsOtherSpec(SpecDigest(spec), SpecDigest(edit(t, spec, test.path, test.value))))
 		})
 	}
+	assert.Equal(t, "1:c5bf441d24305fd0e81741b6189a6b10", SpecDigest(spec),
+		"an earlier manager's digests are compared with this: if it has to change, so has specFormVersion")
 	assert.False(t, IsOtherSpec("", SpecDigest(spec)), "nobody knows")
 	assert.False(t, IsOtherSpec(SpecDigest(spec), "0:of another version"), "nobody knows")
 }
@@ -263,10 +266,12 @@ func TestARestoredSpecIsTheOneThatWasSentAndWhatVerbsHaveChanged(t *testing.T) {
 	parameters := []any{map[string]any{"name": "count", "value": "4", "description": "of an accepted retry"}}
 	current := map[string]any{
 		"suspend": true, "shutdown": "Stop", "priority": int64(7), "activeDeadlineSeconds": int64(60), "entrypoint": "edited",
-		"arguments": map[string]any{"parameters": parameters, "artifacts": "edited"}, "templates": "edited",
+		"ttlStrategy": map[string]any{"secondsAfterCompletion": int64(5)},
+		"arguments":   map[string]any{"parameters": parameters, "artifacts": "edited"}, "templates": "edited",
 	}
 	want := NormalSpec(spec)
 	want["suspend"], want["shutdown"], want["priority"], want["activeDeadlineSeconds"] = true, "Stop", int64(7), int64(60)
+	want["ttlStrategy"] = current["ttlStrategy"]
 	want["arguments"].(map[string]any)["parameters"] = parameters
 	for name, reported := range map[string]map[string]any{
 		"as sent":                            spec,

@@ -21,7 +21,7 @@ type sent struct {
 	isShown bool
 }
 
-// isOtherSpec reports whether the spec of the Workflow is not the one that its attempt was made for, but for what verbs change.
+// isOtherSpec reports whether the spec of the Workflow is not the one that its attempt was made for, but for what may change.
 func (s *snapshot) isOtherSpec() bool {
 	return s.own != nil && !s.own.isDeleted() && s.own.Spec.Reporting == v1alpha1.ReportingAgent &&
 		report.IsOtherSpec(s.wf.SpecDigest, s.own.Spec.SpecDigest)

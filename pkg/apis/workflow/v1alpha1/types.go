@@ -150,7 +150,7 @@ type RemoteWorkflowSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	ArgumentsDigest string `json:"argumentsDigest,omitempty"`
 
-	// specDigest identifies the spec of the hub Workflow as it was sent, but for what verbs change.
+	// specDigest identifies the spec of the hub Workflow as it was sent, but for what has an effect when that is changed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SpecDigest string `json:"specDigest,omitempty"`
