@@ -108,7 +108,7 @@ func TestArgoTakesWhatIsConverted(t *testing.T) {
 	argo, err := filepath.Abs("../../bin/lab/argo")
 	require.NoError(t, err)
 	if _, err := os.Stat(argo); err != nil {
-		t.Skip("needs bin/lab/argo: make lab-up builds it")
+		t.Skip("Argo's own check of the conversions needs bin/lab/argo: it runs where a lab was built before, as by make lab-up")
 	}
 	// Not a List, which the command does not read, nor what refers to a template that is not there.
 	args := []string{"lint", "--offline", "--no-color"}
