@@ -122,7 +122,8 @@ var parentChanged = predicate.Funcs{
 	},
 }
 
-// childChanged passes what of the Workflow of a step concerns its parent: not its progress.
+// childChanged passes what of the Workflow of a step concerns its parent: not its progress. Of a deleted one that is each change of its
+// finalizers, for ours cannot be removed while another one is being removed.
 var childChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*unstructured.Unstructured)
@@ -133,7 +134,10 @@ var childChanged = predicate.Funcs{
 
 func viewOfChild(wf *unstructured.Unstructured) string {
 	c := &child{Workflow: hubworkflow.Of(wf)}
-	return fmt.Sprint(c.isFinished(), c.IsDeleted(), contract.EncodeControls(c.Controls), c.GetAnnotations()[contract.AnnotationStepSuspended])
+	if c.IsDeleted() {
+		return fmt.Sprint(c.GetFinalizers())
+	}
+	return fmt.Sprint(c.isFinished(), contract.EncodeControls(c.Controls), c.GetAnnotations()[contract.AnnotationStepSuspended])
 }
 
 // ofDecision maps what a Placement has decided to the Workflows in its namespace that have steps: one may wait for it.

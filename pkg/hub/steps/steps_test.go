@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/yaml"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -268,4 +269,39 @@ func TestACacheKeepsOfTasksOnlyThoseOfSteps(t *testing.T) {
 	again, err := trimTaskSet(trimmed)
 	require.NoError(t, err)
 	assert.Equal(t, trimmed, again)
+}
+
+func TestAChangeOfAChildConcernsItsParent(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before, change func(*unstructured.Unstructured)
+		want           bool
+	}{
+		"its progress does not": {change: func(wf *unstructured.Unstructured) { wf.SetResourceVersion("2") }},
+		"its end does": {want: true, change: func(wf *unstructured.Unstructured) {
+			hash, err := contract.StatusHash(wf.GetUID(), map[string]any{"phase": "Failed"})
+			require.NoError(t, err)
+			wf.SetAnnotations(map[string]string{contract.AnnotationStatusHash: hash})
+			wf.Object["status"] = map[string]any{"phase": "Failed"}
+		}},
+		"its deletion does": {want: true, change: deleted},
+		"that another finalizer of a deleted one is gone does": {want: true,
+			before: func(wf *unstructured.Unstructured) {
+				deleted(wf)
+				wf.SetFinalizers([]string{contract.FinalizerStep, contract.FinalizerDispatch})
+			},
+			change: func(wf *unstructured.Unstructured) { wf.SetFinalizers([]string{contract.FinalizerStep}) }},
+	} {
+		before := waiting(t).begun(t, "Running").DeepCopy()
+		if tc.before != nil {
+			tc.before(before)
+		}
+		after := before.DeepCopy()
+		tc.change(after)
+		assert.Equal(t, tc.want, childChanged.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}), name)
+	}
+}
+
+func deleted(wf *unstructured.Unstructured) {
+	now := metav1.Now()
+	wf.SetDeletionTimestamp(&now)
 }
