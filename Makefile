@@ -92,12 +92,14 @@ test-integration: ## Run the tests on real API servers, without pods.
 
 # Those of test/e2e for which it matters that something is executed in the pods. The others take a third of the time with simulated ones.
 REAL := Examples|Manifests|VerbsOnTheHub|DeletingTheHubsCopy|AreKilled|CutOff|TenantIsSetUp|ArtifactsAreRead
+REAL_STEPS := FilesGo|ArgosOwnProposal
 
 test-e2e: ## Run the tests on a lab of their own: where it matters with real pods, as root on Linux, and else with simulated ones.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v -run='$(REAL)' ./test/e2e
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e/install
 	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v -skip='$(REAL)' ./test/e2e
-	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v -skip=LiveLikeOthers ./test/e2e/capacity ./test/e2e/twohubs ./test/e2e/steps ./test/e2e/chaos
+	E2E_PODS=$(PODS) go test -count=1 -timeout=20m -p=1 -v -run='$(REAL_STEPS)' ./test/e2e/steps
+	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v -skip='$(REAL_STEPS)' ./test/e2e/capacity ./test/e2e/twohubs ./test/e2e/steps ./test/e2e/chaos
 
 test-e2e-real: ## Run all of test/e2e with real pods, as root on Linux.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=60m -v ./test/e2e
@@ -105,8 +107,8 @@ test-e2e-real: ## Run all of test/e2e with real pods, as root on Linux.
 # What does not fit into every change: some three quarters of an hour.
 test-slow: test-e2e-real test-steps test-capacity test-chaos test-chaos-checker ## Run the tests that are too slow for every change.
 
-test-steps: ## Run the life of steps in other clusters, in every way that is known.
-	E2E_PODS=simulated go test -count=1 -timeout=20m -v ./test/e2e/steps
+test-steps: ## Run all tests of steps in other clusters with real pods, as root on Linux.
+	E2E_PODS=$(PODS) go test -count=1 -timeout=30m -v ./test/e2e/steps
 
 test-capacity: ## Run WORKFLOWS=300 at once on three simulated clusters of different size, and check that they go where there is room.
 	E2E_PODS=simulated CAPACITY_WORKFLOWS=$(WORKFLOWS) go test -count=1 -timeout=40m -v ./test/e2e/capacity

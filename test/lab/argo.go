@@ -9,10 +9,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
+// ArgoController is the name of the process that is a cluster's Argo controller.
+const ArgoController = "workflow-controller"
+
 const (
-	argoSpace      = "argo"
-	argoAccount    = "argo"
-	argoController = "workflow-controller"
+	argoSpace   = "argo"
+	argoAccount = "argo"
 )
 
 // startArgo installs Argo's CRDs, and its controller where the options want one.
@@ -82,7 +84,7 @@ func (c *Cluster) startArgoController(ctx context.Context) error {
 		return err
 	}
 	err = c.Start(ctx, Process{
-		Name: argoController,
+		Name: ArgoController,
 		Path: c.lab.binary("workflow-controller"),
 		Args: []string{
 			"--kubeconfig=" + kubeconfig,
@@ -93,7 +95,7 @@ func (c *Cluster) startArgoController(ctx context.Context) error {
 		},
 		Env: []string{"LEADER_ELECTION_DISABLE=true", "DEFAULT_REQUEUE_TIME=500ms"},
 		// Its health check has a fixed port, which one controller on this machine gets.
-		Ready: c.logSays(argoController, "Manager initialized successfully"),
+		Ready: c.logSays(ArgoController, "Manager initialized successfully"),
 	})
 	if err == nil {
 		c.lab.progress.printf("%s: Argo Workflows is ready", c.Name)

@@ -141,7 +141,7 @@ activeDeadlineSeconds: 5
 		do: func(r *room, name string) {
 			r.startsOn("cluster1", name, 1)
 			for _, child := range r.children(name) {
-				r.argo("delete", child.GetName())
+				r.argo("delete", child.GetName(), "--instanceid", contract.InstanceIDHub)
 			}
 		}, phase: "Error", children: 0,
 	},
@@ -274,13 +274,10 @@ func (r *room) leavesNothing(name string) {
 	}
 }
 
-// argo does something to a Workflow, as a user of the hub does. Those for managed clusters have an instance id of their own.
-func (r *room) argo(verb, name string) {
+// argo does something to a Workflow, as a user of the hub does.
+func (r *room) argo(verb, name string, flags ...string) {
 	r.Helper()
-	words := []string{verb, name, "-n", r.namespace}
-	if strings.Count(name, "-") > 1 {
-		words = append(words, "--instanceid", contract.InstanceIDHub)
-	}
+	words := append([]string{verb, name, "-n", r.namespace}, flags...)
 	labtest.Eventually(r.T, patience, func() error {
 		_, err := theLab.Hub().Tool(r.Context(), "argo", words...)
 		return err

@@ -19,7 +19,7 @@ var theLab *lab.Lab
 
 func TestMain(m *testing.M) {
 	os.Exit(labtest.Main(m, labtest.Suite{
-		Lab:   lab.Options{Name: "steps", Clusters: 2, HubArgo: lab.HubArgoPlain},
+		Lab:   lab.Options{Name: "steps", Clusters: 2, HubArgo: lab.HubArgoPlain, S3: true},
 		Start: func(ctx context.Context, l *lab.Lab) error { return l.StartProduct(ctx) },
 		Open: func(dir string) (err error) {
 			theLab, err = lab.Open(dir)

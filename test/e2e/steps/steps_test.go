@@ -51,6 +51,11 @@ func newRoom(t *testing.T) *room {
 	for _, c := range everybody {
 		require.NoError(t, c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}))
 	}
+	for _, c := range r.clusters {
+		for _, right := range gen.ExecutorRights(r.namespace) {
+			require.NoError(t, c.Create(t.Context(), right))
+		}
+	}
 	require.NoError(t, r.hub.Create(t.Context(), gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(r.namespace))))
 	require.NoError(t, r.hub.Create(t.Context(), &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "fleet"}}))
 	return r
@@ -169,10 +174,5 @@ templates:
 	}
 	assert.Equal(t, map[string]int{"cluster1": 2, "cluster2": 2}, where)
 
-	var pods corev1.PodList
-	require.NoError(t, r.hub.List(t.Context(), &pods, client.InNamespace(r.namespace)))
-	for _, pod := range pods.Items {
-		assert.Equal(t, corev1.PodPending, pod.Status.Phase, "pod %s runs on the hub", pod.Name)
-		assert.NotEmpty(t, pod.Spec.SchedulingGates, "pod %s", pod.Name)
-	}
+	r.hubRunsNoPods()
 }
