@@ -10,18 +10,22 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract/step"
 )
 
 // Payload returns the Workflow that travels to the managed cluster for rw: the hub Workflow's name, labels,
 // annotations and spec, with the controls of rw, without whatever belongs to the hub's copy alone, and with the reference back to rw.
 // It never has a status. wf is not changed; equal input gives equal output, and a payload is its own payload.
 //
-// The error is the user's: a spec whose podMetadata is not what Argo defines.
+// The error is the user's: a spec whose podMetadata is not what Argo defines, or with steps that only the hub can send to other clusters.
 func Payload(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (*unstructured.Unstructured, error) {
 	ref := ReferenceTo(rw)
 	spec, ok := wf.Object["spec"].(map[string]any)
 	if !ok {
 		return nil, fmt.Errorf("spec: want an object, got %T", wf.Object["spec"])
+	}
+	if err := mayTravel(spec); err != nil {
+		return nil, err
 	}
 	spec = runtime.DeepCopyJSON(spec)
 	podLabels := map[string]string{LabelCluster: ref.Cluster, LabelWorkflowNamespace: ref.Namespace}
@@ -63,6 +67,19 @@ func Payload(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (*unstr
 	payload.SetAnnotations(annotations)
 	payload.Object["spec"] = spec
 	return payload, nil
+}
+
+// mayTravel returns an error for a spec that no cluster but the hub can run.
+func mayTravel(spec map[string]any) error {
+	templates, _ := spec["templates"].([]any)
+	for _, value := range templates {
+		template, _ := value.(map[string]any)
+		if plugin, _ := template["plugin"].(map[string]any); step.IsStep(plugin) {
+			return fmt.Errorf("template %q has its steps run in other clusters, so the Workflow itself has to run on the hub: create it "+
+				"without the label %s", template["name"], LabelEnable)
+		}
+	}
+	return nil
 }
 
 // addPodLabels adds labels for the Workflow's pods to its spec. A null on the way there is like nothing.

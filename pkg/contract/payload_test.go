@@ -232,6 +232,20 @@ func TestPayloadOverridesAReferenceThatTheUserForged(t *testing.T) {
 	}, podLabels)
 }
 
+func TestAWorkflowWithStepsInOtherClustersDoesNotTravel(t *testing.T) {
+	template := func(plugin string) gen.Mod {
+		return gen.WithSpecField([]any{map[string]any{"name": "train", "plugin": map[string]any{plugin: map[string]any{}}}}, "templates")
+	}
+	wf := gen.Workflow("hello", template("multicluster"))
+	_, err := contract.Payload(wf, gen.RemoteWorkflow(wf, "cluster1"))
+	require.ErrorContains(t, err, `template "train" has its steps run in other clusters`)
+	require.ErrorContains(t, err, contract.LabelEnable)
+
+	wf = gen.Workflow("hello", template("slack"))
+	_, err = contract.Payload(wf, gen.RemoteWorkflow(wf, "cluster1"))
+	require.NoError(t, err)
+}
+
 func TestPayloadTakesPodMetadataAsArgoDoes(t *testing.T) {
 	tests := map[string]struct {
 		podMetadata any

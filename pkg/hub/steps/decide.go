@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +20,13 @@ import (
 // healAfter is how long Argo has to take a result away that it has read. A controller that lacks the right to do so waits for ever.
 const healAfter = 5 * time.Second
 
+const (
+	// taskWithin is how long Argo has to write the task of a node that waits. It writes the task first.
+	taskWithin = 30 * time.Second
+	// tellAgain is how long after that it is told again.
+	tellAgain = 5 * time.Minute
+)
+
 // snapshot is all that a decision depends on, each read once.
 type snapshot struct {
 	now time.Time
@@ -28,6 +36,8 @@ type snapshot struct {
 	parent *parent
 	// children are the Workflows of its steps, by name.
 	children map[string]*child
+	// open is when each node that waits for the result of a plugin has started, by its ID, as the cache has it.
+	open map[string]string
 	// gated are the pods of Argo's agent that wait, although it has something to do.
 	gated []corev1.Pod
 	// decided returns the clusters of a Placement, sorted.
@@ -57,6 +67,10 @@ type plan struct {
 	results map[string]*result
 	// read are Workflows that have finished, and whose results have to be read before it is decided anew.
 	read []*child
+	// healed is whether a result is taken back that Argo has left there.
+	healed bool
+	// overdue are the nodes that wait, and that Argo has written no task for.
+	overdue []string
 	// err is why it could not be decided.
 	err error
 	// within is when to decide anew, if no event comes first; zero is never.
@@ -78,11 +92,40 @@ func decide(s *snapshot) *plan {
 		for _, id := range slices.Sorted(maps.Keys(s.set.tasks)) {
 			p.decideStep(s, id)
 		}
+		p.decideLeft(s)
 	}
+	p.decideTasks(s)
 	for _, name := range slices.Sorted(maps.Keys(s.children)) {
 		p.decideChild(s, s.children[name])
 	}
 	return p
+}
+
+// decideTasks notes the nodes for which Argo does not get its tasks written. It would try again for ever, and say so in its log only.
+func (p *plan) decideTasks(s *snapshot) {
+	p.overdue = s.overdue()
+	if s.parent == nil || s.parent.isFinished() || !s.parent.hasSteps() {
+		p.overdue = nil
+	}
+	if len(p.overdue) > 0 {
+		p.lookWithin(tellAgain)
+	}
+	for id, startedAt := range s.open {
+		if at, err := time.Parse(time.RFC3339, startedAt); err == nil && !s.set.has(id) && s.now.Sub(at) < taskWithin {
+			p.lookWithin(taskWithin - s.now.Sub(at))
+		}
+	}
+}
+
+// overdue returns the nodes that have waited for their tasks for too long.
+func (s *snapshot) overdue() []string {
+	var out []string
+	for id, startedAt := range s.open {
+		if at, err := time.Parse(time.RFC3339, startedAt); err == nil && !s.set.has(id) && s.now.Sub(at) >= taskWithin {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // decideChild follows the parent, and ends what nobody waits for.
@@ -125,10 +168,15 @@ func (p *plan) decideStep(s *snapshot, id string) {
 	}
 	st := &openStep{snapshot: s, id: id, node: n, task: task}
 	st.deadline, st.problem = s.parent.deadline(n, task)
-	if parsed, problems := step.Parse(task["plugin"].(map[string]any)); len(problems) == 0 {
-		st.step = parsed
-	} else {
+	plugin, _ := task["plugin"].(map[string]any)
+	switch parsed, problems := step.Parse(plugin); {
+	case len(plugin) == 0:
+		st.problem = errors.New("the hub's API server drops what is in plugin templates: install the CustomResourceDefinition " +
+			"workflowtasksets.argoproj.io of the Argo Workflows that runs on the hub")
+	case len(problems) > 0:
 		st.problem = problemOf(problems)
+	default:
+		st.step = parsed
 	}
 	clusters, err := st.clusters()
 	if err != nil {
@@ -152,6 +200,21 @@ func problemOf(problems []step.Problem) error {
 	return fmt.Errorf("%s", strings.Join(messages, "; "))
 }
 
+// decideLeft takes back results that nothing waits for. One for a node that the Workflow does not have would keep Argo from reading the others.
+func (p *plan) decideLeft(s *snapshot) {
+	if s.parent.unreadable != nil || !s.parent.hasSteps() {
+		return
+	}
+	for _, id := range s.set.left() {
+		switch n := s.parent.node(id); {
+		case n == nil:
+			p.results[id] = nil
+		case n.isFulfilled() || s.parent.isFinished():
+			p.heal(s, id, n)
+		}
+	}
+}
+
 // heal takes back a result that Argo has read and has not taken away. It would be the result of the next retry.
 func (p *plan) heal(s *snapshot, id string, n node) {
 	finished, err := time.Parse(time.RFC3339, n.text("finishedAt"))
@@ -159,7 +222,7 @@ func (p *plan) heal(s *snapshot, id string, n node) {
 		p.lookWithin(left)
 		return
 	}
-	p.results[id] = nil
+	p.results[id], p.healed = nil, true
 }
 
 // openStep is a step whose node waits for its result.

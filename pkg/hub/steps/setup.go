@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -62,6 +63,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager, 
 	if err != nil {
 		return err
 	}
+	r.parents = parents
 	ofChild := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, wf client.Object) []reconcile.Request {
 		if parent := contract.StepParent(wf); parent != "" {
 			return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: wf.GetNamespace(), Name: parent}}}
@@ -109,8 +111,22 @@ func trimParent(obj any) (any, error) {
 	trimmed.SetName(wf.GetName())
 	trimmed.SetUID(wf.GetUID())
 	trimmed.SetResourceVersion(wf.GetResourceVersion())
-	trimmed.Object[viewField] = view(wf)
+	raw, err := json.Marshal(viewOf(wf))
+	if err != nil {
+		return nil, fmt.Errorf("encode view of Workflow: %w", err)
+	}
+	trimmed.Object[viewField] = string(raw)
 	return trimmed, nil
+}
+
+// readView returns the view of a Workflow in the cache of parents.
+func readView(trimmed *unstructured.Unstructured) view {
+	var v view
+	text, _ := trimmed.Object[viewField].(string)
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		return view{} // it was made of one
+	}
+	return v
 }
 
 // parentChanged passes what may change what is done about the steps of a Workflow.

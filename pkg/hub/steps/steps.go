@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,8 +28,10 @@ import (
 
 // Reasons of the Events on a Workflow with steps in other clusters.
 const (
-	reasonStepCreated = "StepCreated"
-	reasonStepRefused = "StepRefused"
+	reasonStepCreated      = "StepCreated"
+	reasonStepRefused      = "StepRefused"
+	reasonTaskMissing      = "TaskMissing"
+	reasonResultNotRemoved = "ResultNotRemoved"
 )
 
 // Reconciler runs the steps of Workflows in other clusters. A request names such a Workflow.
@@ -38,6 +41,9 @@ type Reconciler struct {
 	Live     client.Reader
 	Recorder events.EventRecorder
 	Clock    clock.PassiveClock
+
+	// parents has the view of each Workflow that may have such steps.
+	parents client.Reader
 }
 
 // Reconcile brings the steps of one Workflow forward.
@@ -78,7 +84,10 @@ func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*snaps
 			return nil, err
 		}
 	}
-	if (s.set == nil || len(s.set.tasks) == 0) && !slices.ContainsFunc(children(s), needsCare) {
+	if err := r.readOpen(ctx, s, key); err != nil {
+		return nil, err
+	}
+	if !s.concernsUs() {
 		return s, nil
 	}
 	wf := contract.NewWorkflow()
@@ -93,16 +102,26 @@ func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*snaps
 	return s, nil
 }
 
+// concernsUs reports whether something may have to be done.
+func (s *snapshot) concernsUs() bool {
+	return s.set != nil && len(s.set.tasks) > 0 || len(s.set.left()) > 0 || len(s.overdue()) > 0 ||
+		slices.ContainsFunc(slices.Collect(maps.Values(s.children)), needsCare)
+}
+
+// readOpen reads which nodes wait, of a Workflow that goes on.
+func (r *Reconciler) readOpen(ctx context.Context, s *snapshot, key types.NamespacedName) error {
+	wf := contract.NewWorkflow()
+	if err := r.parents.Get(ctx, key, wf); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if v := readView(wf); !v.Suspended && !v.Finished {
+		s.open = v.Open
+	}
+	return nil
+}
+
 // needsCare reports whether something may have to be done about a child without task.
 func needsCare(c *child) bool { return c.IsDeleted() || !c.isFinished() }
-
-func children(s *snapshot) []*child {
-	var out []*child
-	for _, c := range s.children {
-		out = append(out, c)
-	}
-	return out
-}
 
 // readChildren reads the Workflows of the steps of a Workflow of this name.
 func (r *Reconciler) readChildren(ctx context.Context, s *snapshot, parent types.NamespacedName) error {
@@ -133,6 +152,7 @@ func (r *Reconciler) readWhole(ctx context.Context, finished []*child) error {
 
 // act does what was decided. Each write can be repeated. The results come last, for they end the step.
 func (r *Reconciler) act(ctx context.Context, s *snapshot, next *plan) error {
+	r.tell(s, next)
 	for i := range s.gated {
 		if err := r.lift(ctx, &s.gated[i]); err != nil {
 			return err
@@ -168,6 +188,21 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, next *plan) error {
 		}
 	}
 	return r.answer(ctx, s, next.results)
+}
+
+// tell says on the Workflow what hinders its steps.
+func (r *Reconciler) tell(s *snapshot, next *plan) {
+	if len(next.overdue) > 0 {
+		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonTaskMissing, "HandOutStep",
+			"Argo's controller has not written the tasks of %d waiting steps into the WorkflowTaskSet %s, and its log says why: if all waiting "+
+				"tasks are more than etcd takes in one object, limit them with a semaphore; if it lacks the right to write WorkflowTaskSets, grant it",
+			len(next.overdue), s.parent.GetName())
+	}
+	if next.healed {
+		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonResultNotRemoved, "RemoveResult",
+			"Argo's controller has left the result of a step in the WorkflowTaskSet, and the hub removes it: grant its ServiceAccount to patch "+
+				"workflowtasksets/status (values hubArgo.enabled and hubArgo.serviceAccount of the hub chart)")
+	}
 }
 
 // suspension is the patch that has a Workflow follow its parent.

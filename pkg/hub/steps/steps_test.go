@@ -182,6 +182,35 @@ func TestAnAnswerIsGivenOnceAndTakenBackWhereArgoDoesNot(t *testing.T) {
 	assert.Nil(t, taken)
 }
 
+func TestAResultThatNothingWaitsForIsTakenBack(t *testing.T) {
+	left := func(s *snapshot) {
+		delete(nested(s.set.Object, "spec", "tasks").(map[string]any), "parent-1")
+		s.set.tasks = nil
+	}
+	finished := func(s *snapshot) { s.parent.node("parent-1")["phase"] = "Failed" }
+	unknown := func(s *snapshot) { delete(s.parent.nodes, "parent-1") }
+	for name, tc := range map[string]struct {
+		change []func(*snapshot)
+		want   bool
+	}{
+		"of a node that has ended, whose task is gone": {change: []func(*snapshot){left, finished}, want: true},
+		"of a node that is not there":                  {change: []func(*snapshot){left, unknown}, want: true},
+		"not of one that Argo has yet to end":          {change: []func(*snapshot){left}},
+		"not where no step goes elsewhere": {change: []func(*snapshot){left, finished, func(s *snapshot) {
+			s.parent.spec = map[string]any{}
+		}}},
+	} {
+		s := waiting(t)
+		s.parent.spec = parse(t, "{templates: [{name: one, plugin: {multicluster: {cluster: cluster1}}}]}")
+		s.set.results = map[string]any{"parent-1": map[string]any{"phase": "Succeeded"}}
+		for _, change := range tc.change {
+			change(s)
+		}
+		results := decide(s).results
+		assert.Equal(t, tc.want, len(results) == 1 && results["parent-1"] == nil, name)
+	}
+}
+
 func TestNothingIsMadeOfATaskWhoseNodeIsNotThere(t *testing.T) {
 	s := waiting(t)
 	delete(s.parent.nodes, "parent-1")
@@ -269,6 +298,58 @@ func TestACacheKeepsOfTasksOnlyThoseOfSteps(t *testing.T) {
 	again, err := trimTaskSet(trimmed)
 	require.NoError(t, err)
 	assert.Equal(t, trimmed, again)
+}
+
+func TestATaskThatArgoDoesNotWriteIsTold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change  func(*snapshot)
+		overdue int
+		again   time.Duration
+	}{
+		"not before Argo has had the time": {change: func(s *snapshot) { s.now = s.now.Add(10 * time.Second) }, again: 20 * time.Second},
+		"after it":                         {change: func(*snapshot) {}, overdue: 1, again: tellAgain},
+		"also without a task set":          {change: func(s *snapshot) { s.set = nil }, overdue: 1, again: tellAgain},
+		"not for a task that is there":     {change: func(s *snapshot) { delete(s.open, "parent-2") }},
+		"not where no step goes elsewhere": {change: func(s *snapshot) { s.parent.spec = map[string]any{} }},
+		"not where the Workflow is gone":   {change: func(s *snapshot) { s.parent = nil }},
+	} {
+		s := waiting(t)
+		s.parent.spec = parse(t, "{templates: [{name: one, plugin: {multicluster: {cluster: cluster1}}}]}")
+		s.open = map[string]string{"parent-1": now, "parent-2": now}
+		if name != "not before Argo has had the time" {
+			s.now = s.now.Add(time.Minute)
+		}
+		tc.change(s)
+		if s.set == nil {
+			delete(s.open, "parent-1")
+		}
+		next := decide(s)
+		assert.Len(t, next.overdue, tc.overdue, name)
+		assert.Equal(t, tc.again, next.within, name)
+	}
+}
+
+func TestATaskWhoseContentIsDroppedIsAnError(t *testing.T) {
+	s := waiting(t)
+	pruned := s.set.DeepCopy()
+	require.NoError(t, unstructured.SetNestedMap(pruned.Object, map[string]any{}, "spec", "tasks", "parent-1", "plugin"))
+	kept, err := trimTaskSet(pruned)
+	require.NoError(t, err)
+	s.set = taskSetOf(kept.(*unstructured.Unstructured))
+	next := decide(s)
+	require.Contains(t, next.results, "parent-1")
+	assert.Equal(t, phaseError, next.results["parent-1"].Phase)
+	assert.Contains(t, next.results["parent-1"].Message, "install the CustomResourceDefinition")
+}
+
+func TestTheCacheOfParentsKnowsWhichNodesWait(t *testing.T) {
+	wf := waiting(t).parent.Unstructured
+	nodes := wf.Object["status"].(map[string]any)["nodes"].(map[string]any)
+	nodes["parent-2"] = parse(t, "{type: Plugin, phase: Succeeded, startedAt: "+now+"}")
+	nodes["parent-3"] = parse(t, "{type: Pod, phase: Pending, startedAt: "+now+"}")
+	trimmed, err := trimParent(wf)
+	require.NoError(t, err)
+	assert.Equal(t, view{UID: "u1", Open: map[string]string{"parent-1": now}}, readView(trimmed.(*unstructured.Unstructured)))
 }
 
 func TestAChangeOfAChildConcernsItsParent(t *testing.T) {

@@ -3,6 +3,7 @@ package steps
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,11 +47,12 @@ func trimTaskSet(obj any) (any, error) {
 	return set, nil
 }
 
-// isStep reports whether a template has its step run in another cluster.
+// isStep reports whether a template has its step run in another cluster. A plugin without content may be one, too: Argo takes none such,
+// so the API server has dropped what was in it.
 func isStep(template any) bool {
 	fields, _ := template.(map[string]any)
-	plugin, _ := fields["plugin"].(map[string]any)
-	return step.IsStep(plugin)
+	plugin, ok := fields["plugin"].(map[string]any)
+	return ok && len(plugin) == 0 || step.IsStep(plugin)
 }
 
 func taskSetOf(set *unstructured.Unstructured) *taskSet {
@@ -64,6 +66,29 @@ func taskSetOf(set *unstructured.Unstructured) *taskSet {
 		}
 	}
 	out.results, _ = nested(set.Object, "status", "nodes").(map[string]any)
+	return out
+}
+
+// has reports whether a node is among the tasks, of whatever kind. It may be called for a task set that is not there.
+func (t *taskSet) has(id string) bool {
+	if t == nil {
+		return false
+	}
+	tasks, _ := nested(t.Object, "spec", "tasks").(map[string]any)
+	return tasks[id] != nil
+}
+
+// left returns the results without a task, by the ID of their node. Argo takes away both, or neither.
+func (t *taskSet) left() []string {
+	if t == nil {
+		return nil
+	}
+	var out []string
+	for id := range t.results {
+		if !t.has(id) {
+			out = append(out, id)
+		}
+	}
 	return out
 }
 
@@ -96,6 +121,15 @@ func parentOf(wf *unstructured.Unstructured) *parent {
 	}
 	p.nodes, _, p.unreadable = contract.Nodes(p.status)
 	return p
+}
+
+// hasSteps reports whether steps of the Workflow run in other clusters.
+func (p *parent) hasSteps() bool {
+	if slices.ContainsFunc(list(p.spec, "templates"), func(template map[string]any) bool { return isStep(template) }) {
+		return true
+	}
+	stored, _ := p.status["storedTemplates"].(map[string]any)
+	return slices.ContainsFunc(slices.Collect(maps.Values(stored)), isStep)
 }
 
 func (p *parent) isFinished() bool {
@@ -136,6 +170,9 @@ var fulfilled = []string{"Succeeded", "Failed", "Error", "Skipped", "Omitted"}
 
 func (n node) isFulfilled() bool { return slices.Contains(fulfilled, n.text("phase")) }
 
+// isOpen reports whether the node waits for the result of a plugin.
+func (n node) isOpen() bool { return n.text("type") == typePlugin && !n.isFulfilled() }
+
 // deadline returns when a step has to have ended: the earliest that its template, or the Workflow, says; zero for never. Argo watches over
 // neither while it waits for the result of a plugin.
 func (p *parent) deadline(n node, task map[string]any) (time.Time, error) {
@@ -163,24 +200,30 @@ func (p *parent) deadline(n node, task map[string]any) (time.Time, error) {
 	return earliest, nil
 }
 
-// view returns, in a comparable form, what of a Workflow may change what is done about its steps.
-func view(wf *unstructured.Unstructured) string {
+// view is what of a Workflow may change what is done about its steps.
+type view struct {
+	UID                 types.UID
+	Suspended, Finished bool
+	// Open is when each node that waits for the result of a plugin has started, by its ID.
+	Open map[string]string `json:",omitempty"`
+	// Packed are the nodes of a Workflow that has many, as they are: they are not unpacked for each of their changes.
+	Packed string `json:",omitempty"`
+}
+
+func viewOf(wf *unstructured.Unstructured) view {
 	p := &parent{Unstructured: wf, status: contract.Status(wf)}
-	out := map[string]any{"uid": wf.GetUID(), "suspended": p.isSuspended(), "finished": p.isFinished()}
-	// Packed nodes are not unpacked for each of their changes.
-	out["packed"] = contract.StatusString(p.status, contract.FieldCompressedNodes)
+	v := view{
+		UID: wf.GetUID(), Suspended: p.isSuspended(), Finished: p.isFinished(),
+		Packed: contract.StatusString(p.status, contract.FieldCompressedNodes), Open: map[string]string{},
+	}
 	nodes, _ := p.status[contract.FieldNodes].(map[string]any)
 	for id, value := range nodes {
 		fields, _ := value.(map[string]any)
-		if n := node(fields); n.text("type") == typePlugin {
-			out[id] = []any{n.text("startedAt"), n.isFulfilled()}
+		if n := node(fields); n.isOpen() {
+			v.Open[id] = n.text("startedAt")
 		}
 	}
-	raw, err := json.Marshal(out)
-	if err != nil {
-		return ""
-	}
-	return string(raw)
+	return v
 }
 
 func nested(object map[string]any, path ...string) any {

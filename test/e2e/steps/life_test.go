@@ -2,11 +2,17 @@ package steps
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,8 +45,8 @@ const templates = `
 type life struct {
 	// spec is that of the Workflow, but for the templates above.
 	spec string
-	// do is done while the Workflow runs; nil for nothing.
-	do func(r *room, name string)
+	// before is done before there is the Workflow, do while it runs, and after when it has ended; nil for nothing.
+	before, do, after func(r *room, name string)
 	// phase is the one in which it ends, and phases are those of nodes, by display name: with a text that their message has.
 	phase  string
 	phases map[string]string
@@ -75,6 +81,86 @@ templates:
   - - {name: skipped, template: pod, when: "{{steps.bad.status}} == Succeeded"}
     - {name: good, template: pod, when: "{{steps.bad.status}} == Failed"}
 `, phase: "Succeeded", children: 3, phases: map[string]string{"bad": "Failed", "good": "Succeeded", "skipped": "Skipped"},
+	},
+	"a hook of a step is a step, too": {
+		spec: `
+entrypoint: main
+templates:
+- name: main
+  steps: [[{name: one, template: pod, hooks: {exit: {template: pod}}}]]
+`, phase: "Succeeded", children: 2, phases: map[string]string{"one": "Succeeded", "one.onExit": "Succeeded"},
+	},
+	"each item of a list is a run": {
+		spec: `
+entrypoint: main
+templates:
+- name: main
+  steps: [[{name: list, template: pod, withParam: "[0, 0, 0]", arguments: {parameters: [{name: code, value: "{{item}}"}]}}]]
+`, phase: "Succeeded", children: 3, phases: map[string]string{"list(0:0)": "Succeeded", "list(2:0)": "Succeeded"},
+	},
+	"what is memoized does not run again": {
+		before: func(r *room, _ string) { r.letsArgoMemoize() },
+		spec: `
+entrypoint: main
+templates:
+- name: main
+  steps: [[{name: first, template: remembered}], [{name: second, template: remembered}]]
+- name: remembered
+  memoize: {key: "{{workflow.namespace}}", cache: {configMap: {name: remembered}}}
+  metadata: {annotations: {simulated-pod/output.word: hello}}
+  outputs: {parameters: [{name: word, valueFrom: {path: /tmp/word}}]}
+  plugin:
+    multicluster:
+      cluster: cluster1
+      container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sh, -c], args: ["printf hello > /tmp/word"]}
+`, phase: "Succeeded", children: 1, phases: map[string]string{"first": "Succeeded", "second": "Succeeded"},
+	},
+	"steps with one mutex run one after the other": {
+		spec: `
+entrypoint: main
+templates:
+- name: main
+  steps: [[{name: alone, template: alone, withItems: [a, b, c]}]]
+- name: alone
+  synchronization: {mutexes: [{name: alone}]}
+  plugin:
+    multicluster:
+      cluster: cluster1
+      container: {image: busybox, imagePullPolicy: IfNotPresent, command: ["true"]}
+`, phase: "Succeeded", children: 3, after: func(r *room, name string) { r.ranInTurn(name) },
+	},
+	"a volume of the Workflow is refused": {
+		spec: `
+entrypoint: main
+volumeClaimTemplates:
+- metadata: {name: work}
+  spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+templates:
+- name: main
+  dag: {tasks: [{name: one, template: mounts}]}
+- name: mounts
+  plugin:
+    multicluster:
+      cluster: cluster1
+      container:
+        {image: busybox, imagePullPolicy: IfNotPresent, command: ["true"], volumeMounts: [{name: work, mountPath: /work}]}
+`, phase: "Error", children: 0, phases: map[string]string{"one": "Error: pass files as artifacts"},
+	},
+	"pods are removed and protected as the Workflow says": {
+		spec: `
+entrypoint: main
+podGC: {strategy: OnPodCompletion}
+podDisruptionBudget: {minAvailable: 1}
+templates:
+- name: main
+  dag: {tasks: [{name: gone, template: pod}, {name: long, template: long, depends: gone}]}
+`, phase: "Failed", children: 2,
+		do: func(r *room, name string) {
+			r.hasChildren(name, 2)
+			r.hasOneRunningPod("cluster1")
+			r.hasBudget("cluster1")
+			r.argo("terminate", name)
+		},
 	},
 	"equal items are two runs": {
 		spec: `
@@ -231,6 +317,9 @@ func (l life) live(r *room, name string) {
 	if !strings.Contains(spec, "\ntemplates:") {
 		spec += "\ntemplates:"
 	}
+	if l.before != nil {
+		l.before(r, name)
+	}
 	r.create(name, spec+templates)
 	if l.do != nil {
 		l.do(r, name)
@@ -249,7 +338,78 @@ func (l life) live(r *room, name string) {
 		return nil
 	})
 	assert.Len(r, r.children(name), l.children)
+	if l.after != nil {
+		l.after(r, name)
+	}
 	r.leavesNothing(name)
+}
+
+// letsArgoMemoize gives the hub's Argo controller the right that Argo's manifests lack, in its own namespace.
+func (r *room) letsArgoMemoize() {
+	r.Helper()
+	meta := metav1.ObjectMeta{Namespace: "argo", Name: "memoize-" + r.namespace}
+	require.NoError(r, r.hub.Create(r.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "update"}},
+	}}))
+	require.NoError(r, r.hub.Create(r.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "argo", Name: "argo"}},
+	}))
+}
+
+// ranInTurn checks that no step began before the one before had ended.
+func (r *room) ranInTurn(parent string) {
+	r.Helper()
+	children := r.children(parent)
+	slices.SortFunc(children, func(a, b unstructured.Unstructured) int {
+		return a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time)
+	})
+	for i := range children[1:] {
+		ended, err := time.Parse(time.RFC3339, fmt.Sprint(contract.Status(&children[i])["finishedAt"]))
+		require.NoError(r, err)
+		assert.False(r, children[i+1].GetCreationTimestamp().Time.Before(ended), "%s began too early", children[i+1].GetName())
+	}
+}
+
+// hasChildren waits until so many Workflows were made for steps.
+func (r *room) hasChildren(parent string, count int) {
+	r.Helper()
+	labtest.Eventually(r.T, patience, func() error {
+		if found := len(r.children(parent)); found != count {
+			return fmt.Errorf("%d Workflows for steps", found)
+		}
+		return nil
+	})
+}
+
+// hasOneRunningPod waits until that is the only one on the cluster.
+func (r *room) hasOneRunningPod(cluster string) {
+	r.Helper()
+	labtest.Eventually(r.T, patience, func() error {
+		var pods corev1.PodList
+		if err := r.clusters[cluster].List(r.Context(), &pods, client.InNamespace(r.namespace)); err != nil {
+			return err
+		}
+		if len(pods.Items) != 1 || pods.Items[0].Status.Phase != corev1.PodRunning {
+			return fmt.Errorf("%d pods on %s", len(pods.Items), cluster)
+		}
+		return nil
+	})
+}
+
+// hasBudget waits for the PodDisruptionBudget of a Workflow on the cluster.
+func (r *room) hasBudget(cluster string) {
+	r.Helper()
+	labtest.Eventually(r.T, patience, func() error {
+		var budgets policyv1.PodDisruptionBudgetList
+		if err := r.clusters[cluster].List(r.Context(), &budgets, client.InNamespace(r.namespace)); err != nil {
+			return err
+		}
+		if len(budgets.Items) != 1 {
+			return fmt.Errorf("%d PodDisruptionBudgets on %s", len(budgets.Items), cluster)
+		}
+		return nil
+	})
 }
 
 // leavesNothing deletes the Workflow, and waits until nothing of it is left on the hub and the clusters.
