@@ -109,6 +109,7 @@ test-slow: test-e2e-real test-steps test-capacity test-chaos test-chaos-checker 
 
 test-steps: ## Run all tests of steps in other clusters with real pods, as root on Linux.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=30m -v ./test/e2e/steps
+	E2E_PODS=simulated STEPS_AT_ONCE=true go test -count=1 -timeout=30m -v -run=SixHundred ./test/e2e/steps
 
 test-capacity: ## Run WORKFLOWS=300 at once on three simulated clusters of different size, and check that they go where there is room.
 	E2E_PODS=simulated CAPACITY_WORKFLOWS=$(WORKFLOWS) go test -count=1 -timeout=40m -v ./test/e2e/capacity

@@ -72,12 +72,9 @@ func Payload(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (*unstr
 // mayTravel returns an error for a spec that no cluster but the hub can run.
 func mayTravel(spec map[string]any) error {
 	templates, _ := spec["templates"].([]any)
-	for _, value := range templates {
-		template, _ := value.(map[string]any)
-		if plugin, _ := template["plugin"].(map[string]any); step.IsStep(plugin) {
-			return fmt.Errorf("template %q has its steps run in other clusters, so the Workflow itself has to run on the hub: create it "+
-				"without the label %s", template["name"], LabelEnable)
-		}
+	if name, found := step.InTemplates(templates); found {
+		return fmt.Errorf("template %q has its steps run in other clusters, so the Workflow itself has to run on the hub: create it "+
+			"without the label %s", name, LabelEnable)
 	}
 	return nil
 }

@@ -94,6 +94,45 @@ func IsStep(plugin map[string]any) bool {
 	return ok
 }
 
+// InTemplates returns the name of the first template of a Workflow whose steps run in other clusters, and whether there is one. A
+// template that is inline in a step or a task counts as the one around it.
+func InTemplates(templates []any) (name string, found bool) {
+	for _, value := range templates {
+		template, _ := value.(map[string]any)
+		if plugin, _ := template["plugin"].(map[string]any); IsStep(plugin) || slices.ContainsFunc(inlines(template), isOrHasStep) {
+			name, _ = template["name"].(string)
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func isOrHasStep(template any) bool {
+	_, found := InTemplates([]any{template})
+	return found
+}
+
+// inlines returns the templates that are inline in the steps and tasks of one.
+func inlines(template map[string]any) []any {
+	var out []any
+	add := func(steps []any) {
+		for _, value := range steps {
+			if fields, _ := value.(map[string]any); fields["inline"] != nil {
+				out = append(out, fields["inline"])
+			}
+		}
+	}
+	dag, _ := template["dag"].(map[string]any)
+	tasks, _ := dag["tasks"].([]any)
+	add(tasks)
+	groups, _ := template["steps"].([]any)
+	for _, group := range groups {
+		parallel, _ := group.([]any)
+		add(parallel)
+	}
+	return out
+}
+
 // Parse returns the step that the value of a template's "plugin" describes, and all that is wrong with it; a step with problems is not to
 // be run. It takes what Argo has put values into: a variable that is left where a name belongs is a problem.
 func Parse(plugin map[string]any) (*Step, []Problem) {

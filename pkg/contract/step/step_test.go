@@ -119,3 +119,23 @@ func TestParseTemplateLeavesVariables(t *testing.T) {
 	assert.Empty(t, problems)
 	assert.Equal(t, "{{inputs.parameters.p}}", got.Placement)
 }
+
+func TestTemplatesWithStepsInOtherClustersAreFound(t *testing.T) {
+	ours := map[string]any{"name": "ours", "plugin": map[string]any{PluginKey: map[string]any{}}}
+	other := map[string]any{"name": "other", "plugin": map[string]any{"slack": map[string]any{}}}
+	inline := func(template map[string]any) any { return map[string]any{"name": "one", "inline": template} }
+	for name, tc := range map[string]struct {
+		templates []any
+		want      string
+	}{
+		"none":                          {templates: []any{other, map[string]any{"name": "pod", "container": map[string]any{}}, nil, "text"}},
+		"a template":                    {templates: []any{other, ours}, want: "ours"},
+		"a template in a task":          {want: "main", templates: []any{map[string]any{"name": "main", "dag": map[string]any{"tasks": []any{inline(ours)}}}}},
+		"a template in a step":          {want: "main", templates: []any{map[string]any{"name": "main", "steps": []any{[]any{inline(ours)}}}}},
+		"no template of ours in a step": {templates: []any{map[string]any{"name": "main", "steps": []any{[]any{inline(other)}}}}},
+	} {
+		got, found := InTemplates(tc.templates)
+		assert.Equal(t, tc.want, got, name)
+		assert.Equal(t, tc.want != "", found, name)
+	}
+}

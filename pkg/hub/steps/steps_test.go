@@ -344,12 +344,18 @@ func TestATaskWhoseContentIsDroppedIsAnError(t *testing.T) {
 
 func TestTheCacheOfParentsKnowsWhichNodesWait(t *testing.T) {
 	wf := waiting(t).parent.Unstructured
+	wf.Object["spec"] = parse(t, `{templates: [{name: main, steps: [[{name: one, inline: {plugin: {multicluster: {cluster: cluster1}}}}]]}]}`)
 	nodes := wf.Object["status"].(map[string]any)["nodes"].(map[string]any)
 	nodes["parent-2"] = parse(t, "{type: Plugin, phase: Succeeded, startedAt: "+now+"}")
 	nodes["parent-3"] = parse(t, "{type: Pod, phase: Pending, startedAt: "+now+"}")
 	trimmed, err := trimParent(wf)
 	require.NoError(t, err)
 	assert.Equal(t, view{UID: "u1", Open: map[string]string{"parent-1": now}}, readView(trimmed.(*unstructured.Unstructured)))
+
+	wf.Object["spec"] = map[string]any{}
+	trimmed, err = trimParent(wf)
+	require.NoError(t, err)
+	assert.Equal(t, view{UID: "u1"}, readView(trimmed.(*unstructured.Unstructured)), "no step of it goes elsewhere")
 }
 
 func TestAChangeOfAChildConcernsItsParent(t *testing.T) {

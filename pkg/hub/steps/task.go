@@ -114,22 +114,26 @@ type parent struct {
 }
 
 func parentOf(wf *unstructured.Unstructured) *parent {
+	p := withoutNodes(wf)
+	p.nodes, _, p.unreadable = contract.Nodes(p.status)
+	return p
+}
+
+func withoutNodes(wf *unstructured.Unstructured) *parent {
 	p := &parent{Unstructured: wf, status: contract.Status(wf)}
 	p.spec, _ = wf.Object["spec"].(map[string]any)
 	if stored, ok := p.status["storedWorkflowTemplateSpec"].(map[string]any); ok {
 		p.spec = stored
 	}
-	p.nodes, _, p.unreadable = contract.Nodes(p.status)
 	return p
 }
 
 // hasSteps reports whether steps of the Workflow run in other clusters.
 func (p *parent) hasSteps() bool {
-	if slices.ContainsFunc(list(p.spec, "templates"), func(template map[string]any) bool { return isStep(template) }) {
-		return true
-	}
+	templates, _ := p.spec["templates"].([]any)
 	stored, _ := p.status["storedTemplates"].(map[string]any)
-	return slices.ContainsFunc(slices.Collect(maps.Values(stored)), isStep)
+	_, found := step.InTemplates(slices.Concat(templates, slices.Collect(maps.Values(stored))))
+	return found
 }
 
 func (p *parent) isFinished() bool {
@@ -204,26 +208,28 @@ func (p *parent) deadline(n node, task map[string]any) (time.Time, error) {
 type view struct {
 	UID                 types.UID
 	Suspended, Finished bool
-	// Open is when each node that waits for the result of a plugin has started, by its ID.
+	// Open is when each node that waits for the result of a plugin has started, by its ID: of a Workflow with steps in other clusters.
 	Open map[string]string `json:",omitempty"`
-	// Packed are the nodes of a Workflow that has many, as they are: they are not unpacked for each of their changes.
-	Packed string `json:",omitempty"`
 }
 
 func viewOf(wf *unstructured.Unstructured) view {
-	p := &parent{Unstructured: wf, status: contract.Status(wf)}
-	v := view{
-		UID: wf.GetUID(), Suspended: p.isSuspended(), Finished: p.isFinished(),
-		Packed: contract.StatusString(p.status, contract.FieldCompressedNodes), Open: map[string]string{},
-	}
-	nodes, _ := p.status[contract.FieldNodes].(map[string]any)
-	for id, value := range nodes {
-		fields, _ := value.(map[string]any)
-		if n := node(fields); n.isOpen() {
-			v.Open[id] = n.text("startedAt")
-		}
+	p := withoutNodes(wf)
+	v := view{UID: wf.GetUID(), Suspended: p.isSuspended(), Finished: p.isFinished()}
+	if !v.Finished && p.hasSteps() { // it costs to unpack the nodes of others
+		v.Open = parentOf(wf).open()
 	}
 	return v
+}
+
+// open returns when each node that waits for the result of a plugin has started, by its ID.
+func (p *parent) open() map[string]string {
+	out := map[string]string{}
+	for id := range p.nodes {
+		if n := p.node(id); n.isOpen() {
+			out[id] = n.text("startedAt")
+		}
+	}
+	return out
 }
 
 func nested(object map[string]any, path ...string) any {
