@@ -54,6 +54,7 @@ const (
 	failing shape = "failing" // one pod that fails
 	flaky   shape = "flaky"   // one pod that fails, and another that does not
 	dag     shape = "dag"     // four pods, two of them at a time
+	travels shape = "travels" // steps in other clusters, see travelling
 )
 
 // fault is what becomes of a process or a link, for a while.
@@ -97,11 +98,12 @@ type mix struct {
 	harsh bool
 }
 
-// What a fault can strike, on the hub and on a managed cluster. OCM's agent is registration and work agent in one. Argo's controller is
-// left alone: when it is struck it may itself leave a Workflow unfinished, as "postponed", and the hub shows just that.
+// What a fault can strike, on the hub and on a managed cluster. OCM's agent is registration and work agent in one. Argo's controller on a
+// managed cluster is left alone: when it is struck it may itself leave a Workflow unfinished, as "postponed", and the hub shows just that.
 var (
 	hubProcesses = []string{
 		lab.ManagerProcess, lab.ManagerProcess, lab.ManagerProcess, lab.DeputyProcess, "kube-apiserver", "ocm-registration", "ocm-placement",
+		lab.ArgoController,
 	}
 	managedProcesses = []string{
 		lab.AgentProcess, lab.AgentProcess, lab.AgentProcess, lab.KlusterletProcess, lab.KlusterletProcess, "kube-apiserver",
@@ -140,6 +142,12 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 		wf.name, wf.at = "w"+wf.run, time.Duration(random.Int64N(int64(end)))
 		if i%3 == 0 && !m.harsh {
 			wf.at = burst + wf.at%(300*time.Millisecond)
+		}
+		if i%10 == 5 && !m.harsh {
+			wf.shape, wf.ttlField, wf.deletedOnCluster = travels, "", 0
+			if wf.does == retries {
+				wf.does = stops
+			}
 		}
 		if i > 0 && !m.harsh {
 			// The next of that name, which comes while the last one goes; only one, for two would compete.
@@ -245,6 +253,14 @@ func newWorkflow(random *rand.Rand, m mix) workflow {
 		}
 	}
 	return wf
+}
+
+// steps are what the pods of the Workflow's steps in other clusters write down.
+func (wf workflow) steps() []string {
+	if wf.shape == travels {
+		return travelSteps
+	}
+	return nil
 }
 
 // want returns the phase in which the Workflow ends if nobody deletes it.

@@ -107,7 +107,7 @@ func (u *users) work(ctx context.Context, workflows []workflow) {
 			if !sleep(ctx, wf.at-time.Since(began)) {
 				return
 			}
-			subject := verdict.Subject{Run: wf.run, Want: wf.want()}
+			subject := verdict.Subject{Run: wf.run, Want: wf.want(), Steps: wf.steps()}
 			if err := u.live(ctx, wf, &subject); err != nil {
 				u.t.Errorf("%s: %v", wf.name, err)
 			}

@@ -108,7 +108,11 @@ func (w witness) leftovers(ctx context.Context) ([]string, error) {
 		}
 		return nil
 	}
+	tasks := &unstructured.UnstructuredList{}
+	tasks.SetGroupVersionKind(contract.WorkflowTaskSetGVK.GroupVersion().WithKind("WorkflowTaskSetList"))
 	errs := []error{
+		look("hub", w.users.hub, tasks, client.InNamespace(namespace)),
+		look("hub", w.users.hub, &corev1.PodList{}, client.InNamespace(namespace)),
 		look("hub", w.users.hub, contract.NewWorkflowList(), client.InNamespace(namespace)),
 		look("hub", w.users.hub, &v1alpha1.RemoteWorkflowList{}),
 		look("hub", w.users.hub, &workv1.ManifestWorkList{}, client.HasLabels{contract.LabelDelivery}),

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -61,6 +62,9 @@ type Subject struct {
 	DeletedOnHub, DeletedOnCluster bool
 	// Stopped tells whether it was stopped: it may end earlier, or without having run.
 	Stopped bool
+	// Steps are what the pods of its steps in other clusters write down, each one line: after Run and a dot. Nil for one that runs in one
+	// cluster as a whole.
+	Steps []string
 	// Retried tells whether it was to be retried, and Retries how often that was tried. It has one pod.
 	Retried bool
 	Retries int
@@ -94,6 +98,10 @@ func Of(e Evidence) []Finding {
 		j := judgement{
 			Subject: subject, journal: e.Journal[subject.Run], pods: e.Pods[subject.Run],
 			hub: hub[subject.Run], managed: managed[subject.Run], recorded: recorded,
+		}
+		if subject.Steps != nil {
+			findings = append(findings, j.stepFindings(e)...)
+			continue
 		}
 		findings = append(findings, j.findings()...)
 	}
@@ -136,6 +144,44 @@ func (j *judgement) findings() []Finding {
 		j.judgeRetry()
 	}
 	return j.found
+}
+
+// stepFindings are about a Workflow that runs on the hub, and whose steps run in other clusters.
+func (j *judgement) stepFindings(e Evidence) []Finding {
+	for _, run := range slices.Sorted(maps.Keys(e.Pods)) {
+		if step, ok := strings.CutPrefix(run, j.Run+"."); ok && e.Pods[run] > 1 {
+			j.add(SecondRun, "step %s ran %d pods", step, e.Pods[run])
+		}
+	}
+	j.judgeHistory("on the hub", j.hub)
+	switch {
+	case len(j.hub) == 0:
+		j.add(Unfinished, "the hub has never had it")
+		return j.found
+	case j.DeletedOnHub:
+		return j.found
+	}
+	last := j.hub[len(j.hub)-1]
+	switch phase := contract.Phase(last); {
+	case !contract.IsFinished(phase):
+		j.add(Unfinished, "its last phase is %q", phase)
+	case phase == j.Want:
+		for _, step := range j.Steps {
+			if e.Pods[j.Run+"."+step] == 0 {
+				j.add(LostRun, "it ended as %s, and the pod of its step %s has written nothing", phase, step)
+			}
+		}
+	case !j.Stopped && !argoGaveUp(last, e.Managed):
+		j.add(WrongEnd, "it ended as %s, not as %s, with %q", phase, j.Want, contract.StatusString(contract.Status(last), "message"))
+	}
+	return j.found
+}
+
+// argoGaveUp reports whether Argo has ended a step of a Workflow by itself in another cluster: see endedByItself.
+func argoGaveUp(parent *unstructured.Unstructured, managed []*unstructured.Unstructured) bool {
+	return slices.ContainsFunc(managed, func(wf *unstructured.Unstructured) bool {
+		return strings.HasPrefix(wf.GetName(), parent.GetName()+"-") && endedByItself(wf, contract.PhaseError)
+	})
 }
 
 // judgeRetry counts the pods of a Workflow of one pod. A retry that was refused, as the hub has said then, runs nothing.
