@@ -29,6 +29,6 @@ It is one program for both sides: "hub" is the manager on the hub, "agent" runs 
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(newHubCommand(), newAgentCommand(), newConvertCommand(), newLintCommand(), newVersionCommand())
+	cmd.AddCommand(newHubCommand(), newAgentCommand(), newConvertCommand(), newLintCommand(), newExecutorPluginCommand(), newVersionCommand())
 	return cmd
 }

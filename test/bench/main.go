@@ -62,9 +62,11 @@ func run(ctx context.Context, o options) (err error) {
 	if err := logTo(filepath.Join(o.out, "bench.log")); err != nil {
 		return err
 	}
-	l, err := lab.Up(ctx, lab.Options{
-		Name: o.name, Clusters: 2, Pods: lab.PodMode(o.pods), Audit: true, Progress: os.Stderr,
-	})
+	shape := lab.Options{Name: o.name, Clusters: 2, Pods: lab.PodMode(o.pods), Audit: true, Progress: os.Stderr}
+	if o.includes(scenarioSteps) {
+		shape.HubArgo = lab.HubArgoPlain
+	}
+	l, err := lab.Up(ctx, shape)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -50,7 +51,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.out, "out", "_output/bench", "folder for bench.json, bench.svg and the log")
 	flags.StringVar(&o.before, "before", "", "bench.json of an earlier run, to show beside this one")
 	flags.BoolVar(&o.keep, "keep", false, "leave the lab up")
-	flags.StringSliceVar(&o.only, "only", nil, "what to measure: "+strings.Join(stepNames(), ", ")+" (default all)")
+	flags.StringSliceVar(&o.only, "only", nil, "what to measure: "+strings.Join(stepNames(), ", ")+" (default all but "+scenarioSteps+")")
 	flags.IntVar(&o.concurrency, "concurrency", 16, "requests that users, and the floor, have on the way at a time")
 	flags.DurationVar(&o.hollowRun, "hollow-run", time.Second, "how long a Workflow runs on a hollow cluster")
 	const otherwise = "; 0 is what --quick or its absence means"
@@ -65,6 +66,11 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.hollowBurst, "hollow-burst", 0, "Workflows at once over the hollow clusters"+otherwise)
 	flags.IntVar(&o.hollowWaiting, "hollow-waiting", 0, "Workflows that wait while the hollow clusters' addons change"+otherwise)
 	flags.DurationVar(&o.hollowSteady, "hollow-steady", 0, "how long to keep up a steady load with hollow clusters"+otherwise)
+}
+
+// includes reports whether a step is to be run.
+func (o options) includes(step string) bool {
+	return slices.Contains(o.only, step) || len(o.only) == 0 && step != scenarioSteps
 }
 
 // over returns the options with what was not given taken from the full or the small measurement.

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +64,7 @@ func steps() []step {
 		{"nodes", (*suite).manyNodes},
 		{"fleet", (*suite).fleetEvent},
 		{"hollow", (*suite).hollowClustersAll},
+		{scenarioSteps, (*suite).stepsElsewhere},
 	}
 }
 
@@ -164,7 +164,7 @@ func clientTo(c *lab.Cluster, userAgent string) (dynamic.Interface, error) {
 func (s *suite) all(ctx context.Context) error {
 	var errs []error
 	for _, step := range steps() {
-		if len(s.only) > 0 && !slices.Contains(s.only, step.name) {
+		if !s.includes(step.name) {
 			continue
 		}
 		s.say("== %s", step.name)

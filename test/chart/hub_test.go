@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	plugin "github.com/argoproj/argo-workflows/v3/workflow/util/plugins"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -25,6 +26,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/executorplugin"
 )
 
 const (
@@ -87,6 +89,7 @@ func decodeStrictly(t *testing.T, object *unstructured.Unstructured, into any) {
 // kinds are the Go types of all that the chart may render, but for ServiceMonitors.
 func kinds() map[string]any {
 	return map[string]any{
+		"v1/ConfigMap":                                                        &corev1.ConfigMap{},
 		"v1/Service":                                                          &corev1.Service{},
 		"v1/ServiceAccount":                                                   &corev1.ServiceAccount{},
 		"apps/v1/Deployment":                                                  &appsv1.Deployment{},
@@ -447,6 +450,36 @@ func TestDormancyIsEnforcedWithWhatTheAPIServerHas(t *testing.T) {
 		require.NotNil(t, validating, test.apis)
 		assert.Contains(t, validating.Spec.Validations[0].Message, contract.LabelInstanceID+": "+contract.InstanceIDHub)
 		assert.NotNil(t, find[admissionv1.ValidatingAdmissionPolicyBinding](t, objects, "ValidatingAdmissionPolicyBinding", name))
+	}
+}
+
+func TestArgosAgentIsKeptQuietWhereItsPodCannotBeGated(t *testing.T) {
+	t.Parallel()
+	const name = "argo-workflow-multicluster-executor-plugin"
+	for _, test := range []struct {
+		values string
+		apis   []string
+		want   bool
+	}{
+		{"hubArgo: {enabled: true}", nil, true},
+		{"hubArgo: {enabled: true}", []string{mutatingAPI("v1")}, false},
+		{"hubArgo: {enabled: true, serviceAccount: {namespace: \"\"}}", nil, false},
+		{"", nil, false},
+	} {
+		found := find[corev1.ConfigMap](t, render(t, test.values, test.apis...), "ConfigMap", name)
+		if !test.want {
+			assert.Nil(t, found, "%+v", test)
+			continue
+		}
+		require.NotNil(t, found, "%+v", test)
+		assert.Equal(t, "argo", found.Namespace)
+		assert.Equal(t, "ExecutorPlugin", found.Labels["workflows.argoproj.io/configmap-type"])
+		read, err := plugin.FromConfigMap(found) // as Argo's controller reads it
+		require.NoError(t, err)
+		assert.False(t, read.Spec.Sidecar.AutomountServiceAccountToken)
+		container := read.Spec.Sidecar.Container
+		assert.Equal(t, []string{"executor-plugin"}, container.Args)
+		assert.EqualValues(t, executorplugin.Port, container.Ports[0].ContainerPort)
 	}
 }
 

@@ -36,7 +36,7 @@ type snapshot struct {
 	parent *parent
 	// children are the Workflows of its steps, by name.
 	children map[string]*child
-	// open is when each node that waits for the result of a plugin has started, by its ID, as the cache has it.
+	// open is when each node that waits for the result of a plugin, and has no Workflow, has started: by its ID, as the cache has it.
 	open map[string]string
 	// gated are the pods of Argo's agent that wait, although it has something to do.
 	gated []corev1.Pod

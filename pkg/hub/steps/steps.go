@@ -108,14 +108,23 @@ func (s *snapshot) concernsUs() bool {
 		slices.ContainsFunc(slices.Collect(maps.Values(s.children)), needsCare)
 }
 
-// readOpen reads which nodes wait, of a Workflow that goes on.
+// readOpen reads which nodes wait, of a Workflow that goes on. One that has a Workflow has had its task, which Argo takes away before the
+// cache shows that the node has ended.
 func (r *Reconciler) readOpen(ctx context.Context, s *snapshot, key types.NamespacedName) error {
 	wf := contract.NewWorkflow()
 	if err := r.parents.Get(ctx, key, wf); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if v := readView(wf); !v.Suspended && !v.Finished {
-		s.open = v.Open
+	v := readView(wf)
+	if v.Suspended || v.Finished {
+		return nil
+	}
+	s.open = map[string]string{}
+	for id, startedAt := range v.Open {
+		of := contract.StepID{Parent: v.UID, Node: id, StartedAt: startedAt}
+		if s.children[of.WorkflowName(key.Name)] == nil {
+			s.open[id] = startedAt
+		}
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/yaml"
 
@@ -329,6 +331,27 @@ func TestATaskThatArgoDoesNotWriteIsTold(t *testing.T) {
 	}
 }
 
+func TestANodeWhoseStepHasRunDoesNotWaitForItsTask(t *testing.T) {
+	s := waiting(t)
+	trimmed, err := trimParent(withSteps(t, s.parent.Unstructured))
+	require.NoError(t, err)
+	read := func() map[string]string {
+		r := &Reconciler{parents: fake.NewClientBuilder().WithObjects(trimmed.(client.Object)).Build()}
+		require.NoError(t, r.readOpen(t.Context(), s, client.ObjectKeyFromObject(s.parent)))
+		return s.open
+	}
+	assert.Equal(t, map[string]string{"parent-1": now}, read())
+	s.begun(t, phaseSucceeded)
+	assert.Empty(t, read())
+}
+
+// withSteps gives the Workflow a template whose steps run in another cluster.
+func withSteps(t *testing.T, wf *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	wf.Object["spec"] = parse(t, `{templates: [{name: main, steps: [[{name: one, inline: {plugin: {multicluster: {cluster: cluster1}}}}]]}]}`)
+	return wf
+}
+
 func TestATaskWhoseContentIsDroppedIsAnError(t *testing.T) {
 	s := waiting(t)
 	pruned := s.set.DeepCopy()
@@ -343,8 +366,7 @@ func TestATaskWhoseContentIsDroppedIsAnError(t *testing.T) {
 }
 
 func TestTheCacheOfParentsKnowsWhichNodesWait(t *testing.T) {
-	wf := waiting(t).parent.Unstructured
-	wf.Object["spec"] = parse(t, `{templates: [{name: main, steps: [[{name: one, inline: {plugin: {multicluster: {cluster: cluster1}}}}]]}]}`)
+	wf := withSteps(t, waiting(t).parent.Unstructured)
 	nodes := wf.Object["status"].(map[string]any)["nodes"].(map[string]any)
 	nodes["parent-2"] = parse(t, "{type: Plugin, phase: Succeeded, startedAt: "+now+"}")
 	nodes["parent-3"] = parse(t, "{type: Pod, phase: Pending, startedAt: "+now+"}")
