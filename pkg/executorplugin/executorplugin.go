@@ -1,6 +1,6 @@
-// Package executorplugin keeps Argo's agent from failing steps that run in other clusters. Argo starts the agent in a pod of its own for each
-// Workflow with plugin templates, asks the executor plugins in that pod who runs a template, and fails the node if none does. This one says
-// of steps in other clusters that they are its own, and does nothing: the manager on the hub gives their results.
+// Package executorplugin keeps Argo's agent from failing steps that run in other clusters. Argo starts the agent in a pod of its own for
+// each Workflow with plugin templates, asks the executor plugins in that pod who runs a template, and fails the node if none does. This
+// one says of steps in other clusters that they are its own, and does nothing: the manager on the hub gives their results.
 //
 // It is for hubs whose API server has no MutatingAdmissionPolicy: on others that pod is not started.
 package executorplugin
@@ -28,8 +28,8 @@ const (
 	grace = 5 * time.Second
 )
 
-// Handler returns what answers Argo's agent: POST /api/v1/template.execute with {"template": {"plugin": {...}}}. The answer is {"node": {}} for
-// a step in another cluster, and {} for any other template, which leaves it to other plugins.
+// Handler returns what answers Argo's agent: POST /api/v1/template.execute with {"template": {"plugin": {...}}}. The answer is {"node": {}}
+// for a step in another cluster, and {} for any other template, which leaves it to other plugins.
 func Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+path, execute)

@@ -112,6 +112,9 @@ func TestTimelineTellsWhenAllHaveComeToAMoment(t *testing.T) {
 	timeline.Note("a", Shown)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	last, err = timeline.Wait(ctx, nil, Shown)
+	require.NoError(t, err)
+	assert.Zero(t, last, "of none")
 	_, err = timeline.Wait(ctx, names, Shown)
 	require.ErrorContains(t, err, "1 of 2 Workflows are not shown, such as [b]")
 }

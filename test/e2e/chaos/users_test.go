@@ -186,7 +186,7 @@ func (u *users) retry(ctx context.Context, wf *unstructured.Unstructured, subjec
 		return errors.New("it has not failed yet")
 	}
 	subject.Retries++
-	_, err := theLab.Hub().Tool(ctx, "argo", "retry", wf.GetName(), "--namespace", wf.GetNamespace())
+	_, err := theLab.Hub().Tool(ctx, "argo", "retry", wf.GetName(), "--namespace", wf.GetNamespace(), "--instanceid", contract.InstanceIDHub)
 	return err
 }
 
