@@ -200,7 +200,8 @@ func problemOf(problems []step.Problem) error {
 	return fmt.Errorf("%s", strings.Join(messages, "; "))
 }
 
-// decideLeft takes back results that nothing waits for. One for a node that the Workflow does not have would keep Argo from reading the others.
+// decideLeft takes back results that nothing waits for. One for a node that the Workflow does not have would keep Argo from reading the
+// others.
 func (p *plan) decideLeft(s *snapshot) {
 	if s.parent.unreadable != nil || !s.parent.hasSteps() {
 		return

@@ -133,6 +133,9 @@ func (t *Timeline) Between(names []string, from, to Moment) []time.Duration {
 
 // Wait waits until all the Workflows have come to the moment, and returns when the last one did; the zero time if there are none.
 func (t *Timeline) Wait(ctx context.Context, names []string, m Moment) (time.Time, error) {
+	if len(names) == 0 {
+		return time.Time{}, nil
+	}
 	w := t.register(names, m)
 	select {
 	case <-w.done:
@@ -143,9 +146,6 @@ func (t *Timeline) Wait(ctx context.Context, names []string, m Moment) (time.Tim
 		missing := slices.Sorted(maps.Keys(w.left))
 		return time.Time{}, fmt.Errorf("%w: %d of %d Workflows are not %s, such as %v",
 			context.Cause(ctx), len(missing), len(names), m, missing[:min(len(missing), 1)])
-	}
-	if len(names) == 0 {
-		return time.Time{}, nil
 	}
 	times := t.Times(names, m)
 	return times[len(times)-1], nil

@@ -144,10 +144,7 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 			wf.at = burst + wf.at%(300*time.Millisecond)
 		}
 		if i%10 == 5 && !m.harsh {
-			wf.shape, wf.ttlField, wf.deletedOnCluster = travels, "", 0
-			if wf.does == retries {
-				wf.does = stops
-			}
+			wf.travel()
 		}
 		if i > 0 && !m.harsh {
 			// The next of that name, which comes while the last one goes; only one, for two would compete.
@@ -158,6 +155,14 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 		p.workflows = append(p.workflows, wf)
 	}
 	return p
+}
+
+// travel makes it a Workflow that runs on the hub, with steps in other clusters.
+func (wf *workflow) travel() {
+	wf.shape, wf.ttlField, wf.deletedOnCluster = travels, "", 0
+	if wf.does == retries {
+		wf.does = stops
+	}
 }
 
 // burst is when a third of the Workflows come at once, so that many are delivered together.
