@@ -64,6 +64,12 @@ var (
 		File: "pkg/agent/run/leftover.go", Old: "do := func() error { return r.delete(ctx, wf, metav1.DeletePropagationBackground) }",
 		New: "do := func() error { _ = metav1.DeletePropagationBackground; return nil }",
 	}
+
+	// The Workflow of a step gets another name every three seconds, so that it is not found again.
+	withChangingNames = lab.Edit{
+		File: "pkg/hub/steps/decide.go", Old: `StartedAt: s.node.text("startedAt"), Index: index}`,
+		New: "StartedAt: s.now.Truncate(3 * time.Second).String(), Index: index}",
+	}
 )
 
 // variants are what the product is without some of its parts.
@@ -94,6 +100,9 @@ var variants = []struct {
 	}},
 	{"without removal of leftovers", []lab.Edit{withoutRemovalOfLeftovers}, map[verdict.Kind]string{
 		verdict.Leftover: "*unstructured.UnstructuredList", // not the RemoteWorkflow
+	}},
+	{"with changing names of the Workflows of steps", []lab.Edit{withChangingNames}, map[verdict.Kind]string{
+		verdict.SecondRun: "Workflows were made for node",
 	}},
 }
 

@@ -30,7 +30,7 @@ var theLab *lab.Lab
 
 func TestMain(m *testing.M) {
 	os.Exit(labtest.Main(m, labtest.Suite{
-		Lab: lab.Options{Name: "chaos", Clusters: clusters, WorkResync: resync, HubArgo: lab.HubArgoPlain, Chaos: true},
+		Lab: lab.Options{Name: "chaos", Clusters: clusters, WorkResync: resync, Chaos: true, HubArgo: lab.HubArgoPlain},
 		Start: func(ctx context.Context, l *lab.Lab) error {
 			if err := l.BuildProduct(ctx); err != nil {
 				return err

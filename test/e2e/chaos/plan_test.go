@@ -27,7 +27,7 @@ type workflow struct {
 	// ttl is set in the field of the Workflow's ttlStrategy that ttlField names; none if that is empty.
 	ttl      int64
 	ttlField string
-	// cluster is chosen directly; the Placement chooses if it is empty.
+	// cluster is chosen directly; the Placement chooses if it is empty. Of a parent, some steps name it.
 	cluster string
 	// deletedOnHub and deletedOnCluster are how long after its creation somebody deletes it there; never if zero.
 	deletedOnHub, deletedOnCluster time.Duration
@@ -54,7 +54,6 @@ const (
 	failing shape = "failing" // one pod that fails
 	flaky   shape = "flaky"   // one pod that fails, and another that does not
 	dag     shape = "dag"     // four pods, two of them at a time
-	travels shape = "travels" // steps in other clusters, see travelling
 )
 
 // fault is what becomes of a process or a link, for a while.
@@ -98,8 +97,8 @@ type mix struct {
 	harsh bool
 }
 
-// What a fault can strike, on the hub and on a managed cluster. OCM's agent is registration and work agent in one. Argo's controller on a
-// managed cluster is left alone: when it is struck it may itself leave a Workflow unfinished, as "postponed", and the hub shows just that.
+// What a fault can strike, on the hub and on a managed cluster. OCM's agent is registration and work agent in one. Argo's controllers on
+// managed clusters are left alone: when one is struck it may itself leave a Workflow unfinished, as "postponed", and the hub shows just that.
 var (
 	hubProcesses = []string{
 		lab.ManagerProcess, lab.ManagerProcess, lab.ManagerProcess, lab.DeputyProcess, "kube-apiserver", "ocm-registration", "ocm-placement",
@@ -143,9 +142,6 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 		if i%3 == 0 && !m.harsh {
 			wf.at = burst + wf.at%(300*time.Millisecond)
 		}
-		if i%10 == 5 && !m.harsh {
-			wf.travel()
-		}
 		if i > 0 && !m.harsh {
 			// The next of that name, which comes while the last one goes; only one, for two would compete.
 			if last := p.workflows[i-1]; last.deletedOnHub > 0 && last.name == "w"+last.run {
@@ -154,23 +150,19 @@ func newPlan(seed uint64, workflows, faults int, m mix) plan {
 		}
 		p.workflows = append(p.workflows, wf)
 	}
+	p.workflows = append(p.workflows, newParents(random, seed, workflows, end, m)...)
 	return p
-}
-
-// travel makes it a Workflow that runs on the hub, with steps in other clusters.
-func (wf *workflow) travel() {
-	wf.shape, wf.ttlField, wf.deletedOnCluster = travels, "", 0
-	if wf.does == retries {
-		wf.does = stops
-	}
 }
 
 // burst is when a third of the Workflows come at once, so that many are delivered together.
 const burst = time.Second
 
-// burstFaults kill the manager and the work agents while the burst is delivered, between whatever two steps that is.
+// burstFaults kill the manager and the work agents while the burst is delivered, between whatever two steps that is, and Argo's controller
+// on the hub while the parents of the burst run.
 func burstFaults(random *rand.Rand, clusters int) []fault {
-	var faults []fault
+	faults := []fault{{
+		kind: kill, target: lab.ArgoController, at: 2*burst + time.Duration(random.IntN(6000))*time.Millisecond, during: time.Second,
+	}}
 	for cluster := range clusters + 1 {
 		target := lab.KlusterletProcess
 		if cluster == 0 {
@@ -258,14 +250,6 @@ func newWorkflow(random *rand.Rand, m mix) workflow {
 		}
 	}
 	return wf
-}
-
-// steps are what the pods of the Workflow's steps in other clusters write down.
-func (wf workflow) steps() []string {
-	if wf.shape == travels {
-		return travelSteps
-	}
-	return nil
 }
 
 // want returns the phase in which the Workflow ends if nobody deletes it.

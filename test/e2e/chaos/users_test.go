@@ -107,7 +107,7 @@ func (u *users) work(ctx context.Context, workflows []workflow) {
 			if !sleep(ctx, wf.at-time.Since(began)) {
 				return
 			}
-			subject := verdict.Subject{Run: wf.run, Want: wf.want(), Steps: wf.steps()}
+			subject := verdict.Subject{Run: wf.run, Want: wf.want(), Steps: wf.steps(), Words: words}
 			if err := u.live(ctx, wf, &subject); err != nil {
 				u.t.Errorf("%s: %v", wf.name, err)
 			}
@@ -186,6 +186,7 @@ func (u *users) retry(ctx context.Context, wf *unstructured.Unstructured, subjec
 		return errors.New("it has not failed yet")
 	}
 	subject.Retries++
+	// Where the hub has an Argo controller, argo has to be told whose Workflows are meant.
 	_, err := theLab.Hub().Tool(ctx, "argo", "retry", wf.GetName(), "--namespace", wf.GetNamespace(), "--instanceid", contract.InstanceIDHub)
 	return err
 }

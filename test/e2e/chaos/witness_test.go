@@ -11,7 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -69,10 +71,15 @@ func expires(wf *unstructured.Unstructured, phase string) bool {
 		strategy["secondsAfterSuccess"] != nil && phase == "Succeeded" || strategy["secondsAfterFailure"] != nil && phase == "Failed"
 }
 
-// deleteAll deletes what is left of the Workflows on the hub.
+// deleteAll deletes what is left of the Workflows on the hub, but for those of steps: they have to go with their parents.
 func (w witness) deleteAll(ctx context.Context) error {
+	ofNoStep, err := labels.NewRequirement(contract.LabelParent, selection.DoesNotExist, nil)
+	if err != nil {
+		return err
+	}
+	selector := client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*ofNoStep)}
 	return eventually(ctx, userPatience, func() error {
-		return w.users.hub.DeleteAllOf(ctx, contract.NewWorkflow(), client.InNamespace(namespace))
+		return w.users.hub.DeleteAllOf(ctx, contract.NewWorkflow(), client.InNamespace(namespace), selector)
 	})
 }
 
@@ -108,26 +115,30 @@ func (w witness) leftovers(ctx context.Context) ([]string, error) {
 		}
 		return nil
 	}
-	tasks := &unstructured.UnstructuredList{}
-	tasks.SetGroupVersionKind(contract.WorkflowTaskSetGVK.GroupVersion().WithKind("WorkflowTaskSetList"))
 	errs := []error{
-		look("hub", w.users.hub, tasks, client.InNamespace(namespace)),
-		look("hub", w.users.hub, &corev1.PodList{}, client.InNamespace(namespace)),
 		look("hub", w.users.hub, contract.NewWorkflowList(), client.InNamespace(namespace)),
 		look("hub", w.users.hub, &v1alpha1.RemoteWorkflowList{}),
 		look("hub", w.users.hub, &workv1.ManifestWorkList{}, client.HasLabels{contract.LabelDelivery}),
+		look("hub", w.users.hub, listOf(contract.WorkflowTaskSetGVK.Kind), client.InNamespace(namespace)),
+		look("hub", w.users.hub, &corev1.PodList{}, client.InNamespace(namespace)),
 	}
 	for name, c := range w.users.managed {
-		results := &unstructured.UnstructuredList{}
-		results.SetGroupVersionKind(contract.WorkflowGVK.GroupVersion().WithKind("WorkflowTaskResultList"))
 		errs = append(errs,
 			look(name, c, contract.NewWorkflowList(), client.InNamespace(namespace)),
 			look(name, c, &corev1.PodList{}, client.InNamespace(namespace)),
-			look(name, c, results, client.InNamespace(namespace)),
+			look(name, c, listOf("WorkflowTaskResult"), client.InNamespace(namespace)),
+			look(name, c, listOf(contract.WorkflowTaskSetGVK.Kind), client.InNamespace(namespace)),
 			w.leftoverApplied(ctx, name, c, &left),
 		)
 	}
 	return left, errors.Join(errs...)
+}
+
+// listOf returns a list of objects of one of Argo's kinds.
+func listOf(kind string) client.ObjectList {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(contract.WorkflowGVK.GroupVersion().WithKind(kind + "List"))
+	return list
 }
 
 // deliveryPrefix begins the names of the ManifestWorks that carry Workflows.
@@ -152,8 +163,9 @@ func (w witness) leftoverApplied(ctx context.Context, name string, c client.Clie
 // evidence reads what the pods have written down, and what etcd has ever held.
 func (w witness) evidence(ctx context.Context) (verdict.Evidence, error) {
 	e := verdict.Evidence{Subjects: w.users.subjects}
-	var errs [3]error
-	e.Journal, e.Pods, errs[0] = readJournal(theLab.Journal())
+	var errs [4]error
+	errs[0] = readJournal(theLab.Journal(), &e)
+	e.TaskSets, errs[3] = history(ctx, theLab.Hub(), schema.GroupResource{Group: contract.WorkflowGVK.Group, Resource: "workflowtasksets"})
 	e.Hub, errs[1] = history(ctx, theLab.Hub(), contract.WorkflowGVR.GroupResource())
 	e.RemoteWorkflows, errs[2] = history(ctx, theLab.Hub(),
 		schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "remoteworkflows"})
@@ -167,26 +179,31 @@ func (w witness) evidence(ctx context.Context) (verdict.Evidence, error) {
 	return e, errors.Join(errs[:]...)
 }
 
-// readJournal returns the UIDs that each run has written down, each once, and how many pods have written.
-func readJournal(path string) (journal map[string][]types.UID, pods map[string]int, err error) {
+// readJournal adds to the evidence what the pods have written down: each UID of a run once, and how many pods have written.
+func readJournal(path string, e *verdict.Evidence) error {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("nothing has run: %w", err)
+		return fmt.Errorf("nothing has run: %w", err)
 	}
-	journal, pods = map[string][]types.UID{}, map[string]int{}
+	e.Journal, e.Pods = map[string][]types.UID{}, map[string]int{}
 	seen := map[string]bool{}
 	for _, line := range strings.Split(strings.TrimSpace(string(raw)), "\n") {
-		run, uid, ok := strings.Cut(line, " ")
-		if !ok {
-			return nil, nil, fmt.Errorf("a pod has written %q", line)
-		}
-		pods[run]++
-		if !seen[line] {
-			journal[run] = append(journal[run], types.UID(uid))
+		fields := strings.Fields(line)
+		switch len(fields) {
+		case 2:
+			run, uid := fields[0], types.UID(fields[1])
+			e.Pods[run]++
+			if !seen[line] {
+				e.Journal[run] = append(e.Journal[run], uid)
+			}
+		case 4:
+			e.StepPods = append(e.StepPods, verdict.StepPod{Run: fields[0], Try: fields[1], Child: fields[2], Pod: types.UID(fields[3])})
+		default:
+			return fmt.Errorf("a pod has written %q", line)
 		}
 		seen[line] = true
 	}
-	return journal, pods, nil
+	return nil
 }
 
 // history returns all states that objects of a resource have had.

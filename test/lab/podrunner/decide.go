@@ -21,11 +21,18 @@ const (
 	AnnotationExitCode = "simulated-pod/exit-code"
 	// AnnotationResult is what a script wrote to its standard output; DefaultOutput without it.
 	AnnotationResult = "simulated-pod/result"
-	// AnnotationJournal is a line that the pod appends to the runner's journal when it starts.
+	// AnnotationJournal is a line that the pod appends to the runner's journal when it starts. JournalPod and JournalWorkflow in it are
+	// replaced.
 	AnnotationJournal = "simulated-pod/journal"
 	// AnnotationOutput and the name of an output parameter are the key of that parameter's value; DefaultOutput
 	// without it.
 	AnnotationOutput = "simulated-pod/output."
+)
+
+// What stands in a line of the journal for the UID of the pod, and for the name of the Workflow that it belongs to.
+const (
+	JournalPod      = "$(POD_UID)"
+	JournalWorkflow = "$(WORKFLOW)"
 )
 
 const (

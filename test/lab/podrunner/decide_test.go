@@ -136,3 +136,8 @@ func TestSignalsAreReadFromCommands(t *testing.T) {
 		assert.Equal(t, want, signalIn([]string{command}), command)
 	}
 }
+
+func TestJournalLineNamesThePodAndItsWorkflow(t *testing.T) {
+	assert.Equal(t, "run hello/pod-uid", journalLine("run "+JournalWorkflow+"/"+JournalPod, newPod()))
+	assert.Equal(t, "run uid", journalLine("run uid", newPod()))
+}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -198,7 +199,7 @@ func (r *Runner) startPod(ctx context.Context, pod *corev1.Pod) error {
 		}
 	}
 	if line, found := pod.Annotations[AnnotationJournal]; found {
-		if err := r.note(line); err != nil {
+		if err := r.note(journalLine(line, pod)); err != nil {
 			return fmt.Errorf("journal: %w", err)
 		}
 	}
@@ -209,6 +210,11 @@ func (r *Runner) startPod(ctx context.Context, pod *corev1.Pod) error {
 	r.update(pod.UID, func(run *Run) bool { run.Began = began; return true })
 	r.enqueue(pod)
 	return nil
+}
+
+// journalLine returns what a pod with this annotation writes.
+func journalLine(annotation string, pod *corev1.Pod) string {
+	return strings.NewReplacer(JournalPod, string(pod.UID), JournalWorkflow, pod.Labels[labelWorkflow]).Replace(annotation)
 }
 
 // note appends a line to the journal: in one write, for the runners of other clusters append to it, too.

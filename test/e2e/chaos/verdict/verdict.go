@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,6 +35,8 @@ const (
 	StatusLost Kind = "status lost"
 	// WrongRetry is a Workflow of one pod that has run more often than it was retried, or was retried and has not run again.
 	WrongRetry Kind = "wrong retry"
+	// SecondAnswer is a step in another cluster of which Argo was told two results.
+	SecondAnswer Kind = "second answer"
 	// Leftover is what is there and ought to be gone.
 	Leftover Kind = "left over"
 	// Unrest is what still goes on, long after there was any reason for it.
@@ -62,12 +63,14 @@ type Subject struct {
 	DeletedOnHub, DeletedOnCluster bool
 	// Stopped tells whether it was stopped: it may end earlier, or without having run.
 	Stopped bool
-	// Steps are what the pods of its steps in other clusters write down, each one line: after Run and a dot. Nil for one that runs in one
-	// cluster as a whole.
-	Steps []string
 	// Retried tells whether it was to be retried, and Retries how often that was tried. It has one pod.
 	Retried bool
 	Retries int
+	// Steps is what its steps in other clusters are to be; empty if it has none. It is then a parent, which runs on the hub itself, and is
+	// neither stopped nor retried nor deleted on a cluster.
+	Steps []Step
+	// Words is what the output parameter ParameterWords of a parent has to be.
+	Words string
 }
 
 // Evidence is what there is to judge by.
@@ -79,6 +82,10 @@ type Evidence struct {
 	Pods map[string]int
 	// Hub and Managed are all states that Workflows have had on the hub, and on all managed clusters, in their order.
 	Hub, Managed []*unstructured.Unstructured
+	// StepPods are the pods of steps in other clusters.
+	StepPods []StepPod
+	// TaskSets are all states that WorkflowTaskSets have had on the hub.
+	TaskSets []*unstructured.Unstructured
 	// RemoteWorkflows are all states that RemoteWorkflows have had.
 	RemoteWorkflows []*unstructured.Unstructured
 	// Unrest names what was still going on when everything was to have come to rest.
@@ -99,8 +106,8 @@ func Of(e Evidence) []Finding {
 			Subject: subject, journal: e.Journal[subject.Run], pods: e.Pods[subject.Run],
 			hub: hub[subject.Run], managed: managed[subject.Run], recorded: recorded,
 		}
-		if subject.Steps != nil {
-			findings = append(findings, j.stepFindings(e)...)
+		if len(subject.Steps) > 0 {
+			findings = append(findings, j.judgeParent(e)...)
 			continue
 		}
 		findings = append(findings, j.findings()...)
@@ -144,44 +151,6 @@ func (j *judgement) findings() []Finding {
 		j.judgeRetry()
 	}
 	return j.found
-}
-
-// stepFindings are about a Workflow that runs on the hub, and whose steps run in other clusters.
-func (j *judgement) stepFindings(e Evidence) []Finding {
-	for _, run := range slices.Sorted(maps.Keys(e.Pods)) {
-		if step, ok := strings.CutPrefix(run, j.Run+"."); ok && e.Pods[run] > 1 {
-			j.add(SecondRun, "step %s ran %d pods", step, e.Pods[run])
-		}
-	}
-	j.judgeHistory("on the hub", j.hub)
-	switch {
-	case len(j.hub) == 0:
-		j.add(Unfinished, "the hub has never had it")
-		return j.found
-	case j.DeletedOnHub:
-		return j.found
-	}
-	last := j.hub[len(j.hub)-1]
-	switch phase := contract.Phase(last); {
-	case !contract.IsFinished(phase):
-		j.add(Unfinished, "its last phase is %q", phase)
-	case phase == j.Want:
-		for _, step := range j.Steps {
-			if e.Pods[j.Run+"."+step] == 0 {
-				j.add(LostRun, "it ended as %s, and the pod of its step %s has written nothing", phase, step)
-			}
-		}
-	case !j.Stopped && !argoGaveUp(last, e.Managed):
-		j.add(WrongEnd, "it ended as %s, not as %s, with %q", phase, j.Want, contract.StatusString(contract.Status(last), "message"))
-	}
-	return j.found
-}
-
-// argoGaveUp reports whether Argo has ended a step of a Workflow by itself in another cluster: see endedByItself.
-func argoGaveUp(parent *unstructured.Unstructured, managed []*unstructured.Unstructured) bool {
-	return slices.ContainsFunc(managed, func(wf *unstructured.Unstructured) bool {
-		return strings.HasPrefix(wf.GetName(), parent.GetName()+"-") && endedByItself(wf, contract.PhaseError)
-	})
 }
 
 // judgeRetry counts the pods of a Workflow of one pod. A retry that was refused, as the hub has said then, runs nothing.
@@ -267,6 +236,9 @@ func (j *judgement) judgeEnd() {
 	var replaced []string
 	if j.DeletedOnCluster && phase == contract.PhaseError {
 		replaced = []string{"phase", "message", "finishedAt"}
+		if len(contract.Status(theirs)) == 0 { // it never started, and the hub's status is still the one of a Workflow that waits
+			replaced = append(replaced, "startedAt", "conditions")
+		}
 	}
 	got, want := statusOf(last, replaced), statusOf(theirs, replaced)
 	if got != want {

@@ -125,6 +125,15 @@ func TestVerdict(t *testing.T) {
 			e.Hub = []*unstructured.Unstructured{e.Hub[0], state("hub", "Error", false)}
 			e.Hub[1].Object["status"] = map[string]any{"phase": "Error", "message": "deleted", "finishedAt": "now"}
 		}, nil},
+		"also if the hub had said before why it waits": {func(e *verdict.Evidence) {
+			deletedThere(e)
+			e.Journal, e.Managed = nil, e.Managed[:1]
+			e.Hub = []*unstructured.Unstructured{e.Hub[0], state("hub", "Error", false)}
+			e.Hub[1].Object["status"] = map[string]any{
+				"phase": "Error", "message": "deleted", "startedAt": nil, "finishedAt": "now",
+				"conditions": []any{map[string]any{"type": "Scheduled", "status": "False", "message": "RemoteDeleted"}},
+			}
+		}, nil},
 		"and not with other nodes": {func(e *verdict.Evidence) {
 			deletedThere(e)
 			e.Hub[2].Object["status"] = map[string]any{"phase": "Error", "message": "deleted"}
@@ -171,71 +180,5 @@ func TestVerdict(t *testing.T) {
 			}
 			assert.Equal(t, test.want, kinds)
 		})
-	}
-}
-
-// travelled makes it the evidence of a Workflow on the hub whose two steps have run in other clusters.
-func travelled(e *verdict.Evidence) {
-	e.Subjects[0].Steps = []string{"one", "two"}
-	e.Pods = map[string]int{"a.one": 1, "a.two": 1, "ab.one": 2}
-	e.Managed, e.RemoteWorkflows, e.Journal = nil, nil, nil
-}
-
-func TestVerdictOnStepsInOtherClusters(t *testing.T) {
-	child := func(shutdown string) *unstructured.Unstructured {
-		wf := state("child", "Error", false)
-		wf.SetName("parent-1")
-		wf.Object["spec"] = map[string]any{"shutdown": shutdown}
-		return wf
-	}
-	ends := func(e *verdict.Evidence, phase string) {
-		e.Hub[2] = state("hub", phase, false)
-		e.Hub[2].SetName("parent")
-	}
-	for name, test := range map[string]struct {
-		change func(*verdict.Evidence)
-		want   []verdict.Kind
-	}{
-		"one pod for each step is good": {func(*verdict.Evidence) {}, nil},
-		"two pods of a step are a second run": {func(e *verdict.Evidence) {
-			e.Pods["a.two"] = 2
-		}, []verdict.Kind{verdict.SecondRun}},
-		"also of one that was not expected": {func(e *verdict.Evidence) {
-			e.Pods["a.three"] = 2
-		}, []verdict.Kind{verdict.SecondRun}},
-		"a step without a pod is lost": {func(e *verdict.Evidence) {
-			delete(e.Pods, "a.one")
-		}, []verdict.Kind{verdict.LostRun}},
-		"unless the Workflow was stopped": {func(e *verdict.Evidence) {
-			delete(e.Pods, "a.one")
-			e.Subjects[0].Stopped = true
-			ends(e, "Failed")
-		}, nil},
-		"another end is wrong": {func(e *verdict.Evidence) {
-			ends(e, "Failed")
-		}, []verdict.Kind{verdict.WrongEnd}},
-		"unless Argo came to it by itself": {func(e *verdict.Evidence) {
-			ends(e, "Error")
-			e.Managed = []*unstructured.Unstructured{child("")}
-		}, nil},
-		"and not if it was made to": {func(e *verdict.Evidence) {
-			ends(e, "Error")
-			e.Managed = []*unstructured.Unstructured{child("Terminate")}
-		}, []verdict.Kind{verdict.WrongEnd}},
-		"a Workflow without end is found": {func(e *verdict.Evidence) {
-			e.Hub = e.Hub[:2]
-		}, []verdict.Kind{verdict.Unfinished}},
-		"a Workflow that the hub never had is found": {func(e *verdict.Evidence) {
-			e.Hub = nil
-		}, []verdict.Kind{verdict.Unfinished}},
-	} {
-		e := good()
-		travelled(&e)
-		test.change(&e)
-		var got []verdict.Kind
-		for _, finding := range verdict.Of(e) {
-			got = append(got, finding.Kind)
-		}
-		assert.Equal(t, test.want, got, name)
 	}
 }
