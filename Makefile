@@ -91,7 +91,7 @@ test-integration: ## Run the tests on real API servers, without pods.
 	KUBEBUILDER_ASSETS=$(BIN)/lab go test -count=1 -timeout=20m -p=1 ./test/integration/... ./test/bench
 
 # Those of test/e2e for which it matters that something is executed in the pods. The others take a third of the time with simulated ones.
-REAL := Examples|Manifests|VerbsOnTheHub|DeletingTheHubsCopy|AreKilled|CutOff|TenantIsSetUp|ArtifactsAreRead
+REAL := Examples|Manifests|DeletingTheHubsCopy|AreKilled|CutOff|TenantIsSetUp|ArtifactsAreRead
 REAL_STEPS := FilesGo|ArgosOwnProposal
 
 test-e2e: ## Run the tests on a lab of their own: where it matters with real pods, as root on Linux, and else with simulated ones.
