@@ -35,6 +35,15 @@ func (id StepID) String() string {
 	return strings.Join([]string{string(id.Parent), id.Node, id.StartedAt, strconv.Itoa(id.Index)}, "/")
 }
 
+// IsOf reports whether wf was made for this step, in whatever cluster of it.
+func (id StepID) IsOf(wf metav1.Object) bool {
+	made := wf.GetAnnotations()[AnnotationStep]
+	if i := strings.LastIndex(made, "/"); i >= 0 {
+		id.Index, _ = strconv.Atoi(made[i+1:])
+	}
+	return made == id.String()
+}
+
 // WorkflowName returns the name of the Workflow that runs the step of a Workflow with this name: a readable prefix and a hash that no other
 // step shares.
 func (id StepID) WorkflowName(parent string) string { return hashedName(parent, id.String()) }

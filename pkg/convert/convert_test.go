@@ -141,7 +141,8 @@ func TestOtherManifestsStayAsTheyAre(t *testing.T) {
 func TestTheHubHasTheGivenName(t *testing.T) {
 	documents, _ := manifest.Read("a", []byte(`{apiVersion: argoproj.io/v1alpha1, kind: Workflow, spec: {templates: [{name: a, namespace: b, data: {}}]}}`))
 	result, problems := Documents(documents, Options{HubCluster: "my-hub"})
-	assert.Empty(t, problems)
+	require.Len(t, problems, 1)
+	assert.True(t, problems[0].Warning, "no Workflow is sent there yet")
 	assert.Contains(t, result, "multicluster: {cluster: my-hub, namespace: b, data: {}}")
 }
 
@@ -191,4 +192,11 @@ func FuzzConversion(f *testing.F) {
 		again, more := converted("f", result)
 		require.Equal(t, result, again, "problems: %s, then %s", problems, more)
 	})
+}
+
+func TestAKeyIsNotMistakenForAValue(t *testing.T) {
+	node := mapping(scalar("name"), scalar("timeout"), scalar("timeout"), scalar("5s"))
+	remove(node, "timeout")
+	assert.Len(t, node.Content, 2)
+	assert.Equal(t, "name", node.Content[0].Value)
 }

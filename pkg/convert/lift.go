@@ -82,8 +82,11 @@ func declared(key *yaml.Node, pair int, value *yaml.Node) piece {
 // remove takes keys from a mapping.
 func remove(n *yaml.Node, keys ...string) {
 	for _, key := range keys {
-		if i := slices.IndexFunc(n.Content, func(n *yaml.Node) bool { return n.Value == key }); i >= 0 && i%2 == 0 {
-			n.Content = slices.Delete(n.Content, i, i+2)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				n.Content = slices.Delete(n.Content, i, i+2)
+				break
+			}
 		}
 	}
 }

@@ -229,6 +229,16 @@ func find(s Step, documents []*manifest.Document) *manifest.Workflow {
 	return nil
 }
 
+// hasLocation reports whether an artifact says where it is, beside what it is called and where a container has it.
+func hasLocation(artifact *yaml.Node) bool {
+	for i := 0; i+1 < len(artifact.Content); i += 2 {
+		if !slices.Contains([]string{"name", "path", "mode", "recurseMode", "archive", "optional"}, artifact.Content[i].Value) {
+			return true
+		}
+	}
+	return false
+}
+
 // interfaces compares the inputs and outputs of a step with those of the template that it refers to.
 func interfaces(s Step, target *manifest.Template, there *yaml.Node) []manifest.Problem {
 	var problems []manifest.Problem
@@ -236,7 +246,7 @@ func interfaces(s Step, target *manifest.Template, there *yaml.Node) []manifest.
 		given := items(s.Node, "inputs", kind)
 		for name, wanted := range items(target.Node, "inputs", kind) {
 			hasDefault := manifest.Set(wanted, "value") || manifest.Set(wanted, "default") || manifest.Set(wanted, "valueFrom") ||
-				manifest.Text(wanted, "optional") == "true" || kind == "artifacts" && len(wanted.Content) > 2
+				manifest.Text(wanted, "optional") == "true" || kind == "artifacts" && hasLocation(wanted)
 			if given[name] == nil && !hasDefault {
 				problems = append(problems, s.Problem(there, "template %q needs %s %q: declare it in inputs", target.Name, kind[:len(kind)-1], name))
 			}

@@ -136,7 +136,9 @@ metadata: {name: stored}
 spec:
   templates:
     - name: t
-      inputs: {parameters: [{name: needed}, {name: given}, {name: hasDefault, value: x}]}
+      inputs:
+        parameters: [{name: needed}, {name: given}, {name: hasDefault, value: x}]
+        artifacts: [{name: file, path: /file}, {name: stored, path: /stored, s3: {key: k}}, {name: maybe, path: /maybe, optional: true}]
       outputs: {parameters: [{name: made, valueFrom: {path: /made}}]}
       container: {image: a}
     - name: remote
@@ -148,7 +150,8 @@ spec:
 	}{
 		"a template that is not there": {"templateRef: {name: stored, template: absent}", []string{`WorkflowTemplate stored has no template "absent"`}},
 		"what it needs and makes": {"templateRef: {name: stored, template: t}", []string{
-			`template "t" has no output parameter "wanted"`, `template "t" needs parameter "needed": declare it in inputs`,
+			`template "t" has no output parameter "wanted"`, `template "t" needs artifact "file": declare it in inputs`,
+			`template "t" needs parameter "needed": declare it in inputs`,
 		}},
 		"a template that is a step itself": {"templateRef: {name: stored, template: remote}", []string{"has a plugin multicluster itself"}},
 		"a Workflow without entrypoint":    {"workflowTemplateRef: {name: stored}", []string{"WorkflowTemplate stored has no entrypoint"}},

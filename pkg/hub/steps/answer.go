@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -38,6 +39,19 @@ type parameter struct {
 	Name       string `json:"name"`
 	Value      string `json:"value"`
 	GlobalName string `json:"globalName,omitempty"`
+}
+
+// maxNamed is how many clusters a message names.
+const maxNamed = 10
+
+// encode returns the result as JSON, null for none. One that is too large for Argo's WorkflowTaskSet becomes an error that says so.
+func (r *result) encode() ([]byte, error) {
+	raw, err := json.Marshal(r)
+	if err == nil && len(raw) > maxResultBytes {
+		return json.Marshal(errorResult(fmt.Sprintf("the outputs of this step have %d bytes, and at most %d can be given to Argo: pass them as an "+
+			"artifact", len(raw), maxResultBytes)))
+	}
+	return raw, err
 }
 
 func failed(message string) *result      { return &result{Phase: phaseFailed, Message: message} }
@@ -76,6 +90,25 @@ func resultOf(task map[string]any, kind step.Kind, child *unstructured.Unstructu
 	}
 	out, _ := declared(map[string]any{}, ran)
 	return &result{Phase: phase, Message: cmp.Or(ran.text("message"), message), Outputs: out}
+}
+
+// trimWhole returns of a Workflow what resultOf reads: a step on many clusters has many of them in memory.
+func trimWhole(wf *unstructured.Unstructured) *unstructured.Unstructured {
+	status := contract.Status(wf)
+	nodes, _, err := contract.Nodes(status)
+	if err != nil {
+		return wf
+	}
+	kept := map[string]any{}
+	for id, value := range nodes {
+		if n, ok := value.(map[string]any); ok && slices.Contains([]string{wf.GetName(), wf.GetName() + "." + stepTask}, contract.StatusString(n, "name")) {
+			kept[id] = value
+		}
+	}
+	trimmed := contract.NewWorkflow()
+	trimmed.SetName(wf.GetName())
+	trimmed.Object["status"] = map[string]any{"phase": status["phase"], "message": status["message"], "nodes": kept}
+	return trimmed
 }
 
 // declared returns the outputs that a template declares, from those of the node that has run it. Argo waits for ever for a
@@ -119,46 +152,46 @@ func declared(template map[string]any, ran node) (*outputs, error) {
 }
 
 // aggregate returns the result of a step that has run in several clusters, in the order of their names. As where Argo itself runs a step
-// several times, an output is the list of theirs. Artifacts are not aggregated.
-func aggregate(clusters []string, results []*result, maxFailures int) *result {
+// several times, an output is the list of theirs, which is empty where all have failed that may. Artifacts are not aggregated.
+func aggregate(task map[string]any, usesResult bool, clusters []string, results []*result, maxFailures int) *result {
 	var bad []string
 	for i, r := range results {
 		if r.Phase != phaseSucceeded {
-			bad = append(bad, fmt.Sprintf("%s: %s", clusters[i], cmp.Or(r.Message, r.Phase)))
+			bad = append(bad, fmt.Sprintf("%s: %.200s", clusters[i], cmp.Or(r.Message, r.Phase)))
 		}
 	}
-	if len(bad) > maxFailures {
-		return failed(fmt.Sprintf("failed in %d of %d clusters: %s", len(bad), len(clusters), strings.Join(bad, "; ")))
+	what := strings.Join(bad[:min(len(bad), maxNamed)], "; ")
+	if more := len(bad) - maxNamed; more > 0 {
+		what += fmt.Sprintf("; and %d more", more)
 	}
-	out := &outputs{}
-	values := map[string][]string{}
-	var names []string
-	var all []any
+	if len(bad) > maxFailures {
+		return failed(fmt.Sprintf("failed in %d of %d clusters: %s", len(bad), len(clusters), what))
+	}
+	values, all := map[string][]string{}, []any{}
 	for _, r := range results {
 		if r.Phase != phaseSucceeded || r.Outputs == nil {
 			continue
 		}
 		for _, p := range r.Outputs.Parameters {
-			if values[p.Name] == nil {
-				names = append(names, p.Name)
-			}
 			values[p.Name] = append(values[p.Name], p.Value)
 		}
 		if r.Outputs.Result != nil {
 			all = append(all, item(*r.Outputs.Result))
 		}
 	}
-	for _, name := range names {
-		out.Parameters = append(out.Parameters, parameter{Name: name, Value: encode(values[name])})
+	out := &outputs{}
+	want, _ := task["outputs"].(map[string]any)
+	for _, p := range list(want, "parameters") {
+		name := contract.StatusString(p, "name")
+		out.Parameters = append(out.Parameters, parameter{Name: name, Value: encode(append([]string{}, values[name]...))})
 	}
-	if len(all) > 0 {
+	if usesResult || len(all) > 0 {
 		text := encode(all)
 		out.Result = &text
 	}
 	message := ""
 	if len(bad) > 0 {
-		message = fmt.Sprintf("failed in %d of %d clusters, of which %d may fail: %s",
-			len(bad), len(clusters), maxFailures, strings.Join(bad, "; "))
+		message = fmt.Sprintf("failed in %d of %d clusters, of which %d may fail: %s", len(bad), len(clusters), maxFailures, what)
 	}
 	return &result{Phase: phaseSucceeded, Message: message, Outputs: out}
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -25,6 +24,8 @@ const (
 	taskWithin = 30 * time.Second
 	// tellAgain is how long after that it is told again.
 	tellAgain = 5 * time.Minute
+	// again is when to look at what the cache does not show yet.
+	again = 200 * time.Millisecond
 )
 
 // snapshot is all that a decision depends on, each read once.
@@ -39,7 +40,7 @@ type snapshot struct {
 	// open is when each node that waits for the result of a plugin, and has no Workflow, has started: by its ID, as the cache has it.
 	open map[string]string
 	// gated are the pods of Argo's agent that wait, although it has something to do.
-	gated []corev1.Pod
+	gated []agentPod
 	// decided returns the clusters of a Placement, sorted.
 	decided func(placement string) ([]string, error)
 }
@@ -47,7 +48,7 @@ type snapshot struct {
 // child is the Workflow of a step.
 type child struct {
 	*hubworkflow.Workflow
-	// whole is the Workflow with its status. It is read only when it has finished.
+	// whole is the Workflow with what of its status is a result. It is read only when it has finished.
 	whole *unstructured.Unstructured
 }
 
@@ -71,6 +72,10 @@ type plan struct {
 	healed bool
 	// overdue are the nodes that wait, and that Argo has written no task for.
 	overdue []string
+	// undecided are the Placements, as "<node>: <Placement>", that steps have waited for too long.
+	undecided []string
+	// lags are the nodes of which the cache does not show all Workflows yet.
+	lags map[string]bool
 	// err is why it could not be decided.
 	err error
 	// within is when to decide anew, if no event comes first; zero is never.
@@ -87,7 +92,7 @@ func (p *plan) lookWithin(d time.Duration) {
 
 // decide returns what to do about the steps of a Workflow.
 func decide(s *snapshot) *plan {
-	p := &plan{results: map[string]*result{}, wanted: map[string]bool{}}
+	p := &plan{results: map[string]*result{}, wanted: map[string]bool{}, lags: map[string]bool{}}
 	if s.set != nil && s.parent != nil {
 		for _, id := range slices.Sorted(maps.Keys(s.set.tasks)) {
 			p.decideStep(s, id)
@@ -144,6 +149,17 @@ func (p *plan) decideChild(s *snapshot, c *child) {
 	case !s.parent.isSuspended() && isMarked:
 		p.resume = append(p.resume, c)
 	}
+}
+
+// isOfOpenNode reports whether the node for which a child was made waits for its result.
+func (s *snapshot) isOfOpenNode(c *child) bool {
+	if s.parent == nil || s.parent.isFinished() {
+		return false
+	}
+	id := contract.StepID{Parent: s.parent.GetUID(), Node: contract.StepNode(c)}
+	n := s.parent.node(id.Node)
+	id.StartedAt = n.text("startedAt")
+	return n.isOpen() && id.IsOf(c)
 }
 
 // decideStep decides about one node that Argo has handed out.
@@ -277,26 +293,52 @@ func (p *plan) run(s *openStep, clusters []string) *result {
 		p.lookWithin(s.deadline.Sub(s.now))
 	}
 	if len(clusters) == 0 {
-		return nil // the Placement has not decided yet
+		p.decideUndecided(s)
+		return nil
 	}
 	p.keep(s, clusters)
-	results, ended := make([]*result, len(clusters)), 0
+	ended, failures := 0, 0
 	for i, cluster := range clusters {
 		c := s.child(i)
-		if c == nil {
+		switch {
+		case c == nil:
 			if err := p.begin(s, i, cluster, clusters); err != nil {
 				return errorResult(err.Error())
 			}
-			continue
-		}
-		if results[i] = p.resultOf(s, c); results[i] != nil {
+		case c.isFinished() || c.IsDeleted():
 			ended++
+			if c.LastPhase() != phaseSucceeded {
+				failures++
+			}
+		}
+	}
+	if most := s.maxFailures(len(clusters)); ended < len(clusters) && failures <= most {
+		return nil // what has ended is not read before that
+	}
+	results := make([]*result, len(clusters))
+	for i := range clusters {
+		if c := s.child(i); c != nil {
+			results[i] = p.resultOf(s, c)
 		}
 	}
 	if !s.step.All {
 		return results[0]
 	}
-	return s.together(clusters, results, ended)
+	return s.together(clusters, results)
+}
+
+// decideUndecided notes a Placement that selects no cluster: it may not be there, and nothing else would say so.
+func (p *plan) decideUndecided(s *openStep) {
+	at, err := time.Parse(time.RFC3339, s.node.text("startedAt"))
+	if err != nil {
+		return
+	}
+	if waited := s.now.Sub(at); waited < taskWithin {
+		p.lookWithin(taskWithin - waited)
+		return
+	}
+	p.undecided = append(p.undecided, fmt.Sprintf("%s: %s", s.node.text("displayName"), s.step.Placement))
+	p.lookWithin(tellAgain)
 }
 
 // begin makes the Workflow of a step for one of its clusters. The first has the list of all: it is there before the others.
@@ -310,6 +352,9 @@ func (p *plan) begin(s *openStep, index int, cluster string, clusters []string) 
 	if index == 0 && s.step.All {
 		made.clusters = clusters
 	}
+	if made.usesResult && s.step.Reference.Name != "" {
+		return errors.New("outputs.result is not known of a step that refers to a template: have the template write an output parameter")
+	}
 	wf, err := newChild(made)
 	if err != nil {
 		return err
@@ -321,7 +366,7 @@ func (p *plan) begin(s *openStep, index int, cluster string, clusters []string) 
 // resultOf returns the result of a Workflow that has ended, nil for another, or if it has to be read first.
 func (p *plan) resultOf(s *openStep, c *child) *result {
 	switch {
-	case c.IsDeleted():
+	case !c.isFinished() && c.IsDeleted():
 		return errorResult(fmt.Sprintf("Workflow %s, which ran the step, was deleted", c.GetName()))
 	case !c.isFinished():
 		return nil
@@ -332,22 +377,30 @@ func (p *plan) resultOf(s *openStep, c *child) *result {
 	return resultOf(s.task, s.step.Kind, c.whole)
 }
 
-// together returns the result of a step in several clusters: when all have ended, or more have failed than may.
-func (s *openStep) together(clusters []string, results []*result, ended int) *result {
-	most := 0
-	if s.step.MaxFailures != nil {
-		most, _ = intstr.GetScaledValueFromIntOrPercent(s.step.MaxFailures, len(clusters), false)
+// maxFailures returns in how many clusters the step may fail.
+func (s *openStep) maxFailures(clusters int) int {
+	if s.step.MaxFailures == nil {
+		return 0
 	}
-	failures := 0
+	most, _ := intstr.GetScaledValueFromIntOrPercent(s.step.MaxFailures, clusters, false)
+	return most
+}
+
+// together returns the result of a step in several clusters: when all have ended, or more have failed than may.
+func (s *openStep) together(clusters []string, results []*result) *result {
+	most, ended, failures := s.maxFailures(len(clusters)), 0, 0
 	for i, r := range results {
 		if r == nil {
 			results[i] = &result{Phase: phaseSucceeded}
-		} else if r.Phase != phaseSucceeded {
+			continue
+		}
+		ended++
+		if r.Phase != phaseSucceeded {
 			failures++
 		}
 	}
 	if ended < len(clusters) && failures <= most {
 		return nil
 	}
-	return aggregate(clusters, results, most)
+	return aggregate(s.task, s.parent.usesResult(s.node), clusters, results, most)
 }

@@ -21,7 +21,17 @@ const (
 	labelComponent = "workflows.argoproj.io/component"
 	componentAgent = "agent"
 	labelWorkflow  = "workflows.argoproj.io/workflow"
+
+	// pluginContainer is the container that the hub chart's executor plugin adds to the agent's pod: with it the agent leaves our steps alone.
+	pluginContainer = "multicluster"
 )
+
+// agentPod is a pod of Argo's agent that waits because of our gate.
+type agentPod struct {
+	*corev1.Pod
+	// hasPlugin is whether it leaves our steps alone when it runs.
+	hasPlugin bool
+}
 
 // trimPod makes the agent's pod what the cache keeps of it. It is the transform of the cache.
 func trimPod(obj any) (any, error) {
@@ -34,8 +44,17 @@ func trimPod(obj any) (any, error) {
 			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, Labels: pod.Labels,
 			DeletionTimestamp: pod.DeletionTimestamp,
 		},
-		Spec: corev1.PodSpec{SchedulingGates: pod.Spec.SchedulingGates},
+		Spec: corev1.PodSpec{SchedulingGates: pod.Spec.SchedulingGates, Containers: namesOf(pod.Spec.Containers)},
 	}, nil
+}
+
+// namesOf returns containers with nothing but their names.
+func namesOf(containers []corev1.Container) []corev1.Container {
+	out := make([]corev1.Container, len(containers))
+	for i := range containers {
+		out[i].Name = containers[i].Name
+	}
+	return out
 }
 
 // ofPod maps the agent's pod to its Workflow.
@@ -44,21 +63,26 @@ func ofPod(_ context.Context, pod client.Object) []reconcile.Request {
 }
 
 // gated returns the agent's pods of a Workflow that wait because of our gate.
-func (r *Reconciler) gated(ctx context.Context, workflow types.NamespacedName) ([]corev1.Pod, error) {
+func (r *Reconciler) gated(ctx context.Context, workflow types.NamespacedName) ([]agentPod, error) {
 	var pods corev1.PodList
 	opts := []client.ListOption{client.InNamespace(workflow.Namespace), client.MatchingLabels{labelWorkflow: workflow.Name}}
 	if err := r.Client.List(ctx, &pods, opts...); err != nil {
 		return nil, fmt.Errorf("list the pods of Argo's agent: %w", err)
 	}
-	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool {
-		return pod.DeletionTimestamp != nil || !slices.ContainsFunc(pod.Spec.SchedulingGates, isGate)
-	}), nil
+	var gated []agentPod
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		if pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Spec.SchedulingGates, isGate) {
+			gated = append(gated, agentPod{pod, slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == pluginContainer })})
+		}
+	}
+	return gated, nil
 }
 
 func isGate(gate corev1.PodSchedulingGate) bool { return gate.Name == contract.GateSteps }
 
 // lift removes our gate from a pod: it has something else to do.
-func (r *Reconciler) lift(ctx context.Context, pod *corev1.Pod) error {
+func (r *Reconciler) lift(ctx context.Context, pod *agentPod) error {
 	data, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion},
 		"spec":     map[string]any{"schedulingGates": slices.DeleteFunc(slices.Clone(pod.Spec.SchedulingGates), isGate)},
@@ -66,8 +90,8 @@ func (r *Reconciler) lift(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil {
 		return fmt.Errorf("encode patch: %w", err)
 	}
-	if err := r.Client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, data)); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove scheduling gate of pod %s: %w", client.ObjectKeyFromObject(pod), err)
+	if err := r.Client.Patch(ctx, pod.Pod.DeepCopy(), client.RawPatch(types.MergePatchType, data)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove scheduling gate of pod %s: %w", client.ObjectKeyFromObject(pod.Pod), err)
 	}
 	return nil
 }

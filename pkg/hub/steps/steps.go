@@ -9,9 +9,11 @@ package steps
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,7 +34,13 @@ const (
 	reasonStepRefused      = "StepRefused"
 	reasonTaskMissing      = "TaskMissing"
 	reasonResultNotRemoved = "ResultNotRemoved"
+	reasonNoDecision       = "NoClusterSelected"
+	reasonAgentPodGated    = "AgentPodGated"
 )
+
+// maxResultBytes is how much of results is given to Argo in one patch, and the most that one of them may have: a WorkflowTaskSet holds the
+// tasks as well, and etcd takes some 1.5 MB in one object.
+const maxResultBytes = 256 << 10
 
 // Reconciler runs the steps of Workflows in other clusters. A request names such a Workflow.
 type Reconciler struct {
@@ -62,7 +70,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if next.err != nil {
 		return ctrl.Result{}, next.err
 	}
-	return ctrl.Result{RequeueAfter: next.within}, r.act(ctx, s, next)
+	err = r.act(ctx, s, next)
+	return ctrl.Result{RequeueAfter: next.within}, err
 }
 
 // read returns what is to be decided upon. Where no step is open, and nothing is left of one, that is next to nothing.
@@ -154,49 +163,75 @@ func (r *Reconciler) readWhole(ctx context.Context, finished []*child) error {
 		if err != nil {
 			return client.IgnoreNotFound(err) // the watch brings it
 		}
-		c.Workflow, c.whole = live, live.Unstructured
+		c.Workflow, c.whole = live, trimWhole(live.Unstructured)
 	}
 	return nil
 }
 
-// act does what was decided. Each write can be repeated. The results come last, for they end the step.
+// act does what was decided. Each write can be repeated, and one that fails keeps no other step from going on. The results come last, for
+// they end the step.
 func (r *Reconciler) act(ctx context.Context, s *snapshot, next *plan) error {
 	r.tell(s, next)
+	var errs []error
 	for i := range s.gated {
-		if err := r.lift(ctx, &s.gated[i]); err != nil {
-			return err
+		if s.gated[i].hasPlugin {
+			errs = append(errs, r.lift(ctx, &s.gated[i]))
 		}
 	}
 	for _, wf := range next.create {
-		if err := r.create(ctx, s, next, wf); err != nil {
-			return err
-		}
+		errs = append(errs, r.create(ctx, s, next, wf))
 	}
+	errs = append(errs, r.terminate(ctx, s, next))
+	for _, c := range next.suspend {
+		errs = append(errs, r.patch(ctx, c, suspension(true)))
+	}
+	for _, c := range next.resume {
+		errs = append(errs, r.patch(ctx, c, suspension(nil)))
+	}
+	for _, c := range next.release {
+		errs = append(errs, r.release(ctx, next, c))
+	}
+	return errors.Join(append(errs, r.answer(ctx, s, next))...)
+}
+
+// terminate ends Workflows that no step waits for. The cache may lag behind: of a step that is open, the API server is asked whether Argo has
+// taken its task away.
+func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) error {
+	var tasks *taskSet
 	for _, c := range next.terminate {
+		id := contract.StepNode(c)
+		if s.isOfOpenNode(c) && next.results[id] == nil {
+			if tasks == nil {
+				live := newTaskSet()
+				if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.parent), live); client.IgnoreNotFound(err) != nil {
+					return fmt.Errorf("get WorkflowTaskSet: %w", err)
+				}
+				tasks = taskSetOf(live)
+			}
+			if tasks.has(id) {
+				next.lookWithin(again)
+				continue
+			}
+		}
 		if err := r.patch(ctx, c, map[string]any{"spec": map[string]any{"shutdown": "Terminate"}}); err != nil {
 			return err
 		}
 	}
-	for _, c := range next.suspend {
-		if err := r.patch(ctx, c, suspension(true)); err != nil {
-			return err
-		}
+	return nil
+}
+
+// release removes our finalizer from a deleted Workflow. While something else of its metadata changes, the event of that may be the last.
+func (r *Reconciler) release(ctx context.Context, next *plan, c *child) error {
+	finalizers := slices.DeleteFunc(slices.Clone(c.GetFinalizers()), func(f string) bool { return f == contract.FinalizerStep })
+	if len(finalizers) == len(c.GetFinalizers()) {
+		return nil
 	}
-	for _, c := range next.resume {
-		if err := r.patch(ctx, c, suspension(nil)); err != nil {
-			return err
-		}
+	err := hubworkflow.PatchMetadata(ctx, r.Client, c.Workflow, map[string]any{"finalizers": finalizers})
+	if err != nil && hubworkflow.IgnoreStale(err) == nil {
+		next.lookWithin(again)
+		return nil
 	}
-	for _, c := range next.release {
-		finalizers := slices.DeleteFunc(slices.Clone(c.GetFinalizers()), func(f string) bool { return f == contract.FinalizerStep })
-		if len(finalizers) == len(c.GetFinalizers()) {
-			continue
-		}
-		if err := hubworkflow.PatchMetadata(ctx, r.Client, c.Workflow, map[string]any{"finalizers": finalizers}); err != nil {
-			return hubworkflow.IgnoreStale(err)
-		}
-	}
-	return r.answer(ctx, s, next.results)
+	return err
 }
 
 // tell says on the Workflow what hinders its steps.
@@ -206,6 +241,18 @@ func (r *Reconciler) tell(s *snapshot, next *plan) {
 			"Argo's controller has not written the tasks of %d waiting steps into the WorkflowTaskSet %s, and its log says why: if all waiting "+
 				"tasks are more than etcd takes in one object, limit them with a semaphore; if it lacks the right to write WorkflowTaskSets, grant it",
 			len(next.overdue), s.parent.GetName())
+	}
+	if len(next.undecided) > 0 {
+		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonNoDecision, "CreateStep",
+			"%d steps that run on all clusters of a Placement wait for it to select one: %.700s", len(next.undecided), strings.Join(next.undecided, ", "))
+	}
+	for _, pod := range s.gated {
+		if !pod.hasPlugin {
+			next.lookWithin(tellAgain)
+			r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonAgentPodGated, "LiftGate",
+				"pod %s, which runs HTTP and other plugin templates, stays gated: without the container %s it would fail the steps in other "+
+					"clusters. Set ARGO_EXECUTOR_PLUGINS=true for Argo's controller, and retry the Workflow", pod.Name, pluginContainer)
+		}
 	}
 	if next.healed {
 		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonResultNotRemoved, "RemoveResult",
@@ -226,12 +273,19 @@ func suspension(suspend any) map[string]any {
 	}
 }
 
-// create makes the Workflow of a step. One that is there already is the same one: its name says of which step it is.
+// create makes the Workflow of a step.
 func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *unstructured.Unstructured) error {
+	if next.lags[contract.StepNode(wf)] {
+		return nil
+	}
 	err := r.Client.Create(ctx, wf)
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return nil
+		return r.meet(ctx, next, wf)
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"): // as Argo does with a pod, it waits
+		r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeWarning, reasonStepRefused, "CreateStep",
+			"the Workflow of a step waits for quota: %.900s", err.Error())
+		return fmt.Errorf("create the Workflow of a step: %w", err)
 	case hubworkflow.IsRefused(err):
 		r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeWarning, reasonStepRefused, "CreateStep",
 			"the hub refuses the Workflow of a step: %.900s", err.Error())
@@ -242,6 +296,24 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *un
 	}
 	r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeNormal, reasonStepCreated, "CreateStep",
 		"step %s runs as Workflow %s", s.parent.node(contract.StepNode(wf)).text("displayName"), wf.GetName())
+	return nil
+}
+
+// meet looks at what has the name of a step's Workflow. It is that of this step, which the cache does not show yet: then its clusters, which
+// may have been decided differently, are not known. Or it is none that would ever run the step.
+func (r *Reconciler) meet(ctx context.Context, next *plan, wf *unstructured.Unstructured) error {
+	found := contract.NewWorkflow()
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wf), found); err != nil {
+		next.lookWithin(again)
+		return client.IgnoreNotFound(err)
+	}
+	if contract.IsOurs(found) && contract.StepParent(found) == contract.StepParent(wf) && contract.StepNode(found) == contract.StepNode(wf) {
+		next.lags[contract.StepNode(wf)] = true
+		next.lookWithin(again)
+		return nil
+	}
+	next.results[contract.StepNode(wf)] = errorResult(fmt.Sprintf("there is a Workflow %s which is not, or not any more, that of this step: "+
+		"delete it, and retry", wf.GetName()))
 	return nil
 }
 
@@ -257,15 +329,27 @@ func (r *Reconciler) patch(ctx context.Context, c *child, change map[string]any)
 	return nil
 }
 
-// answer gives Argo the results, all in one patch. It fails if the task set has changed: what has been read may have been read before Argo
-// took an earlier result away.
-func (r *Reconciler) answer(ctx context.Context, s *snapshot, results map[string]*result) error {
-	if len(results) == 0 {
+// answer gives Argo the results, as many as one patch takes; the others follow. It fails if the task set has changed: what has been read may
+// have been read before Argo took an earlier result away.
+func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error {
+	if len(next.results) == 0 {
 		return nil
+	}
+	nodes, size := map[string]json.RawMessage{}, 0
+	for _, id := range slices.Sorted(maps.Keys(next.results)) {
+		raw, err := next.results[id].encode()
+		if err != nil {
+			return fmt.Errorf("encode result: %w", err)
+		}
+		if size += len(raw); size > maxResultBytes && len(nodes) > 0 {
+			next.lookWithin(again)
+			break
+		}
+		nodes[id] = raw
 	}
 	data, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": s.set.GetUID(), "resourceVersion": s.set.GetResourceVersion()},
-		"status":   map[string]any{"nodes": results},
+		"status":   map[string]any{"nodes": nodes},
 	})
 	if err != nil {
 		return fmt.Errorf("encode results: %w", err)

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +125,9 @@ func TestWhatArgoIsToldOfAStep(t *testing.T) {
 		"an output is missing":     {phaseSucceeded, silent, failed(`output parameter "said" has no value, and no default`)},
 		"it runs":                  {"Running", nil, nil},
 		"it was deleted meanwhile": {"Running", deleted, errorResult("which ran the step, was deleted")},
+		"it was deleted at its end": {phaseSucceeded, deleted, &result{Phase: phaseSucceeded, Outputs: &outputs{
+			ExitCode: "3", Parameters: []parameter{{Name: "said", Value: "hello"}, {Name: "other", Value: "none"}},
+		}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := waiting(t)
@@ -250,12 +254,26 @@ func TestResultsOfSeveralClustersAreAList(t *testing.T) {
 		return &result{Phase: phaseSucceeded, Outputs: &outputs{Result: &out, Parameters: []parameter{{Name: "said", Value: value}}}}
 	}
 	clusters := []string{"a", "b", "c"}
-	got := aggregate(clusters, []*result{said("1", "{\"n\": 1}"), failed("no"), said("3", "plain")}, 1)
+	task := parse(t, "{outputs: {parameters: [{name: said}]}}")
+	got := aggregate(task, true, clusters, []*result{said("1", "{\"n\": 1}"), failed("no"), said("3", "plain")}, 1)
 	assert.Equal(t, phaseSucceeded, got.Phase)
 	assert.Equal(t, []parameter{{Name: "said", Value: `["1","3"]`}}, got.Outputs.Parameters)
 	assert.JSONEq(t, `[{"n": 1}, "plain"]`, *got.Outputs.Result)
 	assert.Equal(t, "failed in 1 of 3 clusters, of which 1 may fail: b: no", got.Message)
-	assert.Equal(t, failed("failed in 1 of 3 clusters: b: no"), aggregate(clusters, []*result{said("1", ""), failed("no"), said("3", "")}, 0))
+	assert.Equal(t, failed("failed in 1 of 3 clusters: b: no"), aggregate(task, true, clusters, []*result{said("1", ""), failed("no"), said("3", "")}, 0))
+
+	got = aggregate(task, true, clusters, []*result{failed("no"), failed("no"), failed("no")}, 3)
+	assert.Equal(t, []parameter{{Name: "said", Value: "[]"}}, got.Outputs.Parameters, "Argo waits for ever for one that is missing")
+	assert.Equal(t, "[]", *got.Outputs.Result)
+	assert.Nil(t, aggregate(task, false, clusters, []*result{failed("no"), failed("no"), failed("no")}, 3).Outputs.Result)
+
+	many, names := make([]*result, 40), make([]string, 40)
+	for i := range many {
+		many[i], names[i] = failed(strings.Repeat("x", 1000)), "c"
+	}
+	message := aggregate(task, false, names, many, 0).Message
+	assert.Less(t, len(message), 3000)
+	assert.Contains(t, message, "; and 30 more")
 }
 
 func TestAResultIsKeptOnlyWhereTheWorkflowRefersToIt(t *testing.T) {
@@ -286,6 +304,60 @@ func TestVolumesOfTheWorkflowGoWithAStepUnlessTheyAreClaims(t *testing.T) {
 	own["volumes"] = []any{map[string]any{"name": "claim"}}
 	_, err = volumesOf(spec, own)
 	require.NoError(t, err)
+}
+
+func TestAStepInEveryClusterWaitsForAPlacementThatSelectsOneAndSaysSo(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["plugin"] = parse(t, "{multicluster: {placement: fleet, all: true, container: {image: busybox}}}")
+	s.decided = func(string) ([]string, error) { return nil, nil }
+	next := decide(s)
+	assert.Empty(t, next.undecided)
+	assert.Equal(t, taskWithin, next.within)
+	s.now = s.now.Add(taskWithin)
+	next = decide(s)
+	assert.Equal(t, []string{"one: fleet"}, next.undecided)
+	assert.Equal(t, tellAgain, next.within)
+}
+
+func TestOfAStepInEveryClusterNothingIsReadBeforeItIsKnownHowItEnds(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["plugin"] = parse(t, "{multicluster: {placement: fleet, all: true, container: {image: busybox}}}")
+	s.begun(t, phaseSucceeded).whole = nil
+	assert.Empty(t, decide(s).read)
+	s.begun(t, phaseFailed).whole = nil
+	assert.Len(t, decide(s).read, 2)
+}
+
+func TestAStepByReferenceHasNoStandardOutput(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["plugin"] = parse(t, "{multicluster: {cluster: a, templateRef: {name: other, template: main}}}")
+	assert.Empty(t, decide(s).results)
+	s.parent.spec["templates"] = []any{map[string]any{"steps": "{{steps.one.outputs.result}}"}}
+	assert.Contains(t, decide(s).results["parent-1"].Message, "outputs.result is not known of a step that refers to a template")
+}
+
+func TestANodeThatWaitsForALockIsNotWithoutItsTask(t *testing.T) {
+	s := waiting(t)
+	assert.Len(t, s.parent.open(), 1)
+	s.parent.node("parent-1")["synchronizationStatus"] = map[string]any{"waiting": "ns/Semaphore/x"}
+	assert.Empty(t, s.parent.open())
+}
+
+func TestAResultThatIsTooLargeIsAnError(t *testing.T) {
+	raw, err := (&result{Phase: phaseSucceeded, Message: strings.Repeat("x", maxResultBytes)}).encode()
+	require.NoError(t, err)
+	assert.Contains(t, string(raw), `"phase":"Error","message":"the outputs of this step have`)
+	raw, err = (*result)(nil).encode()
+	require.NoError(t, err)
+	assert.Equal(t, "null", string(raw))
+}
+
+func TestAChildIsOfTheNodeThatStartedAtThatTime(t *testing.T) {
+	s := waiting(t)
+	c := s.begun(t, "Running")
+	assert.True(t, s.isOfOpenNode(c))
+	s.parent.node("parent-1")["startedAt"] = "2026-01-02T16:04:05Z"
+	assert.False(t, s.isOfOpenNode(c), "it is of an earlier try")
 }
 
 func TestACacheKeepsOfTasksOnlyThoseOfSteps(t *testing.T) {

@@ -225,7 +225,7 @@ func viewOf(wf *unstructured.Unstructured) view {
 func (p *parent) open() map[string]string {
 	out := map[string]string{}
 	for id := range p.nodes {
-		if n := p.node(id); n.isOpen() {
+		if n := p.node(id); n.isOpen() && nested(n, "synchronizationStatus", "waiting") == nil { // for a lock: Argo writes no task before
 			out[id] = n.text("startedAt")
 		}
 	}

@@ -1,0 +1,145 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+)
+
+// actor returns a Reconciler whose API server has these objects, and answers as intercepted.
+func actor(intercepted interceptor.Funcs, has ...client.Object) *Reconciler {
+	set := newTaskSet()
+	api := fake.NewClientBuilder().WithStatusSubresource(set).WithObjects(has...).WithInterceptorFuncs(intercepted).Build()
+	return &Reconciler{Client: api, Live: api, Recorder: events.NewFakeRecorder(100), Clock: clock.RealClock{}}
+}
+
+func TestWhatHasTheNameOfAStepsWorkflowIsLookedAt(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change   func(*unstructured.Unstructured)
+		wantLags bool
+	}{
+		"it is that of the step, which the cache does not show yet": {func(*unstructured.Unstructured) {}, true},
+		"it is not for a managed cluster any more": {func(wf *unstructured.Unstructured) {
+			wf.SetLabels(map[string]string{contract.LabelParent: "parent"})
+		}, false},
+		"it is somebody else's": {func(wf *unstructured.Unstructured) { wf.SetLabels(nil); wf.SetAnnotations(nil) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := waiting(t)
+			next := decide(s)
+			there := next.create[0].DeepCopy()
+			tc.change(there)
+			require.NoError(t, actor(interceptor.Funcs{}, there).act(t.Context(), s, &plan{
+				create: next.create, results: next.results, lags: next.lags,
+			}))
+			assert.Equal(t, tc.wantLags, next.lags["parent-1"])
+			if !tc.wantLags {
+				assert.Contains(t, next.results["parent-1"].Message, "is not, or not any more, that of this step")
+			}
+		})
+	}
+}
+
+// TestOfAStepInEveryClusterNoneIsBegunWhileTheCacheLags: the others would go where the Placement decides now.
+func TestOfAStepInEveryClusterNoneIsBegunWhileTheCacheLags(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["plugin"] = parse(t, "{multicluster: {placement: fleet, all: true, container: {image: busybox}}}")
+	first := decide(s).create[0]
+	s.decided = func(string) ([]string, error) { return []string{"b", "c"}, nil }
+	next := decide(s)
+	require.Len(t, next.create, 2)
+	r := actor(interceptor.Funcs{}, first)
+	require.NoError(t, r.act(t.Context(), s, next))
+	assert.Equal(t, again, next.within)
+	found := contract.NewWorkflowList()
+	require.NoError(t, r.Client.List(t.Context(), found))
+	assert.Len(t, found.Items, 1)
+}
+
+func TestAWriteThatFailsKeepsNoOtherStepFromItsResult(t *testing.T) {
+	s := waiting(t)
+	set := s.set.DeepCopy()
+	set.SetNamespace("ns")
+	var answered bool
+	r := actor(interceptor.Funcs{
+		Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+			return apierrors.NewInternalError(fmt.Errorf("away"))
+		},
+		SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+			answered = true
+			return nil
+		},
+	}, set)
+	next := decide(s)
+	next.results["parent-2"] = failed("no")
+	require.ErrorContains(t, r.act(t.Context(), s, next), "away")
+	assert.True(t, answered)
+}
+
+func TestAStepWaitsForQuota(t *testing.T) {
+	s := waiting(t)
+	r := actor(interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "workflows"}, "x", fmt.Errorf("exceeded quota: workflows"))
+	}})
+	next := decide(s)
+	require.ErrorContains(t, r.act(t.Context(), s, next), "exceeded quota")
+	assert.Empty(t, next.results, "as Argo waits with a pod")
+}
+
+func TestAStepIsNotEndedBecauseTheCacheLacksItsTask(t *testing.T) {
+	s := waiting(t)
+	c := s.begun(t, "Running")
+	live := s.set.DeepCopy()
+	live.SetNamespace("ns")
+	s.set = nil
+	next := decide(s)
+	require.Equal(t, []*child{c}, next.terminate)
+	// There is no Workflow to patch: it would be an error.
+	r := actor(interceptor.Funcs{Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+		return fmt.Errorf("terminated")
+	}}, live)
+	require.NoError(t, r.act(t.Context(), s, next))
+	assert.Equal(t, again, next.within)
+	require.ErrorContains(t, actor(interceptor.Funcs{
+		Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+			return fmt.Errorf("terminated")
+		},
+	}).act(t.Context(), s, next), "terminated", "the task is gone")
+}
+
+func TestResultsAreGivenInPatchesThatEtcdTakes(t *testing.T) {
+	s := waiting(t)
+	set := s.set.DeepCopy()
+	set.SetNamespace("ns")
+	var sizes []int
+	r := actor(interceptor.Funcs{
+		SubResourcePatch: func(_ context.Context, _ client.Client, _ string, obj client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
+			data, err := patch.Data(obj)
+			sizes = append(sizes, len(data))
+			return err
+		},
+	}, set)
+	next := &plan{results: map[string]*result{}}
+	for i := range 10 {
+		next.results[fmt.Sprint(i)] = failed(strings.Repeat("x", 100<<10))
+	}
+	require.NoError(t, r.answer(t.Context(), s, next))
+	require.Len(t, sizes, 1)
+	assert.Less(t, sizes[0], maxResultBytes+1000)
+	assert.Greater(t, sizes[0], maxResultBytes/2)
+	assert.Equal(t, again, next.within, "the others follow")
+}
