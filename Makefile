@@ -44,7 +44,7 @@ CONTROLLER_GEN := $(BIN)/controller-gen-$(CONTROLLER_GEN_VERSION)
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 HELM_DOCS := $(BIN)/helm-docs-$(HELM_DOCS_VERSION)
 CYCLONEDX_GOMOD := $(BIN)/cyclonedx-gomod-$(CYCLONEDX_GOMOD_VERSION)
-CRDS := $(CHART)/crds
+CRDS := $(CHART)/files/crds
 UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/docs/... ./test/gen/... ./test/lab/... \
 	./test/e2e/verbs/... ./test/e2e/chaos/verdict/... ./test/bench/hollow/... ./test/bench/measure/... ./test/bench/report/...
 

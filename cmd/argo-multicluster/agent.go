@@ -62,6 +62,7 @@ func addAgentFlags(flags *pflag.FlagSet, o *agent.Options) {
 	flags.StringVar(&o.InstanceID, "argo-instance-id", "", "instance id of this cluster's own Argo controller, if it has one")
 	flags.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader, so that replicas can stand by")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8080", "host:port of the metrics; 0 for none")
+	flags.BoolVar(&o.MetricsSecure, "metrics-secure", false, "serve the metrics by TLS, and only to who may get the URL /metrics")
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "host:port of /healthz and /readyz; 0 for none")
 	// A small Workflow costs three requests to the hub and two or three here. With client-go's defaults, 5 or 20 a second,
 	// the agent would be the limit of the whole cluster.

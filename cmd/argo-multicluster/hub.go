@@ -48,6 +48,7 @@ single steps of a Workflow are to run in other clusters (--steps).`,
 	flags := cmd.Flags()
 	cluster.addFlags(flags, "hub")
 	flags.StringVar(&options.MetricsBindAddress, "metrics-bind-address", ":8080", "host:port of the metrics; 0 for none")
+	flags.BoolVar(&options.MetricsSecure, "metrics-secure", false, "serve the metrics by TLS, and only to who may get the URL /metrics")
 	flags.StringVar(&options.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "host:port of /healthz and /readyz; 0 for none")
 	flags.BoolVar(&options.LeaderElection, "leader-elect", false, "elect a leader, so that replicas can stand by")
 	flags.StringVar(&options.LeaderElectionNamespace, "leader-election-namespace", "",

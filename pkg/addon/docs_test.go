@@ -32,6 +32,8 @@ func TestThePermissionsOnAManagedClusterAreDocumented(t *testing.T) {
 		"OCM's work agent":                       only[*rbacv1.ClusterRole](t, agentObjects, ":work").Rules,
 		"Argo's controller":                      named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-controller").Rules,
 		"Argo's controller in its own namespace": named[*rbacv1.Role](t, argoObjects, "argo-workflows-controller").Rules,
+		"Users of Argo Workflows who may view":   named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-aggregate-to-view").Rules,
+		"Users of Argo Workflows who may edit":   named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-aggregate-to-edit").Rules,
 		"Argo's executor":                        named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-executor").Rules,
 		"The argo-server":                        named[*rbacv1.ClusterRole](t, argoObjects, "argo-workflows-server").Rules,
 		"The argo-server in its own namespace":   named[*rbacv1.Role](t, argoObjects, "argo-workflows-server").Rules,

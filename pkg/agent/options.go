@@ -30,6 +30,8 @@ type Options struct {
 	// MetricsBindAddress and HealthProbeBindAddress are host:port; "0" switches either off.
 	MetricsBindAddress     string
 	HealthProbeBindAddress string
+	// MetricsSecure serves the metrics by TLS, and only to who may get the URL /metrics.
+	MetricsSecure bool
 
 	// HubQPS and HubBurst bound the requests to the hub's API server, per second; QPS and Burst those to this
 	// cluster's.

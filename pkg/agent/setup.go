@@ -29,13 +29,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/agent/run"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/agent/score"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	productmetrics "open-cluster-management.io/argo-workflow-multicluster/pkg/metrics"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/relist"
 )
 
@@ -141,7 +141,7 @@ func newManager(config *rest.Config, options Options) (manager.Manager, error) {
 			ReaderFailOnMissingInformer: true,
 		},
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
-		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
+		Metrics:                       productmetrics.Server(options.MetricsBindAddress, options.MetricsSecure),
 		HealthProbeBindAddress:        "0",
 		LeaderElection:                options.LeaderElection,
 		LeaderElectionID:              componentName,

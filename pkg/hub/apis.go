@@ -26,8 +26,9 @@ import (
 )
 
 const (
-	// crdFolder is where our CRD and Argo's minimal ones are.
-	crdFolder = "charts/argo-workflow-multicluster/crds/"
+	// crdFolder and argoCRDFolder are where our CRD and Argo's minimal ones are.
+	crdFolder     = "charts/argo-workflow-multicluster/files/crds/"
+	argoCRDFolder = "charts/argo-workflow-multicluster/files/argo-crds/"
 
 	// reasonFullCRD is the reason of the Event on Argo's CRD.
 	reasonFullCRD = "FullWorkflowCRD"
@@ -37,7 +38,7 @@ const (
 const fullCRDAdvice = "the hub has Argo's full Workflow CRD. Its API server drops whatever field this CRD does not know, such as one of " +
 	"a newer Argo on a managed cluster; a status that has lost one is not recognized as the hub's own, and the ttlStrategy of such a " +
 	"Workflow has no effect. It also records the owner of each field, which nearly doubles a large Workflow. The minimal CRD does neither: " +
-	"kubectl replace -f " + crdFolder + "argoproj.io_workflows.yaml (Workflows stay)"
+	"kubectl replace -f " + argoCRDFolder + "argoproj.io_workflows.yaml (Workflows stay)"
 
 // workflowCRDName is the name of Argo's CRD.
 var workflowCRDName = contract.WorkflowGVR.Resource + "." + contract.WorkflowGVR.Group
@@ -54,7 +55,7 @@ func requireRevision(ctx context.Context, reader client.Reader) error {
 		return nil
 	}
 	return fmt.Errorf("the CRD %s on the hub is missing or has revision %q, and this manager needs %d or later (annotation %s). "+
-		"Helm does not update CRDs: kubectl apply --server-side --force-conflicts -f "+
+		"The chart updates it, unless its value crds.install is false. To do it by hand: kubectl apply --server-side --force-conflicts -f "+
 		"%sworkflow.open-cluster-management.io_remoteworkflows.yaml, of this version of the chart",
 		v1alpha1.CRDName, found, v1alpha1.ContractRevision, v1alpha1.AnnotationContractRevision, crdFolder)
 }

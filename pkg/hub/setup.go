@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,7 +38,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -49,6 +49,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/scheduler"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/steps"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/workflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/metrics"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/relist"
 )
 
@@ -60,6 +61,8 @@ type Options struct {
 	// MetricsBindAddress and HealthProbeBindAddress are host:port; "0" switches either off.
 	MetricsBindAddress     string
 	HealthProbeBindAddress string
+	// MetricsSecure serves the metrics by TLS, and only to who may get the URL /metrics.
+	MetricsSecure bool
 	// LeaderElection makes replicas take turns; the Lease is in LeaderElectionNamespace.
 	LeaderElection          bool
 	LeaderElectionNamespace string
@@ -137,7 +140,7 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 		MapperProvider:                func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
 		Cache:                         cacheOptions(options.Steps),
 		Client:                        client.Options{Cache: &client.CacheOptions{Unstructured: true}},
-		Metrics:                       metricsserver.Options{BindAddress: options.MetricsBindAddress},
+		Metrics:                       metrics.Server(options.MetricsBindAddress, options.MetricsSecure),
 		HealthProbeBindAddress:        options.HealthProbeBindAddress,
 		LeaderElection:                options.LeaderElection,
 		LeaderElectionID:              ComponentName,
@@ -152,12 +155,41 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	}
 	if err := errors.Join(
 		mgr.AddHealthzCheck("ping", healthz.Ping),
-		mgr.AddReadyzCheck("ping", healthz.Ping),
+		addReadyz(mgr),
 		mgr.Add(warnOfFullCRD(mgr.GetAPIReader(), mgr.GetEventRecorder(ComponentName))),
 	); err != nil {
 		return nil, fmt.Errorf("set up manager: %w", err)
 	}
 	return mgr, addReconcilers(ctx, mgr, templates, options)
+}
+
+// addReadyz makes the manager ready when its caches are synced and, where it leads, when its reconcilers have been started.
+func addReadyz(mgr manager.Manager) error {
+	var works atomic.Bool
+	return errors.Join(
+		mgr.Add(manager.RunnableFunc(func(context.Context) error { // on the leader, after the caches
+			works.Store(true)
+			return nil
+		})),
+		mgr.AddReadyzCheck("caches", func(request *http.Request) error {
+			ctx, cancel := context.WithTimeout(request.Context(), 100*time.Millisecond)
+			defer cancel()
+			if !mgr.GetCache().WaitForCacheSync(ctx) {
+				return errors.New("the caches are not synced yet")
+			}
+			return nil
+		}),
+		mgr.AddReadyzCheck("leader", func(*http.Request) error {
+			select {
+			case <-mgr.Elected():
+				if !works.Load() {
+					return errors.New("this replica leads, and its reconcilers have not been started yet")
+				}
+			default: // it stands by
+			}
+			return nil
+		}),
+	)
 }
 
 // newMapper returns the manager's view of what the hub serves, once that is all that is needed: a manager without it
@@ -182,7 +214,10 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolsc
 		return err
 	}
 	recorder, refusals := mgr.GetEventRecorder(ComponentName), newRefusals()
+	// Where steps are on, the chart's policies keep Argo's controller from our Workflows.
+	findArgo := (&hubArgo{live: mgr.GetAPIReader(), recorder: recorder, clock: clock.RealClock{}}).find
 	if options.Steps {
+		findArgo = nil
 		if err := (&steps.Reconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{},
 		}).SetupWithManager(ctx, mgr, controllerOptions(options)); err != nil {
@@ -192,7 +227,7 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolsc
 	return errors.Join(
 		(&scheduler.Scheduler{
 			Client: mgr.GetClient(), Recorder: recorder, HubID: hubID, RestoredAt: options.RestoredAt, Clock: clock.RealClock{},
-			Concurrency: options.Concurrency, Templates: templates,
+			Concurrency: options.Concurrency, Templates: templates, ArgoOnHub: findArgo,
 		}).SetupWithManager(ctx, mgr),
 		(&workflow.Reconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID,
@@ -267,8 +302,8 @@ func requireAPIs(mapper meta.RESTMapper, hasSteps bool) error {
 		kind   schema.GroupVersionKind
 		advice string
 	}{
-		{contract.WorkflowGVK, "install Argo's minimal CRDs on the hub"},
-		{v1alpha1.GroupVersion.WithKind("RemoteWorkflow"), "apply the CRD in charts/argo-workflow-multicluster/crds"},
+		{contract.WorkflowGVK, "set the chart's value crds.argoWorkflows=true, or install Argo's CRDs on the hub"},
+		{v1alpha1.GroupVersion.WithKind("RemoteWorkflow"), "set the chart's value crds.install=true, or apply the CRD in its folder files/crds"},
 		{ofOCM(workv1.GroupVersion, "ManifestWork"), ocm},
 		{ofOCM(clusterv1.GroupVersion, "ManagedCluster"), ocm},
 		{ofOCM(clusterv1alpha1.GroupVersion, "AddOnPlacementScore"), ocm},

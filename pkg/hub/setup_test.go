@@ -63,8 +63,8 @@ func without(kind string) meta.RESTMapper {
 func TestRequireAPIsSaysWhatIsMissingAndHowToGetIt(t *testing.T) {
 	require.NoError(t, requireAPIs(without(""), true))
 	for kind, want := range map[string]string{
-		"Workflow":                 "the hub does not serve argoproj.io/v1alpha1 Workflow: install Argo's minimal CRDs on the hub",
-		"RemoteWorkflow":           "apply the CRD in charts/argo-workflow-multicluster/crds",
+		"Workflow":                 "the hub does not serve argoproj.io/v1alpha1 Workflow: set the chart's value crds.argoWorkflows=true",
+		"RemoteWorkflow":           "set the chart's value crds.install=true, or apply the CRD in its folder files/crds",
 		"ManifestWork":             "work.open-cluster-management.io/v1 ManifestWork: install Open Cluster Management",
 		"ManagedCluster":           "install Open Cluster Management",
 		"AddOnPlacementScore":      "install Open Cluster Management",
@@ -126,7 +126,7 @@ func TestNewManagerOnAHubThatServesNothing(t *testing.T) {
 	defer server.Close()
 	_, err := NewManager(t.Context(), &rest.Config{Host: server.URL},
 		Options{MetricsBindAddress: "0", HealthProbeBindAddress: "0", QPS: 1, Burst: 1, Concurrency: 1})
-	require.ErrorContains(t, err, "install Argo's minimal CRDs")
+	require.ErrorContains(t, err, "crds.argoWorkflows=true")
 }
 
 func TestOptionsThatCannotWorkNameTheFlag(t *testing.T) {

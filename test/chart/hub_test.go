@@ -2,6 +2,7 @@ package chart
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -18,9 +19,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
-	addonv1alpha1 "open-cluster-management.io/api/addon/v1alpha1"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
 	clusterv1alpha1 "open-cluster-management.io/api/cluster/v1alpha1"
 	"sigs.k8s.io/yaml"
@@ -30,10 +31,9 @@ import (
 )
 
 const (
-	hubChart    = "../../charts/argo-workflow-multicluster"
-	newAddonAPI = "addon.open-cluster-management.io/v1beta1"
-	manager     = "argo-workflow-multicluster-hub"
-	hook        = manager + "-uninstall"
+	hubChart = "../../charts/argo-workflow-multicluster"
+	manager  = "argo-workflow-multicluster-hub"
+	hook     = manager + "-uninstall"
 )
 
 // everything switches on what is off by default.
@@ -52,8 +52,8 @@ func mutatingAPI(version string) string {
 	return "admissionregistration.k8s.io/" + version + "/MutatingAdmissionPolicy"
 }
 
-// render renders the hub chart with values as YAML.
-func render(t *testing.T, values string, apis ...string) []*unstructured.Unstructured {
+// objectsOf renders the hub chart with values as YAML.
+func objectsOf(t *testing.T, values string, apis ...string) []*unstructured.Unstructured {
 	t.Helper()
 	objects, _, err := Hub(hubChart, parse(t, values), apis...)
 	require.NoError(t, err)
@@ -102,10 +102,9 @@ func kinds() map[string]any {
 		"rbac.authorization.k8s.io/v1/RoleBinding":                            &rbacv1.RoleBinding{},
 		"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy":           &admissionv1.ValidatingAdmissionPolicy{},
 		"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBinding":    &admissionv1.ValidatingAdmissionPolicyBinding{},
+		"apiextensions.k8s.io/v1/CustomResourceDefinition":                    &apiextensionsv1.CustomResourceDefinition{},
 		"admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy":        &admissionv1beta1.MutatingAdmissionPolicy{},
 		"admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicyBinding": &admissionv1beta1.MutatingAdmissionPolicyBinding{},
-		"addon.open-cluster-management.io/v1alpha1/ClusterManagementAddOn":    &addonv1alpha1.ClusterManagementAddOn{},
-		"addon.open-cluster-management.io/v1alpha1/AddOnDeploymentConfig":     &addonv1alpha1.AddOnDeploymentConfig{},
 		"addon.open-cluster-management.io/v1beta1/ClusterManagementAddOn":     &addonv1beta1.ClusterManagementAddOn{},
 		"addon.open-cluster-management.io/v1beta1/AddOnDeploymentConfig":      &addonv1beta1.AddOnDeploymentConfig{},
 	}
@@ -117,14 +116,13 @@ func TestEveryObjectHasOnlyFieldsOfItsKind(t *testing.T) {
 		values string
 		apis   []string
 	}{
-		"defaults":                  {"", nil},
-		"defaults on a newer OCM":   {"", []string{newAddonAPI}},
-		"everything":                {everything, []string{mutatingAPI("v1beta1")}},
-		"everything on a newer OCM": {everything, []string{newAddonAPI}},
+		"defaults":                               {"", nil},
+		"everything":                             {everything, nil},
+		"everything, with mutating policies too": {everything, []string{mutatingAPI("v1beta1")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			objects := render(t, test.values, test.apis...)
+			objects := objectsOf(t, test.values, test.apis...)
 			assert.Greater(t, len(objects), 10)
 			for _, object := range objects {
 				if object.GetKind() == "ServiceMonitor" {
@@ -199,7 +197,7 @@ func compareWithSchema(t *testing.T, path string, values, schema map[string]any)
 
 func TestManagerIsDeployed(t *testing.T) {
 	t.Parallel()
-	deployment := find[appsv1.Deployment](t, render(t, ""), "Deployment", manager)
+	deployment := find[appsv1.Deployment](t, objectsOf(t, ""), "Deployment", manager)
 	require.NotNil(t, deployment)
 	assert.Equal(t, Release, deployment.Namespace)
 	assert.Equal(t, ptr.To[int32](2), deployment.Spec.Replicas)
@@ -233,7 +231,7 @@ func TestDeletionTimeoutIsWhatTheFlagTakes(t *testing.T) {
 		`deletionTimeout: 0s`:    "0s",
 		`deletionTimeout: 1h30m`: "1h30m",
 	} {
-		deployment := find[appsv1.Deployment](t, render(t, values), "Deployment", manager)
+		deployment := find[appsv1.Deployment](t, objectsOf(t, values), "Deployment", manager)
 		require.NotNil(t, deployment)
 		assert.Contains(t, deployment.Spec.Template.Spec.Containers[0].Args, "--deletion-timeout="+want, values)
 	}
@@ -241,7 +239,7 @@ func TestDeletionTimeoutIsWhatTheFlagTakes(t *testing.T) {
 
 func TestValuesOfTheManagersPods(t *testing.T) {
 	t.Parallel()
-	deployment := find[appsv1.Deployment](t, render(t, `
+	deployment := find[appsv1.Deployment](t, objectsOf(t, `
 fullnameOverride: manager
 image: {repository: mirror.local/argo-multicluster, tag: "1.2", digest: "sha256:`+strings.Repeat("a", 64)+`"}
 agentImage: mirror.local/agent:1
@@ -259,6 +257,12 @@ topologySpreadConstraints: [{topologyKey: rack, maxSkew: 2, whenUnsatisfiable: D
 podAnnotations: {note: "1"}
 podLabels: {team: a}
 terminationGracePeriodSeconds: 5
+revisionHistoryLimit: 1
+extraEnv: [{name: HTTPS_PROXY, value: proxy}]
+extraVolumes: [{name: ca, configMap: {name: ca}}]
+extraVolumeMounts: [{name: ca, mountPath: /ca}]
+podSecurityContext: {fsGroup: 7}
+securityContext: {runAsUser: 8}
 `), "Deployment", "manager")
 	require.NotNil(t, deployment)
 	pod, container := deployment.Spec.Template.Spec, deployment.Spec.Template.Spec.Containers[0]
@@ -279,17 +283,24 @@ terminationGracePeriodSeconds: 5
 	assert.Equal(t, "1", deployment.Spec.Template.Annotations["note"])
 	assert.Equal(t, "a", deployment.Spec.Template.Labels["team"])
 	assert.Equal(t, ptr.To[int64](5), pod.TerminationGracePeriodSeconds)
+	assert.Equal(t, ptr.To[int32](1), deployment.Spec.RevisionHistoryLimit)
+	assert.Contains(t, container.Env, corev1.EnvVar{Name: "HTTPS_PROXY", Value: "proxy"})
+	assert.Equal(t, "ca", pod.Volumes[0].ConfigMap.Name)
+	assert.Equal(t, []corev1.VolumeMount{{Name: "ca", MountPath: "/ca"}}, container.VolumeMounts)
+	assert.Equal(t, ptr.To[int64](7), pod.SecurityContext.FSGroup)
+	assert.Equal(t, ptr.To(true), pod.SecurityContext.RunAsNonRoot, "Helm merges what is set with the defaults")
+	assert.Equal(t, ptr.To[int64](8), container.SecurityContext.RunAsUser)
 }
 
 func TestPodsHaveNoRightsOnTheirNode(t *testing.T) {
 	t.Parallel()
-	objects := render(t, everything)
+	objects := objectsOf(t, everything)
 	for name, pod := range map[string]corev1.PodSpec{
 		"manager":   find[appsv1.Deployment](t, objects, "Deployment", manager).Spec.Template.Spec,
 		"uninstall": find[batchv1.Job](t, objects, "Job", hook).Spec.Template.Spec,
 	} {
 		assert.Equal(t, &corev1.PodSecurityContext{
-			RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), RunAsGroup: ptr.To[int64](65532),
+			RunAsNonRoot:   ptr.To(true), // and no user: OpenShift gives each namespace its own
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		}, pod.SecurityContext, name)
 		for _, container := range pod.Containers {
@@ -305,14 +316,14 @@ func TestPodsHaveNoRightsOnTheirNode(t *testing.T) {
 func TestBudgetOnlyWithSeveralReplicas(t *testing.T) {
 	t.Parallel()
 	for values, want := range map[string]bool{"": true, "replicas: 3": true, "replicas: 1": false, "replicas: 0": false} {
-		budget := find[policyv1.PodDisruptionBudget](t, render(t, values), "PodDisruptionBudget", manager)
+		budget := find[policyv1.PodDisruptionBudget](t, objectsOf(t, values), "PodDisruptionBudget", manager)
 		assert.Equal(t, want, budget != nil, values)
 	}
 }
 
 func TestWhatIsOffByDefault(t *testing.T) {
 	t.Parallel()
-	for _, object := range render(t, "") {
+	for _, object := range objectsOf(t, "") {
 		assert.NotContains(t, []string{"Service", "ServiceMonitor", "NetworkPolicy", "AddOnDeploymentConfig", "MutatingAdmissionPolicy"},
 			object.GetKind())
 		assert.NotEqual(t, "argo-workflow-multicluster-dormant", object.GetName())
@@ -321,7 +332,7 @@ func TestWhatIsOffByDefault(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	objects := render(t, everything)
+	objects := objectsOf(t, everything)
 	service := find[corev1.Service](t, objects, "Service", manager+"-metrics")
 	require.NotNil(t, service)
 	deployment := find[appsv1.Deployment](t, objects, "Deployment", manager)
@@ -330,14 +341,77 @@ func TestMetrics(t *testing.T) {
 	require.NotNil(t, monitor)
 	assert.Equal(t, "main", monitor.GetLabels()["prometheus"])
 
-	objects = render(t, "metrics: {service: true}")
+	objects = objectsOf(t, "metrics: {service: true}")
 	assert.NotNil(t, find[corev1.Service](t, objects, "Service", manager+"-metrics"))
 	assert.Nil(t, find[unstructured.Unstructured](t, objects, "ServiceMonitor", manager))
 }
 
+func TestMetricsAreForWhoMayReadThem(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		values, scheme string
+		port           int32
+		isSecure       bool
+	}{
+		{"metrics: {serviceMonitor: {enabled: true}}", "https", 8443, true},
+		{"metrics: {secure: false, serviceMonitor: {enabled: true}}", "", 8080, false},
+	} {
+		objects := objectsOf(t, test.values)
+		container := find[appsv1.Deployment](t, objects, "Deployment", manager).Spec.Template.Spec.Containers[0]
+		assert.Contains(t, container.Args, fmt.Sprintf("--metrics-secure=%t", test.isSecure))
+		assert.Contains(t, container.Args, fmt.Sprintf("--metrics-bind-address=:%d", test.port))
+		assert.Equal(t, test.port, container.Ports[0].ContainerPort)
+		assert.Equal(t, test.port, find[corev1.Service](t, objects, "Service", manager+"-metrics").Spec.Ports[0].Port)
+		endpoints, _, err := unstructured.NestedSlice(find[unstructured.Unstructured](t, objects, "ServiceMonitor", manager).Object,
+			"spec", "endpoints")
+		require.NoError(t, err)
+		scheme, _, _ := unstructured.NestedString(endpoints[0].(map[string]any), "scheme")
+		assert.Equal(t, test.scheme, scheme)
+		reader := find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole+"-metrics-reader")
+		mayAsk := slices.ContainsFunc(find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole).Rules, func(rule rbacv1.PolicyRule) bool {
+			return slices.Contains(rule.Resources, "tokenreviews")
+		})
+		assert.Equal(t, test.isSecure, reader != nil && reader.Rules[0].NonResourceURLs[0] == "/metrics", test.values)
+		assert.Equal(t, test.isSecure, mayAsk, test.values)
+	}
+}
+
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	objects := objectsOf(t, everything+"commonLabels: {team: a}\nnameOverride: other\n", mutatingAPI("v1"))
+	for _, object := range objects {
+		name := object.GetKind() + " " + object.GetName()
+		labels := object.GetLabels()
+		assert.Equal(t, "argo-workflow-multicluster", labels["app.kubernetes.io/part-of"], name)
+		assert.Equal(t, "other", labels["app.kubernetes.io/name"], name)
+		assert.NotEmpty(t, labels["app.kubernetes.io/component"], name)
+		assert.NotEmpty(t, labels["helm.sh/chart"], name)
+		assert.Equal(t, "a", labels["team"], name)
+	}
+	for name, pod := range map[string]corev1.PodTemplateSpec{
+		"manager":   find[appsv1.Deployment](t, objects, "Deployment", manager).Spec.Template,
+		"uninstall": find[batchv1.Job](t, objects, "Job", hook).Spec.Template,
+	} {
+		assert.NotContains(t, pod.Labels, "helm.sh/chart", "%s: a new version of the chart alone replaces no pod", name)
+		assert.Equal(t, "argo-workflow-multicluster", pod.Labels["app.kubernetes.io/part-of"], name)
+		assert.Equal(t, name == "manager", pod.Labels["app.kubernetes.io/component"] == "hub", name)
+	}
+}
+
+func TestServiceAccountOfTheUsers(t *testing.T) {
+	t.Parallel()
+	objects := objectsOf(t, "serviceAccount: {create: false, name: theirs}")
+	assert.Nil(t, find[corev1.ServiceAccount](t, objects, "ServiceAccount", "theirs"))
+	assert.Equal(t, "theirs", find[appsv1.Deployment](t, objects, "Deployment", manager).Spec.Template.Spec.ServiceAccountName)
+	assert.Equal(t, "theirs", find[rbacv1.ClusterRoleBinding](t, objects, "ClusterRoleBinding", clusterRole).Subjects[0].Name)
+	assert.Equal(t, "theirs", find[rbacv1.RoleBinding](t, objects, "RoleBinding", manager).Subjects[0].Name)
+	objects = objectsOf(t, "serviceAccount: {annotations: {note: a}}")
+	assert.Equal(t, "a", find[corev1.ServiceAccount](t, objects, "ServiceAccount", manager).Annotations["note"])
+}
+
 func TestNetworkPolicy(t *testing.T) {
 	t.Parallel()
-	policy := find[networkingv1.NetworkPolicy](t, render(t, everything), "NetworkPolicy", manager)
+	policy := find[networkingv1.NetworkPolicy](t, objectsOf(t, everything), "NetworkPolicy", manager)
 	require.NotNil(t, policy)
 	require.Len(t, policy.Spec.Ingress, 2)
 	assert.Len(t, policy.Spec.Ingress[0].From, 1, "metrics")
@@ -346,7 +420,7 @@ func TestNetworkPolicy(t *testing.T) {
 	assert.Len(t, policy.Spec.Egress[0].Ports, 4)
 }
 
-func TestAddonsForTheVersionOfOCM(t *testing.T) {
+func TestAddonsAndTheirConfiguration(t *testing.T) {
 	t.Parallel()
 	const values = `
 addons:
@@ -362,10 +436,9 @@ addons:
 `
 	configs := addonv1beta1.ConfigGroupResource{Group: "addon.open-cluster-management.io", Resource: "addondeploymentconfigs"}
 
-	objects := render(t, values, newAddonAPI)
+	objects := objectsOf(t, values)
 	agent := find[addonv1beta1.ClusterManagementAddOn](t, objects, "ClusterManagementAddOn", contract.AddonName)
 	require.NotNil(t, agent)
-	assert.Equal(t, newAddonAPI, agent.APIVersion)
 	assert.Equal(t, []addonv1beta1.AddOnConfig{{
 		ConfigGroupResource: configs, ConfigReferent: addonv1beta1.ConfigReferent{Namespace: "configs", Name: "agents"},
 	}}, agent.Spec.DefaultConfigs)
@@ -384,28 +457,11 @@ addons:
 	require.NotNil(t, config)
 	assert.Equal(t, Release, config.Namespace)
 	assert.Equal(t, []addonv1beta1.CustomizedVariable{{Name: "parallelism", Value: "10"}}, config.Spec.CustomizedVariables)
-
-	objects = render(t, values)
-	older := find[addonv1alpha1.ClusterManagementAddOn](t, objects, "ClusterManagementAddOn", contract.AddonName)
-	require.NotNil(t, older)
-	assert.Equal(t, "addon.open-cluster-management.io/v1alpha1", older.APIVersion)
-	assert.Equal(t, []addonv1alpha1.ConfigMeta{{
-		ConfigGroupResource: addonv1alpha1.ConfigGroupResource(configs),
-		DefaultConfig:       &addonv1alpha1.ConfigReferent{Namespace: "configs", Name: "agents"},
-	}}, supportedConfigs(older))
-	older = find[addonv1alpha1.ClusterManagementAddOn](t, render(t, ""), "ClusterManagementAddOn", "argo-workflows")
-	require.NotNil(t, older)
-	assert.Len(t, supportedConfigs(older), 1)
-	assert.Nil(t, supportedConfigs(older)[0].DefaultConfig)
-}
-
-func supportedConfigs(addon *addonv1alpha1.ClusterManagementAddOn) []addonv1alpha1.ConfigMeta {
-	return addon.Spec.SupportedConfigs //nolint:staticcheck // an older OCM has no other
 }
 
 func TestHubWithoutTheArgoAddon(t *testing.T) {
 	t.Parallel()
-	objects, notes, err := Hub(hubChart, parse(t, "addons: {argoWorkflows: {enabled: false}}"), newAddonAPI)
+	objects, notes, err := Hub(hubChart, parse(t, "addons: {argoWorkflows: {enabled: false}}"))
 	require.NoError(t, err)
 	assert.Nil(t, find[addonv1beta1.ClusterManagementAddOn](t, objects, "ClusterManagementAddOn", "argo-workflows"))
 	assert.NotContains(t, notes, "--names argo-workflows")
@@ -435,7 +491,7 @@ func TestDormancyIsEnforcedWithWhatTheAPIServerHas(t *testing.T) {
 		{[]string{mutatingAPI("v1beta1")}, "admissionregistration.k8s.io/v1beta1"},
 		{[]string{mutatingAPI("v1beta1"), mutatingAPI("v1")}, "admissionregistration.k8s.io/v1"},
 	} {
-		objects := render(t, "hubArgo: {enabled: true}", test.apis...)
+		objects := objectsOf(t, "hubArgo: {enabled: true}", test.apis...)
 		mutating := find[admissionv1beta1.MutatingAdmissionPolicy](t, objects, "MutatingAdmissionPolicy", name)
 		binding := find[admissionv1beta1.MutatingAdmissionPolicyBinding](t, objects, "MutatingAdmissionPolicyBinding", name)
 		if test.want == "" {
@@ -453,7 +509,7 @@ func TestDormancyIsEnforcedWithWhatTheAPIServerHas(t *testing.T) {
 	}
 }
 
-func TestArgosAgentIsKeptQuietWhereItsPodCannotBeGated(t *testing.T) {
+func TestArgosAgentIsKeptQuietWhetherItsPodIsGatedOrNot(t *testing.T) {
 	t.Parallel()
 	const name = "argo-workflow-multicluster-executor-plugin"
 	for _, test := range []struct {
@@ -462,11 +518,11 @@ func TestArgosAgentIsKeptQuietWhereItsPodCannotBeGated(t *testing.T) {
 		want   bool
 	}{
 		{"hubArgo: {enabled: true}", nil, true},
-		{"hubArgo: {enabled: true}", []string{mutatingAPI("v1")}, false},
+		{"hubArgo: {enabled: true}", []string{mutatingAPI("v1")}, true}, // for a pod whose gate is removed
 		{"hubArgo: {enabled: true, serviceAccount: {namespace: \"\"}}", nil, false},
 		{"", nil, false},
 	} {
-		found := find[corev1.ConfigMap](t, render(t, test.values, test.apis...), "ConfigMap", name)
+		found := find[corev1.ConfigMap](t, objectsOf(t, test.values, test.apis...), "ConfigMap", name)
 		if !test.want {
 			assert.Nil(t, found, "%+v", test)
 			continue
@@ -486,7 +542,7 @@ func TestArgosAgentIsKeptQuietWhereItsPodCannotBeGated(t *testing.T) {
 // TestPoliciesNameTheKeysOfTheContract fails when a key is renamed in the code only.
 func TestPoliciesNameTheKeysOfTheContract(t *testing.T) {
 	t.Parallel()
-	objects := render(t, everything, mutatingAPI("v1"))
+	objects := objectsOf(t, everything, mutatingAPI("v1"))
 	text := map[string]string{}
 	for _, object := range objects {
 		raw, err := yaml.Marshal(object.Object)
@@ -519,6 +575,7 @@ func TestPoliciesNameTheKeysOfTheContract(t *testing.T) {
 			assert.Contains(t, text[validating+policy], `"`+key+`"`, policy)
 		}
 	}
+	assert.Contains(t, text[validating+"pods"], "system:serviceaccount:"+Release+":"+manager)
 	prefix, _, _ := strings.Cut(contract.AnnotationStatusHash, "/")
 	assert.Contains(t, text[validating+"internal-keys"], `"`+prefix+`/"`)
 }
@@ -531,7 +588,7 @@ func TestEachPolicyHasItsSwitch(t *testing.T) {
 		"protectBindings":     {"bindings"},
 		"refuseInvalidValues": {"workflow-values", "cluster-values", "binding-values", "placement-values"},
 	} {
-		with, without := render(t, ""), render(t, "admission: {"+value+": false}")
+		with, without := objectsOf(t, ""), objectsOf(t, "admission: {"+value+": false}")
 		for _, policy := range policies {
 			name := "argo-workflow-multicluster-" + policy
 			assert.NotNil(t, find[admissionv1.ValidatingAdmissionPolicy](t, with, "ValidatingAdmissionPolicy", name), name)
@@ -544,7 +601,7 @@ func TestEachPolicyHasItsSwitch(t *testing.T) {
 
 func TestUninstallHook(t *testing.T) {
 	t.Parallel()
-	objects := render(t, "uninstall: {timeout: 90s}")
+	objects := objectsOf(t, "uninstall: {timeout: 90s}")
 	job := find[batchv1.Job](t, objects, "Job", hook)
 	require.NotNil(t, job)
 	pod := job.Spec.Template.Spec
@@ -552,6 +609,8 @@ func TestUninstallHook(t *testing.T) {
 		"hub", "uninstall", "--deployment=" + Release + "/" + manager,
 		"--agent-image=quay.io/open-cluster-management/argo-multicluster:0.1.0", "--timeout=90s",
 	}, pod.Containers[0].Args)
+	assert.Equal(t, ptr.To[int64](90+30), job.Spec.ActiveDeadlineSeconds, "so that it ends if its pod cannot start")
+	assert.Equal(t, ptr.To[int64](90*60+30), find[batchv1.Job](t, objectsOf(t, "uninstall: {timeout: 1h30m0s}"), "Job", hook).Spec.ActiveDeadlineSeconds)
 	assert.Equal(t, hook, pod.ServiceAccountName)
 	for _, object := range objects {
 		if !strings.HasSuffix(object.GetName(), "-uninstall") {
@@ -566,7 +625,7 @@ func TestUninstallHook(t *testing.T) {
 		}
 		assert.Equal(t, weight, object.GetAnnotations()["helm.sh/hook-weight"], object.GetKind())
 	}
-	for _, object := range render(t, "uninstall: {enabled: false}") {
+	for _, object := range objectsOf(t, "uninstall: {enabled: false}") {
 		assert.NotContains(t, object.GetAnnotations(), "helm.sh/hook")
 	}
 }

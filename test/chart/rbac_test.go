@@ -17,7 +17,7 @@ const clusterRole = "open-cluster-management:" + manager
 
 func TestRightsOfTheManager(t *testing.T) {
 	t.Parallel()
-	objects := render(t, everything)
+	objects := objectsOf(t, everything, mutatingAPI("v1"))
 	role := find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole)
 	require.NotNil(t, role)
 	const addons = " [argo-workflow-multicluster argo-workflows]"
@@ -54,6 +54,7 @@ func TestRightsOfTheManager(t *testing.T) {
 		"/namespaces [kube-system]: get",
 		"argoproj.io/workflowtasksets: get list watch", "argoproj.io/workflowtasksets/status: patch",
 		"argoproj.io/workflows: create", "/pods: list watch patch",
+		"authentication.k8s.io/tokenreviews: create", "authorization.k8s.io/subjectaccessreviews: create",
 		"events.k8s.io/events: create patch",
 	}, rights(role.Rules))
 	assert.ElementsMatch(t, []string{
@@ -66,7 +67,9 @@ func TestRightsOfTheManager(t *testing.T) {
 
 func TestRightsOfTheUninstallHook(t *testing.T) {
 	t.Parallel()
-	objects := render(t, "")
+	objects := objectsOf(t, "")
+	assert.Contains(t, rights(find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole).Rules),
+		"coordination.k8s.io/leases [workflow-controller]: list")
 	role := find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole+"-uninstall")
 	require.NotNil(t, role)
 	const addons = " [argo-workflow-multicluster argo-workflows]"
@@ -87,7 +90,7 @@ func TestRightsOfTheUninstallHook(t *testing.T) {
 func TestNoWildcardsAndNoSecrets(t *testing.T) {
 	t.Parallel()
 	for _, values := range []string{"", everything} {
-		for _, object := range render(t, values, newAddonAPI, mutatingAPI("v1beta1")) {
+		for _, object := range objectsOf(t, values, mutatingAPI("v1beta1")) {
 			if object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
 				continue
 			}

@@ -11,19 +11,59 @@ import (
 	"slices"
 	"strings"
 
+	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/engine"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/fake"
 )
 
 // Release is the name of the release that Render renders, and of its namespace.
 const Release = "argo-workflow-multicluster"
 
-// Hub renders the chart in the folder with the values, for a cluster that serves the APIs ("group/version" and
+// Hub renders the chart in the folder with the values, without a hub to ask, for one that serves the APIs ("group/version" and
 // "group/version/Kind") beside Kubernetes' own. It returns the objects, hooks included, and the notes.
 func Hub(folder string, values map[string]any, apis ...string) ([]*unstructured.Unstructured, string, error) {
+	return render(folder, values, apis, engine.Render)
+}
+
+// OnHub renders as Hub, for a hub that can be asked and has these objects, of kinds whose plural ends in "s".
+func OnHub(folder string, values map[string]any, has []*unstructured.Unstructured, apis ...string) ([]*unstructured.Unstructured, string, error) {
+	return render(folder, values, apis, func(c *chart.Chart, values chartutil.Values) (map[string]string, error) {
+		return engine.RenderWithClientProvider(c, values, fakeHub(has))
+	})
+}
+
+// fakeHub are the objects that a fake API server has.
+type fakeHub []*unstructured.Unstructured
+
+// GetClientFor implements engine.ClientProvider.
+func (h fakeHub) GetClientFor(apiVersion, kind string) (dynamic.NamespaceableResourceInterface, bool, error) {
+	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
+	resource, _ := meta.UnsafeGuessKindToResource(gvk)
+	scheme := runtime.NewScheme()
+	scheme.AddKnownTypeWithName(gvk, &unstructured.Unstructured{})
+	scheme.AddKnownTypeWithName(gvk.GroupVersion().WithKind(kind+"List"), &unstructured.UnstructuredList{})
+	isNamespaced := false
+	var objects []runtime.Object
+	for _, object := range h {
+		if object.GroupVersionKind() == gvk {
+			objects = append(objects, object)
+			isNamespaced = isNamespaced || object.GetNamespace() != ""
+		}
+	}
+	return fake.NewSimpleDynamicClient(scheme, objects...).Resource(resource), isNamespaced, nil
+}
+
+func render(
+	folder string, values map[string]any, apis []string, by func(*chart.Chart, chartutil.Values) (map[string]string, error),
+) ([]*unstructured.Unstructured, string, error) {
 	loaded, err := loader.Load(folder)
 	if err != nil {
 		return nil, "", fmt.Errorf("load chart: %w", err)
@@ -35,7 +75,7 @@ func Hub(folder string, values map[string]any, apis ...string) ([]*unstructured.
 	if err != nil {
 		return nil, "", err
 	}
-	files, err := engine.Render(loaded, all)
+	files, err := by(loaded, all)
 	if err != nil {
 		return nil, "", err
 	}

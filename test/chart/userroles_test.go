@@ -21,7 +21,7 @@ const (
 
 func TestUsersWhoMayViewReadAndUsersWhoMayEditWriteWhatIsTheirs(t *testing.T) {
 	t.Parallel()
-	objects := render(t, "")
+	objects := objectsOf(t, "")
 	view := find[rbacv1.ClusterRole](t, objects, "ClusterRole", aggregateToView)
 	require.NotNil(t, view)
 	assert.Equal(t, map[string]string{"rbac.authorization.k8s.io/aggregate-to-view": "true"}, aggregation(view))
@@ -65,7 +65,7 @@ func TestUserRolesAddToArgosOwnOnlyWhatIsRead(t *testing.T) {
 	require.NoError(t, err)
 	theirs, err := decode(string(text))
 	require.NoError(t, err)
-	objects := render(t, "")
+	objects := objectsOf(t, "")
 	for ours, argos := range map[string]string{aggregateToView: "argo-aggregate-to-view", aggregateToEdit: "argo-aggregate-to-edit"} {
 		given := single(find[rbacv1.ClusterRole](t, theirs, "ClusterRole", argos).Rules)
 		for _, right := range single(find[rbacv1.ClusterRole](t, objects, "ClusterRole", ours).Rules) {
@@ -91,11 +91,11 @@ func single(rules []rbacv1.PolicyRule) []string {
 
 func TestUserRolesHaveNamesOfTheReleaseAndASwitch(t *testing.T) {
 	t.Parallel()
-	with, without := render(t, ""), render(t, "userRoles: {enabled: false}")
+	with, without := objectsOf(t, ""), objectsOf(t, "userRoles: {enabled: false}")
 	assert.Len(t, without, len(with)-2, "both roles and nothing else")
 	for _, name := range []string{aggregateToView, aggregateToEdit} {
 		assert.Nil(t, find[rbacv1.ClusterRole](t, without, "ClusterRole", name), name)
 	}
-	another := render(t, "fullnameOverride: another")
+	another := objectsOf(t, "fullnameOverride: another")
 	assert.NotNil(t, find[rbacv1.ClusterRole](t, another, "ClusterRole", "open-cluster-management:another-aggregate-to-view"))
 }

@@ -36,7 +36,7 @@ func HubCRDs(ctx context.Context) ([]*apiextensionsv1.CustomResourceDefinition, 
 	for _, crd := range ocm {
 		keepNewest(crd)
 	}
-	ours, err := crds(ctx, "", "charts/*/crds/*.yaml")
+	ours, err := crds(ctx, "", "charts/*/files/crds/*.yaml")
 	return slices.Concat(argo, ocm, ours), err
 }
 

@@ -21,7 +21,7 @@ func TestManagerOnAHubWithoutOurCRDSaysWhatToDo(t *testing.T) {
 	// A managed cluster serves Workflows, and nothing else of what a hub needs.
 	_, err := hub.NewManager(t.Context(), cluster1.server.Config, managerOptions)
 	require.EqualError(t, err, "the hub does not serve workflow.open-cluster-management.io/v1alpha1 RemoteWorkflow: "+
-		"apply the CRD in charts/argo-workflow-multicluster/crds")
+		"set the chart's value crds.install=true, or apply the CRD in its folder files/crds")
 }
 
 func TestManagerOnAHubWithAnOlderCRDSaysWhatToDo(t *testing.T) {

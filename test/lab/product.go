@@ -92,7 +92,7 @@ func (l *Lab) StartManager(ctx context.Context, extraArgs ...string) error {
 		return err
 	}
 	return l.startManager(ctx, ManagerProcess, portManagerHealth, append([]string{
-		"--leader-elect=false", "--metrics-bind-address=" + l.ManagerMetrics(),
+		"--leader-elect=false", "--metrics-bind-address=" + l.ManagerMetrics(), "--metrics-secure=false",
 	}, extraArgs...))
 }
 
@@ -157,7 +157,7 @@ func (c *Cluster) StartAgent(ctx context.Context, extraArgs ...string) error {
 		Args: slices.Concat(args, []string{
 			"--hub-kubeconfig=" + filepath.Join(folder, "kubeconfig"), "--kubeconfig=" + kubeconfig,
 			"--agent-namespace=" + c.own(AddonNamespace), "--leader-elect=false",
-			"--metrics-bind-address=" + c.AgentMetrics(), "--health-probe-bind-address=" + health,
+			"--metrics-bind-address=" + c.AgentMetrics(), "--metrics-secure=false", "--health-probe-bind-address=" + health,
 		}, extraArgs),
 		// Not /readyz: an agent waits for the hub and for Argo's CRDs as long as it takes.
 		Ready: c.httpOK("http://" + health + "/healthz"),

@@ -1,3 +1,8 @@
+{{/* The name of the chart, as labels say it. */}}
+{{- define "hub.name" -}}
+{{- default .Chart.Name .Values.nameOverride -}}
+{{- end }}
+
 {{/* The name of the manager's objects. */}}
 {{- define "hub.fullname" -}}
 {{- default (printf "%s-hub" (.Release.Name | trunc 49 | trimSuffix "-")) .Values.fullnameOverride -}}
@@ -8,17 +13,54 @@
 open-cluster-management:{{ include "hub.fullname" . }}
 {{- end }}
 
+{{/* The ServiceAccount of the manager. */}}
+{{- define "hub.serviceAccount" -}}
+{{- default (include "hub.fullname" .) .Values.serviceAccount.name -}}
+{{- end }}
+
 {{/* What selects the pods of the release. */}}
 {{- define "hub.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "hub.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "hub.labels" -}}
+{{/* What selects the manager's pods. */}}
+{{- define "hub.managerLabels" -}}
 {{ include "hub.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/component: hub
+{{- end }}
+
+{{/* The labels of a pod, of the component that is named. No version of the chart: it would replace pods that stay the same. */}}
+{{- define "hub.podLabels" -}}
+{{ include "hub.selectorLabels" .root }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: {{ .root.Chart.Name }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The labels of all other objects of a component. */}}
+{{- define "hub.componentLabels" -}}
+{{ include "hub.podLabels" . }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "hub.labels" -}}
+{{ include "hub.componentLabels" (dict "root" . "component" "hub") }}
+{{- end }}
+
+{{- define "hub.uninstallLabels" -}}
+{{ include "hub.componentLabels" (dict "root" . "component" "uninstall") }}
+{{- end }}
+
+{{/* Whether an object on the hub is of this release. */}}
+{{- define "hub.isOfRelease" -}}
+{{- $annotations := dig "metadata" "annotations" dict .object }}
+{{- and (eq (get $annotations "meta.helm.sh/release-name") .root.Release.Name)
+        (eq (get $annotations "meta.helm.sh/release-namespace") .root.Release.Namespace) -}}
 {{- end }}
 
 {{- define "hub.image" -}}
@@ -41,24 +83,21 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 {{- with .Values.tolerations }}
 tolerations: {{- toYaml . | nindent 0 }}
 {{- end }}
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  seccompProfile:
-    type: RuntimeDefault
+{{- with .Values.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
-{{- define "hub.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{/* What every container of the release is given by its values. */}}
+{{- define "hub.container" -}}
+image: {{ include "hub.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.resources }}
+resources: {{- toYaml . | nindent 2 }}
 {{- end }}
-
-{{/* The newest version of OCM's addon API that the hub serves. */}}
-{{- define "hub.addonAPIVersion" -}}
-addon.open-cluster-management.io/{{ .Capabilities.APIVersions.Has "addon.open-cluster-management.io/v1beta1" | ternary "v1beta1" "v1alpha1" }}
+{{- with .Values.securityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* The annotations of what Helm creates before it uninstalls the chart, with the weight that says in which order. */}}
@@ -66,6 +105,15 @@ addon.open-cluster-management.io/{{ .Capabilities.APIVersions.Has "addon.open-cl
 helm.sh/hook: pre-delete
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* A duration such as 1h30m, in seconds. */}}
+{{- define "hub.seconds" -}}
+{{- $seconds := 0 }}
+{{- range regexFindAll "[0-9]+[smh]" . -1 }}
+{{- $seconds = add $seconds (mul (atoi (regexFind "[0-9]+" .)) (get (dict "s" 1 "m" 60 "h" 3600) (regexFind "[smh]" .))) }}
+{{- end }}
+{{- $seconds }}
 {{- end }}
 
 {{/* Whether who asks may do as much without what a policy refuses: the manager, its uninstall hook and administrators. */}}
@@ -88,14 +136,27 @@ key in object.metadata.?annotations.orValue({}) &&
 [a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*
 {{- end }}
 
-{{/* The API version of MutatingAdmissionPolicies, "" where the server has none. */}}
+{{/* The API version of MutatingAdmissionPolicies, "" where the server has none. Kubernetes serves v1 from 1.36 on. */}}
 {{- define "hub.mutatingVersion" -}}
-{{- $found := "" }}
-{{- range list "v1" "v1beta1" }}
-{{- $version := printf "admissionregistration.k8s.io/%s" . }}
-{{- if and (not $found) ($.Capabilities.APIVersions.Has (printf "%s/MutatingAdmissionPolicy" $version)) }}
-{{- $found = $version }}
+{{- $group := "admissionregistration.k8s.io" }}
+{{- if or (.Capabilities.APIVersions.Has (printf "%s/v1/MutatingAdmissionPolicy" $group)) (semverCompare ">=1.36-0" .Capabilities.KubeVersion.Version) }}
+{{- printf "%s/v1" $group }}
+{{- else if .Capabilities.APIVersions.Has (printf "%s/v1beta1/MutatingAdmissionPolicy" $group) }}
+{{- printf "%s/v1beta1" $group }}
 {{- end }}
 {{- end }}
-{{- $found }}
+
+{{/* The Argo controllers on the hub that take every Workflow without an instance id, as the namespaces of the Leases that they have renewed
+within a minute. */}}
+{{- define "hub.argoNamespaces" -}}
+{{- $namespaces := list }}
+{{- range (lookup "coordination.k8s.io/v1" "Lease" "" "").items }}
+{{- $renewed := dig "spec" "renewTime" "" . }}
+{{- if and (eq .metadata.name "workflow-controller") $renewed }}
+{{- if lt (sub (now | unixEpoch) (toDate "2006-01-02T15:04:05Z07:00" $renewed | unixEpoch)) 60 }}
+{{- $namespaces = append $namespaces .metadata.namespace }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- join ", " $namespaces }}
 {{- end }}

@@ -13,12 +13,28 @@ app.kubernetes.io/name: argo-workflow-multicluster
 app.kubernetes.io/component: agent
 {{- end }}
 
+{{/* labels of everything that the agent consists of */}}
+{{- define "agent.labels" -}}
+{{ include "agent.selector" . }}
+app.kubernetes.io/part-of: argo-workflow-multicluster
+{{- end }}
+
+{{/* whether a variable, which is a string, is true */}}
+{{- define "agent.isTrue" -}}
+{{- if eq (toString .) "true" }}true{{ end -}}
+{{- end }}
+
+{{/* port of the metrics */}}
+{{- define "agent.metricsPort" -}}
+{{- if include "agent.isTrue" .Values.metricsSecure }}8443{{ else }}8080{{ end -}}
+{{- end }}
+
 {{/* resources of a container: those of the last requirement of the AddOnDeploymentConfig that matches it. Called with a
      list of the chart's values and the container's id. */}}
 {{- define "agent.resources" -}}
 {{- $values := first . -}}
 {{- $id := last . -}}
-{{- $resources := dict "requests" (dict "cpu" "50m" "memory" "64Mi") -}}
+{{- $resources := dict "requests" (dict "cpu" "50m" "memory" "64Mi") "limits" (dict "memory" "1Gi") -}}
 {{- range get $values.global "resourceRequirements" -}}
 {{- if regexMatch .containerIDRegex $id }}{{ $resources = .resources }}{{ end -}}
 {{- end -}}
@@ -36,6 +52,9 @@ securityContext:
 {{- with .Values.imagePullSecret }}
 imagePullSecrets:
 - name: {{ . | quote }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with get .Values.global "nodeSelector" }}
 nodeSelector:
@@ -81,6 +100,7 @@ metadata:
   labels:
     app.kubernetes.io/name: argo-workflow-multicluster
     app.kubernetes.io/component: agent-release
+    app.kubernetes.io/part-of: argo-workflow-multicluster
 spec:
   {{- include "agent.pod" . | nindent 2 }}
   restartPolicy: OnFailure

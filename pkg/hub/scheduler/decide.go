@@ -28,7 +28,14 @@ const (
 	ReasonInvalidPlacement  = "InvalidPlacement"
 	ReasonCapacityRefused   = "CapacityRefused"
 	ReasonSuspended         = "Suspended"
+	ReasonArgoOnHub         = "ArgoOnHub"
 )
+
+// ArgoOnHubMessage says what is wrong with a hub where an Argo controller has these Leases, and how to change it.
+func ArgoOnHubMessage(leases string) string {
+	return "an Argo controller runs on this hub (Lease " + leases + ") and would run Workflows for the managed clusters itself: set the " +
+		"chart's value hubArgo.enabled=true, or stop that controller"
+}
 
 // target is where a Workflow of the namespace wants to go: to the cluster that it names, or to one of its Placement. The zero
 // target is none.

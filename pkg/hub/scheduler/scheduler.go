@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilwait "k8s.io/apimachinery/pkg/util/wait"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -29,7 +30,10 @@ type Scheduler struct {
 	HubID string
 	// RestoredAt is when the hub was restored from a backup; zero if it was not.
 	RestoredAt time.Time
-	Clock      clock.PassiveClock
+	// ArgoOnHub returns the Leases of Argo controllers on the hub that take Workflows without an instance id: these then get no cluster, or
+	// they would run twice. It is nil where the installation keeps such a controller from them.
+	ArgoOnHub func(context.Context) (string, error)
+	Clock     clock.PassiveClock
 	// Templates are the informers of the kinds of templates that the hub serves.
 	Templates []toolscache.SharedIndexInformer
 	// Concurrency is the number of Workflows that are written at a time.
@@ -43,6 +47,8 @@ type Scheduler struct {
 	mu    sync.Mutex
 	cache *cache
 	queue *queue
+	// argo is what ArgoOnHub has returned last.
+	argo string
 }
 
 // outcome is how a try to schedule a Workflow has ended.
@@ -83,6 +89,12 @@ func (s *Scheduler) Start(ctx context.Context) error {
 	if !toolscache.WaitForCacheSync(ctx.Done(), s.synced...) {
 		return nil
 	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	if s.ArgoOnHub != nil {
+		s.lookForArgo(ctx)
+		watching.Go(func() { utilwait.UntilWithContext(ctx, s.lookForArgo, argoInterval) })
+	}
 	slots := make(chan struct{}, s.Concurrency)
 	var writing sync.WaitGroup
 	defer writing.Wait()
@@ -101,6 +113,29 @@ func (s *Scheduler) Start(ctx context.Context) error {
 			s.finish(t, s.write(ctx, t))
 			<-slots
 		})
+	}
+}
+
+// argoInterval is how often the hub is asked for Argo controllers.
+const argoInterval = 15 * time.Second
+
+// lookForArgo asks whether an Argo controller runs on the hub, and judges the waiting Workflows anew when that has changed.
+func (s *Scheduler) lookForArgo(ctx context.Context) {
+	found, err := s.ArgoOnHub(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			ctrl.LoggerFrom(ctx).Error(err, "will try again")
+		}
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found == s.argo {
+		return
+	}
+	s.argo = found
+	for _, it := range s.queue.items {
+		s.queue.set(it.wf, s.requestOf(it.wf))
 	}
 }
 

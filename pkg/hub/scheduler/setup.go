@@ -29,6 +29,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/podrequests"
 )
 
@@ -142,10 +143,19 @@ func (s *Scheduler) workflowChanged(was, is *unstructured.Unstructured) {
 		s.left(at)
 	}
 	if isOurs {
-		s.queue.set(wf, requestOf(wf, s.RestoredAt))
+		s.queue.set(wf, s.requestOf(wf))
 	} else {
 		s.queue.remove(wf.Key())
 	}
+}
+
+// requestOf returns what decides where the Workflow may go, on this hub.
+func (s *Scheduler) requestOf(wf *hubworkflow.Workflow) request {
+	asked := requestOf(wf, s.RestoredAt)
+	if s.argo != "" && wf.GetLabels()[contract.LabelInstanceID] == "" && asked.refusal == (hubworkflow.Refusal{}) {
+		asked.refusal = *refusal(ReasonArgoOnHub, "%s", ArgoOnHubMessage(s.argo))
+	}
+	return asked
 }
 
 // templateChanged tries those again of which it changes what they request.
@@ -158,7 +168,7 @@ func (s *Scheduler) templateChanged(was, is *unstructured.Unstructured) {
 		isIt := func(ref podrequests.Reference) bool { return ref.Key(it.key.Namespace) == key }
 		if slices.ContainsFunc(it.wf.Pods.RefersTo, isIt) {
 			wf := s.cache.workflow(it.wf.Unstructured)
-			s.queue.set(wf, requestOf(wf, s.RestoredAt))
+			s.queue.set(wf, s.requestOf(wf))
 		}
 	}
 }

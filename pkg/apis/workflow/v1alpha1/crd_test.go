@@ -15,7 +15,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
-const crdFile = "../../../../charts/argo-workflow-multicluster/crds/workflow.open-cluster-management.io_remoteworkflows.yaml"
+const crdFile = "../../../../charts/argo-workflow-multicluster/files/crds/workflow.open-cluster-management.io_remoteworkflows.yaml"
 
 func readCRD(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
