@@ -3,6 +3,7 @@ CONTROLLER_GEN_VERSION := v0.20.0
 GOLANGCI_LINT_VERSION := v2.6.0
 HELM_DOCS_VERSION := v1.14.2
 CYCLONEDX_GOMOD_VERSION := v1.10.0
+GOVULNCHECK_VERSION := v1.9.0
 
 # One set of flags for every build: each combination fills a build cache of its own, of some gigabytes.
 # The tag is Argo's: its protobuf messages need it with this version of Kubernetes.
@@ -36,21 +37,23 @@ PLATFORMS ?= $(if $(PUSH),linux/amd64$(COMMA)linux/arm64,linux/$(TARGETARCH))
 COMMA := ,
 BINARY := _output/argo-multicluster-$(VERSION)
 CHART_ARCHIVE := _output/argo-workflow-multicluster-$(VERSION).tgz
+INSTALL_MANIFEST := _output/install.yaml
 RELEASE := $(foreach arch,amd64 arm64,$(addprefix $(BINARY)-,linux-$(arch) linux-$(arch).tar linux-$(arch).cdx.json darwin-$(arch))) \
-	$(CHART_ARCHIVE)
+	$(CHART_ARCHIVE) $(INSTALL_MANIFEST)
 
 BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen-$(CONTROLLER_GEN_VERSION)
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 HELM_DOCS := $(BIN)/helm-docs-$(HELM_DOCS_VERSION)
 CYCLONEDX_GOMOD := $(BIN)/cyclonedx-gomod-$(CYCLONEDX_GOMOD_VERSION)
+GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 CRDS := $(CHART)/files/crds
 UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/docs/... ./test/gen/... ./test/lab/... \
 	./test/e2e/verbs/... ./test/e2e/chaos/verdict/... ./test/bench/hollow/... ./test/bench/measure/... ./test/bench/report/...
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: test-steps help build generate verify lint fmt test test-unit test-integration test-e2e test-slow test-e2e-real test-capacity test-chaos test-chaos-checker bench bench-quick run \
+.PHONY: test-steps help build generate verify lint fmt vulncheck test test-unit test-integration test-e2e test-slow test-e2e-real test-capacity test-chaos test-chaos-checker bench bench-quick run \
 	lab-up lab-status lab-down demo demo-down binary image image-archive sbom release clean FORCE
 
 help: ## List the targets.
@@ -77,6 +80,11 @@ lint: $(GOLANGCI_LINT) ## Lint the Go modules and the chart.
 
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
 	$(GOLANGCI_LINT) fmt
+
+# It needs the Go vulnerability database: https://vuln.go.dev, or another place that GOVULNDB names (https:// or file://). So it is not part
+# of verify, which runs without; CI runs it as a job of its own.
+vulncheck: $(GOVULNCHECK) ## Look whether the program calls code with known vulnerabilities; needs vuln.go.dev, or GOVULNDB=<URL>.
+	$(GOVULNCHECK) $(if $(GOVULNDB),-db=$(GOVULNDB)) ./cmd/...
 
 test: test-unit test-integration test-e2e ## Run all tests, with all their set-up.
 
@@ -160,11 +168,11 @@ image-archive: $(BINARY)-linux-$(TARGETARCH).tar ## Build the image without Dock
 
 sbom: $(BINARY)-linux-$(TARGETARCH).cdx.json ## List the modules and licenses in the program for TARGETARCH (CycloneDX).
 
-release: $(RELEASE) ## Build what a release consists of into _output/release: programs, images, SBOMs, chart, checksums.
+release: $(RELEASE) ## Build what a release consists of into _output/release: programs, images, SBOMs, chart, install.yaml, checksums.
 	rm -rf _output/release
 	mkdir _output/release
 	cp $(RELEASE) _output/release
-	cd _output/release && sha256sum -- argo-* >SHA256SUMS
+	cd _output/release && sha256sum -- argo-* install.yaml >SHA256SUMS
 	ls -l _output/release
 
 clean: ## Remove what was built. Stop labs first.
@@ -194,6 +202,14 @@ $(CHART_ARCHIVE): FORCE
 	tar --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
 		-C _output/chart -cf - $(notdir $(CHART)) | gzip -n >$@
 
+# The chart without Helm: its default values, on a hub that serves the addon API v1beta1. Without hooks, of which the chart has only that of
+# its uninstallation, and without the labels that say that Helm manages the objects.
+$(INSTALL_MANIFEST): $(CHART_ARCHIVE)
+	$(BIN)/lab/helm template $(notdir $(CHART)) $< --namespace=$(notdir $(CHART)) --include-crds --no-hooks \
+		--api-versions=addon.open-cluster-management.io/v1beta1 >_output/chart/install.yaml
+	printf '%s\n' 'apiVersion: v1' 'kind: Namespace' 'metadata:' '  name: $(notdir $(CHART))' >$@
+	sed -e '/^ *helm\.sh\/chart: /d' -e '/^ *app\.kubernetes\.io\/managed-by: Helm$$/d' _output/chart/install.yaml >>$@
+
 $(CONTROLLER_GEN):
 	$(call install,sigs.k8s.io/controller-tools/cmd/controller-gen,$(CONTROLLER_GEN_VERSION))
 
@@ -202,6 +218,9 @@ $(GOLANGCI_LINT):
 
 $(HELM_DOCS):
 	$(call install,github.com/norwoodj/helm-docs/cmd/helm-docs,$(HELM_DOCS_VERSION))
+
+$(GOVULNCHECK):
+	$(call install,golang.org/x/vuln/cmd/govulncheck,$(GOVULNCHECK_VERSION))
 
 # Not go install, which asks the proxy for all versions; not every proxy can list those of this module.
 $(CYCLONEDX_GOMOD):
