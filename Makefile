@@ -62,14 +62,14 @@ help: ## List the targets.
 build: ## Build bin/argo-multicluster.
 	go build -o bin/argo-multicluster ./cmd/argo-multicluster
 
-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate the deep copies and the CRD, the chart's README and the table of docs/verbs.md.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate the deep copies and the CRD, the chart's README and schema, and the table of docs/verbs.md.
 	$(CONTROLLER_GEN) object paths=./pkg/apis/...
 	$(CONTROLLER_GEN) crd paths=./pkg/apis/... output:crd:dir=$(CRDS)
 	$(HELM_DOCS) --chart-search-root=$(CHART) --log-level=warning
-	UPDATE_DOCS=1 go test -count=1 -run=Documented ./test/e2e/verbs
+	UPDATE_DOCS=1 go test -count=1 -run='Documented|TheSchemaDescribes' ./test/e2e/verbs ./test/chart
 
 verify: generate lint ## Check that generated files are up to date, and lint.
-	git diff --exit-code -- $(CRDS) $(CHART)/README.md docs/verbs.md ':(glob)**/zz_generated*'
+	git diff --exit-code -- $(CRDS) $(CHART)/README.md $(CHART)/values.schema.json docs/verbs.md ':(glob)**/zz_generated*'
 
 lint: $(GOLANGCI_LINT) ## Lint the Go modules and the chart.
 	$(LAB) build helm
@@ -205,8 +205,8 @@ $(CHART_ARCHIVE): FORCE
 # The chart without Helm: its default values, on a hub that serves the addon API v1beta1. Without hooks, of which the chart has only that of
 # its uninstallation, and without the labels that say that Helm manages the objects.
 $(INSTALL_MANIFEST): $(CHART_ARCHIVE)
-	$(BIN)/lab/helm template $(notdir $(CHART)) $< --namespace=$(notdir $(CHART)) --include-crds --no-hooks \
-		--api-versions=addon.open-cluster-management.io/v1beta1 >_output/chart/install.yaml
+	$(BIN)/lab/helm template $(notdir $(CHART)) $< --namespace=$(notdir $(CHART)) --no-hooks \
+		>_output/chart/install.yaml
 	printf '%s\n' 'apiVersion: v1' 'kind: Namespace' 'metadata:' '  name: $(notdir $(CHART))' >$@
 	sed -e '/^ *helm\.sh\/chart: /d' -e '/^ *app\.kubernetes\.io\/managed-by: Helm$$/d' _output/chart/install.yaml >>$@
 
