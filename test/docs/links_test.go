@@ -52,7 +52,8 @@ func TestEachLinkOfThePagesLeadsSomewhere(t *testing.T) {
 func TestAnchorsAreThoseThatAHostOfMarkdownMakes(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "page.md")
-	require.NoError(t, os.WriteFile(file, []byte("# One run, of `argo-server` (2)\n\n```sh\n# no heading\n```\n\n## Argo's [CRDs](crds.md)\n\n## Same\n\n### Same\n"), 0o600))
+	const page = "# One run, of `argo-server` (2)\n\n```sh\n# no heading\n```\n\n## Argo's [CRDs](crds.md)\n\n## Same\n\n### Same\n"
+	require.NoError(t, os.WriteFile(file, []byte(page), 0o600))
 	assert.Equal(t, []string{"one-run-of-argo-server-2", "argos-crds", "same", "same-1"}, anchors(t, file))
 }
 
