@@ -2,8 +2,10 @@ package addon
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +21,7 @@ import (
 )
 
 var (
-	installGuide     = filepath.Join("..", "..", "docs", "install.md")
+	configureGuide   = filepath.Join("..", "..", "docs", "configure.md")
 	permissionsGuide = filepath.Join("..", "..", "docs", "permissions.md")
 )
 
@@ -68,7 +70,7 @@ func TestTheVariablesAreDocumented(t *testing.T) {
 				want[name] = strings.Trim(string(value), `"`)
 			}
 		}
-		rows, err := docs.Table(installGuide, heading)
+		rows, err := docs.Table(configureGuide, heading)
 		require.NoError(t, err)
 		documented := map[string]string{}
 		for _, row := range rows {
@@ -78,10 +80,38 @@ func TestTheVariablesAreDocumented(t *testing.T) {
 	}
 }
 
+func TestTheContainersAreDocumented(t *testing.T) {
+	id := regexp.MustCompile(`"((?:deployments|jobs):[a-z:-]+)"`)
+	var want []string
+	for _, chart := range []fs.FS{manifests.Agent, manifests.ArgoWorkflows} {
+		require.NoError(t, fs.WalkDir(chart, ".", func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			text, err := fs.ReadFile(chart, path)
+			for _, found := range id.FindAllSubmatch(text, -1) {
+				want = append(want, string(found[1]))
+			}
+			return err
+		}))
+	}
+	rows, err := docs.Table(configureGuide, "Containers")
+	require.NoError(t, err)
+	var documented []string
+	for _, row := range rows {
+		if name, is := strings.CutPrefix(row[0], "`"); is {
+			name, _, _ = strings.Cut(name, "`")
+			documented = append(documented, name)
+		}
+	}
+	assert.ElementsMatch(t, want, documented)
+}
+
 func TestTheExampleConfigurationsAreRendered(t *testing.T) {
+	agent := func(spec *addonv1beta1.AddOnDeploymentConfigSpec) rendered { return render(t, spec) }
+	argo := func(spec *addonv1beta1.AddOnDeploymentConfigSpec) rendered { return renderArgo(t, spec) }
 	for file, render := range map[string]func(*addonv1beta1.AddOnDeploymentConfigSpec) rendered{
-		"agent-config.yaml": func(spec *addonv1beta1.AddOnDeploymentConfigSpec) rendered { return render(t, spec) },
-		"argo-config.yaml":  func(spec *addonv1beta1.AddOnDeploymentConfigSpec) rendered { return renderArgo(t, spec) },
+		"agent-config.yaml": agent, "agent-config-site.yaml": agent, "argo-config.yaml": argo, "argo-config-site.yaml": argo,
 	} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "example", "install", file))
 		require.NoError(t, err)
@@ -95,6 +125,18 @@ func TestTheExampleConfigurationsAreRendered(t *testing.T) {
 		require.NoError(t, err)
 		for _, mirror := range config.Spec.Registries {
 			assert.Contains(t, string(objects), "image: "+mirror.Mirror, file)
+		}
+		if strings.HasSuffix(file, "-site.yaml") {
+			continue
+		}
+		// What works on any cluster names nothing of a site.
+		assert.Empty(t, config.Spec.Registries, file)
+		assert.Empty(t, config.Spec.ProxyConfig, file)
+		assert.Nil(t, config.Spec.NodePlacement, file)
+		for _, variable := range config.Spec.CustomizedVariables {
+			assert.NotContains(t, []string{
+				"argoInstanceID", "instanceID", "workflowNamespaces", "executorServiceAccounts", "artifactRepositoryRef",
+			}, variable.Name, file)
 		}
 	}
 }
