@@ -8,6 +8,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"open-cluster-management.io/addon-framework/pkg/addonfactory"
 	"open-cluster-management.io/addon-framework/pkg/agent"
@@ -37,6 +40,7 @@ func newAgentAddon(
 	kubeClient kubernetes.Interface, clusterClient clusterclient.Interface, getter utils.AddOnDeploymentConfigGetter, options Options,
 ) (agent.AgentAddon, error) {
 	factory := addonfactory.NewAgentAddonFactory(contract.AddonName, manifests.Agent, "agent").
+		WithScheme(agentScheme()).
 		WithAgentRegistrationOption(&agent.RegistrationOption{
 			Configurations:   agent.KubeClientSignerConfigurations(contract.AddonName, agentName),
 			CSRApproveCheck:  approve,
@@ -45,6 +49,14 @@ func newAgentAddon(
 		WithAgentHealthProber(&agent.HealthProber{Type: agent.HealthProberTypeLease})
 	return build(factory, getter, []workv1.ManifestConfigOption{watchDeployment(agentDeployment)},
 		addonfactory.GetAgentImageValues(getter, "image", options.AgentImage), configValues(getter), agentValues(options.HubID))
+}
+
+// agentScheme returns the kinds of the agent's chart that are not Kubernetes' own.
+func agentScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	scheme.AddKnownTypeWithName(schema.GroupVersionKind{Group: "monitoring.coreos.com", Version: "v1", Kind: "ServiceMonitor"},
+		&unstructured.Unstructured{})
+	return scheme
 }
 
 // agentValues returns the values that nobody else has a say in. An addon that is being deleted has no agent any more, so

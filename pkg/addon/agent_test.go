@@ -142,6 +142,7 @@ func TestWhatIsDeployedByDefault(t *testing.T) {
 		"ServiceAccount argo-workflow-multicluster-agent in " + agentNamespace,
 		"ClusterRole " + rbac + ":agent",
 		"ClusterRole " + rbac + ":work",
+		"ClusterRole " + rbac + ":metrics-reader",
 		"ClusterRoleBinding " + rbac + ":agent",
 		"Role argo-workflow-multicluster-agent in " + agentNamespace,
 		"RoleBinding argo-workflow-multicluster-agent in " + agentNamespace,
@@ -158,7 +159,8 @@ func TestWhatIsDeployedByDefault(t *testing.T) {
 	assert.Equal(t, testImage, container.Image)
 	assert.Equal(t, []string{
 		"agent", "--hub-kubeconfig=/etc/hub/kubeconfig", "--cluster-name=cluster1", "--hub-id=hub-id", "--leader-elect",
-		"--concurrency=16", "--report-interval=1s", "--report-bandwidth=1048576", "--log-level=0", "--log-format=json",
+		"--concurrency=16", "--report-interval=1s", "--report-bandwidth=1048576",
+		"--metrics-bind-address=:8443", "--metrics-secure=true", "--log-level=0", "--log-format=json",
 	}, container.Args)
 	require.Len(t, container.Env, 1, "no proxy")
 	assert.Equal(t, "POD_NAMESPACE", container.Env[0].Name)
@@ -168,7 +170,14 @@ func TestWhatIsDeployedByDefault(t *testing.T) {
 	assert.Equal(t, "50m", container.Resources.Requests.Cpu().String())
 	assert.Empty(t, pod.NodeSelector)
 	assert.Empty(t, pod.Tolerations)
-	assert.Equal(t, deployment.Spec.Selector.MatchLabels, deployment.Spec.Template.Labels)
+	for key, value := range deployment.Spec.Selector.MatchLabels {
+		assert.Equal(t, value, deployment.Spec.Template.Labels[key])
+	}
+	for _, obj := range objects {
+		assert.Equal(t, "argo-workflow-multicluster", obj.(client.Object).GetLabels()["app.kubernetes.io/part-of"], obj.(client.Object).GetName())
+	}
+	assert.Equal(t, "1Gi", container.Resources.Limits.Memory().String())
+	assert.Equal(t, deployment.Spec.Selector, pod.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution[0].PodAffinityTerm.LabelSelector)
 }
 
 func TestThePodsHaveNoRightsOnTheirNode(t *testing.T) {
@@ -189,7 +198,6 @@ func TestThePodsHaveNoRightsOnTheirNode(t *testing.T) {
 func TestTheAgentMayDoOnTheClusterWhatItNeeds(t *testing.T) {
 	objects := render(t, nil)
 	role := only[*rbacv1.ClusterRole](t, objects, ":agent")
-	assert.Empty(t, role.Labels)
 	assert.Equal(t, []rbacv1.PolicyRule{
 		{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"get", "list", "watch", "patch", "delete"}},
 		{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
@@ -199,6 +207,8 @@ func TestTheAgentMayDoOnTheClusterWhatItNeeds(t *testing.T) {
 		},
 		{APIGroups: []string{""}, Resources: []string{"nodes", "pods"}, Verbs: []string{"list", "watch"}},
 		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"delete"}},
+		{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
+		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
 	}, role.Rules)
 	leases := []string{"argo-workflow-multicluster", "argo-workflow-multicluster-agent"}
 	assert.Equal(t, []rbacv1.PolicyRule{
@@ -218,7 +228,7 @@ func TestTheAgentMayDoOnTheClusterWhatItNeeds(t *testing.T) {
 
 func TestTheWorkAgentMayCreateWorkflowsAndNothingElse(t *testing.T) {
 	role := only[*rbacv1.ClusterRole](t, render(t, nil), ":work")
-	assert.Equal(t, map[string]string{"open-cluster-management.io/aggregate-to-work": "true"}, role.Labels)
+	assert.Equal(t, "true", role.Labels["open-cluster-management.io/aggregate-to-work"])
 	assert.Equal(t, []rbacv1.PolicyRule{
 		{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"get", "create"}},
 	}, role.Rules)
@@ -253,18 +263,30 @@ func TestANamespaceThatOCMDoesNotMakeIsBroughtAndLeft(t *testing.T) {
 	}
 }
 
+func TestWhatIsDeployedOfTheAgentOnlyIfItIsWanted(t *testing.T) {
+	const name = " argo-workflow-multicluster-agent"
+	wanted := render(t, variables("replicas", "2", "networkPolicy", "true", "serviceMonitor", "true"))
+	for _, object := range []string{"PodDisruptionBudget" + name, "NetworkPolicy" + name, "Service" + name + "-metrics", "ServiceMonitor" + name} {
+		assert.Contains(t, wanted.names(), object+" in "+agentNamespace)
+		assert.NotContains(t, render(t, nil).names(), object+" in "+agentNamespace)
+	}
+}
+
 func TestCustomizedVariables(t *testing.T) {
 	deployment := deploymentOf(t, render(t, variables(
 		"replicas", "2", "argoInstanceID", "team-a", "logLevel", "4", "logFormat", "text", "concurrency", "8",
 		"reportInterval", "1500ms", "reportBandwidth", "0", "image", "registry.local/agent@sha256:abc", "imagePullSecret", "",
+		"metricsSecure", "false", "priorityClassName", "important",
 	)))
 	assert.Equal(t, int32(2), *deployment.Spec.Replicas)
 	pod := deployment.Spec.Template.Spec
 	assert.Equal(t, []string{
 		"agent", "--hub-kubeconfig=/etc/hub/kubeconfig", "--cluster-name=cluster1", "--hub-id=hub-id", "--leader-elect",
-		"--argo-instance-id=team-a", "--concurrency=8", "--report-interval=1500ms", "--report-bandwidth=0", "--log-level=4", "--log-format=text",
+		"--argo-instance-id=team-a", "--concurrency=8", "--report-interval=1500ms", "--report-bandwidth=0",
+		"--metrics-bind-address=:8080", "--metrics-secure=false", "--log-level=4", "--log-format=text",
 	}, pod.Containers[0].Args)
 	assert.Equal(t, "registry.local/agent@sha256:abc", pod.Containers[0].Image)
+	assert.Equal(t, "important", pod.PriorityClassName)
 	assert.Empty(t, pod.ImagePullSecrets)
 }
 

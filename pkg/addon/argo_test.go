@@ -87,10 +87,11 @@ func unmanagedAs(status metav1.ConditionStatus, reason string) gen.Mod {
 
 func TestWhatIsInstalledOfArgoDependsOnWhoseItIs(t *testing.T) {
 	all := []string{
-		"Namespace argo", "PriorityClass workflow-controller", "ServiceAccount argo in argo",
+		"Namespace argo", "PriorityClass argo-workflows-controller", "ServiceAccount argo in argo",
 		"ConfigMap workflow-controller-configmap in argo", "Deployment workflow-controller in argo",
 		"ClusterRole argo-workflows-controller", "ClusterRoleBinding argo-workflows-controller",
 		"Role argo-workflows-controller in argo", "RoleBinding argo-workflows-controller in argo",
+		"ClusterRole argo-workflows-aggregate-to-view", "ClusterRole argo-workflows-aggregate-to-edit",
 	}
 	for _, kind := range []string{
 		"workflows", "workflowtemplates", "clusterworkflowtemplates", "cronworkflows", "workfloweventbindings", "workflowtasksets",
@@ -188,7 +189,7 @@ func TestArgosController(t *testing.T) {
 	deployment := named[*appsv1.Deployment](t, renderArgo(t, nil), "workflow-controller")
 	pod := deployment.Spec.Template.Spec
 	assert.Equal(t, "argo", pod.ServiceAccountName)
-	assert.Equal(t, "workflow-controller", pod.PriorityClassName)
+	assert.Equal(t, "argo-workflows-controller", pod.PriorityClassName)
 	assert.True(t, *pod.SecurityContext.RunAsNonRoot)
 	container := pod.Containers[0]
 	assert.True(t, *container.SecurityContext.ReadOnlyRootFilesystem)
@@ -316,7 +317,10 @@ func TestInOneNamespaceArgoHasNoRightsInOthers(t *testing.T) {
 	objects := renderArgo(t, variables("managedNamespace", "team-a", "argoServer", "true"))
 	for _, name := range objects.names() {
 		if strings.HasPrefix(name, "ClusterRole") {
-			assert.Equal(t, "ClusterRole argo-workflows-executor", name)
+			assert.Contains(t, []string{
+				"ClusterRole argo-workflows-executor",
+				"ClusterRole argo-workflows-aggregate-to-view", "ClusterRole argo-workflows-aggregate-to-edit", // users'
+			}, name)
 		}
 	}
 	role := named[*rbacv1.Role](t, objects, "argo-workflows-managed")

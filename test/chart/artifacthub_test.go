@@ -52,7 +52,7 @@ func TestTheChartShowsItsCRDWithAnExample(t *testing.T) {
 	var crds []struct{ Kind, Version, Name, DisplayName, Description string }
 	annotation(t, "crds", &crds)
 	require.Len(t, crds, 1)
-	text, err := os.ReadFile(hubChart + "/crds/workflow.open-cluster-management.io_remoteworkflows.yaml")
+	text, err := os.ReadFile(hubChart + "/files/crds/workflow.open-cluster-management.io_remoteworkflows.yaml")
 	require.NoError(t, err)
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	require.NoError(t, yaml.UnmarshalStrict(text, crd))
