@@ -302,10 +302,10 @@ func uninstalled(t *testing.T) {
 	theHub.run(t, "helm", "uninstall", lab.ChartRelease, "--namespace", lab.ChartRelease, "--timeout=3m")
 	assert.NoError(t, workflow(t.Context(), theHub, "outlives-the-hub", "Running", "uninstalled"))
 	assert.NoError(t, workflow(t.Context(), cluster1, "outlives-the-hub", "Running", ""))
-	noLeftovers(t, theHub,
-		"customresourcedefinitions /remoteworkflows.workflow.open-cluster-management.io", // Helm's rule for CRDs
-		"namespaces /"+lab.ChartRelease, "configmaps "+lab.ChartRelease+"/kube-root-ca.crt",
-		"serviceaccounts "+lab.ChartRelease+"/default")
+	noLeftovers(t, theHub, append([]string{
+		"namespaces /" + lab.ChartRelease, "configmaps " + lab.ChartRelease + "/kube-root-ca.crt",
+		"serviceaccounts " + lab.ChartRelease + "/default",
+	}, chartKept...)...)
 	noLeftovers(t, cluster1, argoKept...)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -26,7 +27,9 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 			"elsewhere package e2e installs chart and addons with processes in place of pods")
 	}
 	runSteps(t,
+		step{"a hub that lacks something is told, and an installation that never came up can be uninstalled", brokenInstallation},
 		step{"installed by helm and clusteradm, it runs Workflows", installed},
+		step{"an Argo controller on the hub gets no Workflow for the clusters, nor do these until it is gone", argoOnTheHub},
 		step{"a Workflow goes from hub and cluster when its ttlStrategy says so", expired},
 		step{"the agents may do on the hub what they need and nothing else", agentRights},
 		step{"manager and agents are upgraded while Workflows run", upgraded},
@@ -50,7 +53,7 @@ func installed(t *testing.T) {
 	t.Helper()
 	require.NoError(t, theLab.BuildProduct(t.Context()))
 	began := time.Now()
-	require.NoError(t, theLab.InstallChart(t.Context(),
+	require.NoError(t, theLab.InstallChart(t.Context(), "crds.argoWorkflows=true",
 		"addons.agent.deploymentConfig.spec.customizedVariables[0].name=logFormat",
 		"addons.agent.deploymentConfig.spec.customizedVariables[0].value=text"))
 	t.Logf("the chart is installed after %s", time.Since(began).Round(time.Second))
@@ -72,6 +75,58 @@ func installed(t *testing.T) {
 	for _, c := range []*cluster{cluster1, cluster2} {
 		c.run(t, "kubectl", "get", "pods", "-A", "-o", "wide")
 	}
+}
+
+// brokenInstallation installs on a hub without Argo's CRDs, over a CRD that was applied by hand, and with an image that is not there.
+func brokenInstallation(t *testing.T) {
+	t.Helper()
+	const ourCRD = "charts/argo-workflow-multicluster/files/crds/workflow.open-cluster-management.io_remoteworkflows.yaml"
+	helm := func(args ...string) (string, error) {
+		t.Logf("$ helm %s", strings.Join(args, " "))
+		out, err := theHub.Tool(t.Context(), "helm", append(args, "--namespace", lab.ChartRelease)...)
+		t.Log(out, err)
+		return out, err
+	}
+	install := []string{"install", lab.ChartRelease, filepath.Join("charts", lab.AddonName), "--create-namespace"}
+	theHub.run(t, "kubectl", "delete", "crd", "workflows.argoproj.io", "workflowtemplates.argoproj.io", "clusterworkflowtemplates.argoproj.io")
+	_, err := helm(install...)
+	require.ErrorContains(t, err, "set crds.argoWorkflows=true")
+
+	theHub.run(t, "kubectl", "apply", "--server-side", "-f", ourCRD)
+	install = append(install, "--set=crds.argoWorkflows=true,uninstall.timeout=5s,image.repository=registry.example/nothing")
+	_, err = helm(install...)
+	require.ErrorContains(t, err, "invalid ownership metadata")
+	_, err = helm(append(install, "--take-ownership")...)
+	require.NoError(t, err)
+
+	began := time.Now()
+	_, err = helm("uninstall", lab.ChartRelease)
+	require.ErrorContains(t, err, "DeadlineExceeded", "the hook's pod cannot start either")
+	assert.Less(t, time.Since(began), 2*time.Minute, "and not only when Helm has waited for its 5 minutes")
+	_, err = helm("uninstall", lab.ChartRelease, "--no-hooks")
+	require.NoError(t, err)
+	theHub.run(t, "kubectl", "delete", "namespace", lab.ChartRelease)
+	noLeftovers(t, theHub, chartKept...)
+}
+
+// argoOnTheHub plays the Lease of an Argo controller.
+func argoOnTheHub(t *testing.T) {
+	t.Helper()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "workflow-controller"}}
+	now := metav1.NowMicro()
+	lease.Spec.RenewTime = &now
+	require.NoError(t, theHub.client.Create(t.Context(), lease))
+	labtest.Eventually(t, patience, func() error {
+		list, err := theHub.kube.CoreV1().Events("").List(t.Context(), metav1.ListOptions{FieldSelector: "reason=ArgoOnHub"})
+		if err == nil && (len(list.Items) == 0 || list.Items[0].InvolvedObject.Name != contract.AddonName) {
+			err = fmt.Errorf("no Event on the ClusterManagementAddOn: %+v", list.Items)
+		}
+		return err
+	})
+	createWorkflowOn(t, cluster1, "not-twice", "true")
+	waitWorkflow(t, theHub, "not-twice", "Pending", "an Argo controller runs on this hub (Lease default/workflow-controller)")
+	require.NoError(t, theHub.client.Delete(t.Context(), lease))
+	waitWorkflow(t, theHub, "not-twice", "Succeeded", "")
 }
 
 // expired runs a Workflow that is not to stay.

@@ -26,6 +26,13 @@ var argoKept = []string{
 	"customresourcedefinitions /workflowtasksets.argoproj.io", "customresourcedefinitions /workflowtemplates.argoproj.io",
 }
 
+// chartKept is what the hub chart leaves on the hub: with a CRD all its objects would go.
+var chartKept = []string{
+	"customresourcedefinitions /remoteworkflows.workflow.open-cluster-management.io",
+	"customresourcedefinitions /workflows.argoproj.io", "customresourcedefinitions /workflowtemplates.argoproj.io",
+	"customresourcedefinitions /clusterworkflowtemplates.argoproj.io",
+}
+
 // passing are kinds that Kubernetes itself removes: after an hour, or with a CRD.
 var passing = []string{"events", "certificatesigningrequests", "apiservices"}
 

@@ -113,10 +113,12 @@ func (p permission) String() string { return p.verb + " " + p.resource + "." + p
 func managerRights(t *testing.T) {
 	t.Helper()
 	unusedHere := map[string]string{
-		"create events.events.k8s.io": "Events are left out of the audit log",
-		"patch events.events.k8s.io":  "Events are left out of the audit log",
-		"create events.":              "Events are left out of the audit log",
-		"patch events.":               "Events are left out of the audit log",
+		"create events.events.k8s.io":                             "Events are left out of the audit log",
+		"patch events.events.k8s.io":                              "Events are left out of the audit log",
+		"create events.":                                          "Events are left out of the audit log",
+		"patch events.":                                           "Events are left out of the audit log",
+		"create tokenreviews.authentication.k8s.io":               "nobody reads the metrics here",
+		"create subjectaccessreviews.authorization.k8s.io":        "nobody reads the metrics here",
 		"get remoteworkflows.workflow.open-cluster-management.io": "granted to the agents, and used where the cache is behind",
 		"get manifestworks.work.open-cluster-management.io":       "used where a cluster has no agent",
 		// A manager can only give away what it has: these are the agents'.
