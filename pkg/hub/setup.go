@@ -22,6 +22,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -214,20 +215,14 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolsc
 		return err
 	}
 	recorder, refusals := mgr.GetEventRecorder(ComponentName), newRefusals()
-	// Where steps are on, the chart's policies keep Argo's controller from our Workflows.
-	findArgo := (&hubArgo{live: mgr.GetAPIReader(), recorder: recorder, clock: clock.RealClock{}}).find
-	if options.Steps {
-		findArgo = nil
-		if err := (&steps.Reconciler{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{},
-		}).SetupWithManager(ctx, mgr, controllerOptions(options)); err != nil {
-			return err
-		}
+	argoOnHub, err := addSteps(ctx, mgr, recorder, options)
+	if err != nil {
+		return err
 	}
 	return errors.Join(
 		(&scheduler.Scheduler{
 			Client: mgr.GetClient(), Recorder: recorder, HubID: hubID, RestoredAt: options.RestoredAt, Clock: clock.RealClock{},
-			Concurrency: options.Concurrency, Templates: templates, ArgoOnHub: findArgo,
+			Concurrency: options.Concurrency, Templates: templates, ArgoOnHub: argoOnHub,
 		}).SetupWithManager(ctx, mgr),
 		(&workflow.Reconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID,
@@ -237,6 +232,22 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolsc
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}, Refused: refusals.set,
 		}).SetupWithManager(ctx, mgr, controllerOptions(options)),
 	)
+}
+
+// addSteps adds the reconciler of steps. Where they are off, nothing keeps an Argo controller on the hub from our Workflows, and what it returns
+// looks for one.
+func addSteps(
+	ctx context.Context, mgr manager.Manager, recorder events.EventRecorder, options Options,
+) (func(context.Context) (string, error), error) {
+	if options.Steps {
+		return nil, (&steps.Reconciler{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{},
+		}).SetupWithManager(ctx, mgr, controllerOptions(options))
+	}
+	if err := mgr.Add(steps.Off(mgr.GetClient())); err != nil {
+		return nil, fmt.Errorf("set up manager: %w", err)
+	}
+	return (&hubArgo{live: mgr.GetAPIReader(), recorder: recorder, clock: clock.RealClock{}}).find, nil
 }
 
 // controllerOptions replaces the default rate limiter: that one also bounds the retries of all Workflows together,

@@ -220,10 +220,16 @@ func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) err
 	return nil
 }
 
+// withoutStep returns finalizers without ours, and whether it was among them.
+func withoutStep(finalizers []string) ([]string, bool) {
+	left := slices.DeleteFunc(slices.Clone(finalizers), func(f string) bool { return f == contract.FinalizerStep })
+	return left, len(left) < len(finalizers)
+}
+
 // release removes our finalizer from a deleted Workflow. While something else of its metadata changes, the event of that may be the last.
 func (r *Reconciler) release(ctx context.Context, next *plan, c *child) error {
-	finalizers := slices.DeleteFunc(slices.Clone(c.GetFinalizers()), func(f string) bool { return f == contract.FinalizerStep })
-	if len(finalizers) == len(c.GetFinalizers()) {
+	finalizers, isOurs := withoutStep(c.GetFinalizers())
+	if !isOurs {
 		return nil
 	}
 	err := hubworkflow.PatchMetadata(ctx, r.Client, c.Workflow, map[string]any{"finalizers": finalizers})
