@@ -62,14 +62,14 @@ help: ## List the targets.
 build: ## Build bin/argo-multicluster.
 	go build -o bin/argo-multicluster ./cmd/argo-multicluster
 
-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate the deep copies and the CRD, the chart's README and schema, and the table of docs/verbs.md.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate the deep copies and the CRD, the chart's README and schema, docs/reference and the table of docs/verbs.md.
 	$(CONTROLLER_GEN) object paths=./pkg/apis/...
 	$(CONTROLLER_GEN) crd paths=./pkg/apis/... output:crd:dir=$(CRDS)
 	$(HELM_DOCS) --chart-search-root=$(CHART) --log-level=warning
-	UPDATE_DOCS=1 go test -count=1 -run='Documented|TheSchemaDescribes' ./test/e2e/verbs ./test/chart
+	UPDATE_DOCS=1 go test -count=1 -run='Documented|TheSchemaDescribes' ./test/e2e/verbs ./test/chart ./test/docs ./cmd/argo-multicluster
 
 verify: generate lint ## Check that generated files are up to date, and lint.
-	git diff --exit-code -- $(CRDS) $(CHART)/README.md $(CHART)/values.schema.json docs/verbs.md ':(glob)**/zz_generated*'
+	git diff --exit-code -- $(CRDS) $(CHART)/README.md $(CHART)/values.schema.json docs/reference docs/verbs.md ':(glob)**/zz_generated*'
 
 lint: $(GOLANGCI_LINT) ## Lint the Go modules and the chart.
 	$(LAB) build helm

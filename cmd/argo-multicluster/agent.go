@@ -23,7 +23,8 @@ func newAgentCommand() *cobra.Command {
 		Long: `Run the agent on a managed cluster.
 
 It starts each Workflow that the hub sends to this cluster, once, and reports its status to the hub until it has finished.
-All connections are opened from here; on the hub the agent may write nothing but the status of its own cluster's RemoteWorkflows.
+All connections are opened from here; on the hub the agent may write nothing but the status of its own cluster's RemoteWorkflows, and
+what the cluster has free.
 
 The agent waits for the hub, for its kubeconfig and for Argo's CRDs as long as it takes. It reads client certificate and token anew
 when their files change; when the kubeconfig of the hub itself changes, it exits, for its pod to start it again.`,
@@ -57,7 +58,7 @@ func addAgentFlags(flags *pflag.FlagSet, o *agent.Options) {
 	flags.StringVar(&o.HubKubeconfig, "hub-kubeconfig", "", "kubeconfig of the hub (required); it may appear later")
 	flags.StringVar(&o.ClusterName, "cluster-name", "", "name of this managed cluster on the hub (required)")
 	flags.StringVar(&o.HubID, "hub-id", "", "id of the hub, the UID of its namespace kube-system; without it the agent does not release "+
-		"the hub's Workflows when its own namespace is deleted, nor see to copies that the hub does not know")
+		"the hub's Workflows when its own namespace is deleted, nor see to remote Workflows that the hub does not know")
 	addNamespaceFlag(flags, &o.Namespace)
 	flags.StringVar(&o.InstanceID, "argo-instance-id", "", "instance id of this cluster's own Argo controller, if it has one")
 	flags.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader, so that replicas can stand by")

@@ -23,7 +23,7 @@ func newCommand() *cobra.Command {
 		Use:   "argo-multicluster",
 		Short: "Run Argo Workflows created on an OCM hub on its managed clusters",
 		Long: `argo-multicluster runs Argo Workflows that are created on an Open Cluster Management (OCM) hub on the hub's
-managed clusters, and keeps the hub's copy equal to what happens there.
+managed clusters, and keeps the hub Workflow equal to what happens there.
 
 It is one program for both sides: "hub" is the manager on the hub, "agent" runs on each managed cluster.`,
 		SilenceUsage:  true,

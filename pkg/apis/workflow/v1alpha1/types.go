@@ -7,12 +7,12 @@ import (
 
 // Condition types of a RemoteWorkflow. The agent writes them.
 const (
-	// ConditionStarted is True once the gate of the one copy that may run has been opened, and False,
+	// ConditionStarted is True once the gate of the one remote Workflow that may run has been opened, and False,
 	// with a message for the user, while the agent refuses to start what bears the Workflow's name.
 	ConditionStarted = "Started"
 
-	// ConditionRemoteDeleted is True when the recorded copy is gone, or is not to run any more; the reason says why. After it,
-	// nothing else is started for this RemoteWorkflow.
+	// ConditionRemoteDeleted is True when the recorded remote Workflow is gone, or is not to run any more; the reason says why.
+	// After it, nothing else is started for this RemoteWorkflow.
 	ConditionRemoteDeleted = "RemoteDeleted"
 
 	// ConditionReported is False, with the reason, when the agent cannot report the whole status.
@@ -25,25 +25,25 @@ const (
 
 // Reasons of the conditions above.
 const (
-	// ReasonGateOpened: the copy was started.
+	// ReasonGateOpened: the remote Workflow was started.
 	ReasonGateOpened = "GateOpened"
 	// ReasonNotOurs: what bears the Workflow's name on the managed cluster is not this run.
 	ReasonNotOurs = "NotOurs"
-	// ReasonStartNotGranted: the hub had already recorded another copy as the run.
+	// ReasonStartNotGranted: the hub had already recorded another remote Workflow as the run.
 	ReasonStartNotGranted = "AnotherCopyStarted"
 	// ReasonNotTakenUp: the gate is open, and the cluster's Argo controller has written nothing yet.
 	ReasonNotTakenUp = "NotTakenUp"
-	// ReasonStartDenied: the managed cluster's API server does not let the copy start.
+	// ReasonStartDenied: the managed cluster's API server does not let the remote Workflow start.
 	ReasonStartDenied = "StartDenied"
 
-	// ReasonDeletedUnfinished: the copy was deleted before it finished, and has been terminated.
+	// ReasonDeletedUnfinished: the remote Workflow was deleted before it finished, and has been terminated.
 	ReasonDeletedUnfinished = "DeletedBeforeItFinished"
-	// ReasonVanishedUnfinished: the copy was not finished when last seen, and is gone.
+	// ReasonVanishedUnfinished: the remote Workflow was not finished when last seen, and is gone.
 	ReasonVanishedUnfinished = "Vanished"
-	// ReasonDeletedFinished: the copy finished, was reported, and is gone: a TTL or a person removed it.
+	// ReasonDeletedFinished: the remote Workflow finished, was reported, and is gone: a TTL or a person removed it.
 	ReasonDeletedFinished = "DeletedAfterItFinished"
-	// ReasonRolledBack: the copy is as it was before it started, and the hub has heard of its run: the managed cluster
-	// was restored from a backup.
+	// ReasonRolledBack: the remote Workflow is as it was before it started, and the hub has heard of its run: the managed
+	// cluster was restored from a backup.
 	ReasonRolledBack = "RolledBack"
 	// ReasonRemoved: the remote Workflow is gone because the hub asked for its removal.
 	ReasonRemoved = "Removed"
@@ -78,7 +78,7 @@ const (
 // +kubebuilder:printcolumn:name="Remote UID",type=string,JSONPath=`.status.remoteUID`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.remoteUID) || (has(self.status) && has(self.status.remoteUID) && self.status.remoteUID == oldSelf.status.remoteUID)",message="status.remoteUID names the one copy that may run and cannot change once it is set"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.remoteUID) || (has(self.status) && has(self.status.remoteUID) && self.status.remoteUID == oldSelf.status.remoteUID)",message="status.remoteUID names the one remote Workflow that may run and cannot change once it is set"
 type RemoteWorkflow struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -129,9 +129,9 @@ type RemoteWorkflowSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	Attempt int32 `json:"attempt"`
 
-	// reporting says how the status comes back. Agent: the copy is created gated, and the agent starts
-	// and reports it. Feedback: the cluster runs no agent, the copy runs as soon as it is created, and only
-	// a summary comes back, through the ManifestWork.
+	// reporting says how the status comes back. Agent: the remote Workflow is created gated, and the agent
+	// starts and reports it. Feedback: the cluster runs no agent, the remote Workflow runs as soon as it is created, and
+	// only a summary comes back, through the ManifestWork.
 	// +required
 	Reporting Reporting `json:"reporting"`
 
@@ -333,8 +333,7 @@ type RemoteReference struct {
 
 // RemoteWorkflowStatus is what the agent sees on the managed cluster.
 type RemoteWorkflowStatus struct {
-	// remoteUID is the UID of the one copy on the managed cluster that may run. It is set before that
-	// copy starts and never changes.
+	// remoteUID is the UID of the one remote Workflow that may run. It is set before that starts and never changes.
 	// +optional
 	RemoteUID types.UID `json:"remoteUID,omitempty"`
 
@@ -439,7 +438,7 @@ type Report struct {
 	// attempt is the attempt to run it.
 	// +required
 	Attempt int32 `json:"attempt"`
-	// remoteUID is the UID of the reported copy.
+	// remoteUID is the UID of the reported remote Workflow.
 	// +required
 	RemoteUID types.UID `json:"remoteUID"`
 	// data is the Workflow's status: JSON, gzip'd. It is opaque so that a status with thousands of nodes
