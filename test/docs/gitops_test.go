@@ -32,7 +32,8 @@ func TestTheHealthChecksForFluxTellHowARunStands(t *testing.T) {
 	} {
 		workflow := map[string]any{"metadata": map[string]any{"labels": map[string]any{contract.LabelPhase: phase}}}
 		assert.Equal(t, want, health(t, checks[0], workflow), "a Workflow that is %q", phase)
-		assert.Equal(t, want, health(t, checks[1], map[string]any{"status": map[string]any{"phase": phase}}), "a RemoteWorkflow that is %q", phase)
+		remoteWorkflow := map[string]any{"status": map[string]any{"phase": phase}}
+		assert.Equal(t, want, health(t, checks[1], remoteWorkflow), "a RemoteWorkflow that is %q", phase)
 	}
 	assert.Empty(t, health(t, checks[0], map[string]any{"metadata": map[string]any{}}), "a Workflow that nobody has seen yet")
 	assert.Empty(t, health(t, checks[1], map[string]any{"status": map[string]any{}}), "a RemoteWorkflow that is claimed")
