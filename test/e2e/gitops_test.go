@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,6 +31,8 @@ func TestAWorkflowFromGitIsSyncedAndPrunedByAnEditorOfItsNamespace(t *testing.T)
 	annotations := wf.GetAnnotations()
 	annotations["argocd.argoproj.io/tracking-id"] = s.name + ":argoproj.io/Workflow:" + s.name + "/from-git"
 	wf.SetAnnotations(annotations)
+	wf.SetUID("")
+	wf.SetCreationTimestamp(metav1.Time{})
 	raw, err := json.Marshal(wf)
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "workflow.json")
