@@ -234,8 +234,8 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolsc
 	)
 }
 
-// addSteps adds the reconciler of steps. Where they are off, nothing keeps an Argo controller on the hub from our Workflows, and what it returns
-// looks for one.
+// addSteps adds the reconciler of steps. Where they are off, nothing keeps an Argo controller on the hub from our Workflows, and what it
+// returns looks for one.
 func addSteps(
 	ctx context.Context, mgr manager.Manager, recorder events.EventRecorder, options Options,
 ) (func(context.Context) (string, error), error) {

@@ -34,7 +34,9 @@ func Hub(folder string, values map[string]any, apis ...string) ([]*unstructured.
 }
 
 // OnHub renders as Hub, for a hub that can be asked and has these objects, of kinds whose plural ends in "s".
-func OnHub(folder string, values map[string]any, has []*unstructured.Unstructured, apis ...string) ([]*unstructured.Unstructured, string, error) {
+func OnHub(
+	folder string, values map[string]any, has []*unstructured.Unstructured, apis ...string,
+) ([]*unstructured.Unstructured, string, error) {
 	return render(folder, values, apis, func(c *chart.Chart, values chartutil.Values) (map[string]string, error) {
 		return engine.RenderWithClientProvider(c, values, fakeHub(has))
 	})

@@ -200,7 +200,7 @@ func TestTheMessagesAreThoseOfTheSource(t *testing.T) {
 				}
 				for part := range strings.SplitSeq(message[1], "…") {
 					checked++
-					assert.True(t, strings.Contains(source, strings.Trim(part, " :,)")), "nobody says %q, of %q", part, message[1])
+					assert.Contains(t, source, strings.Trim(part, " :,)"), "nobody says %q, of %q", part, message[1])
 				}
 			}
 		}

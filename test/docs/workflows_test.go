@@ -20,7 +20,7 @@ var (
 	// target is a target of the Makefile with a name that is written down.
 	target = regexp.MustCompile(`(?m)^([a-z][a-z0-9-]*):`)
 	// called is how a shell calls make: at the beginning of a command, or as the argument of another one.
-	called = regexp.MustCompile(`(?m)(?:^|[;&|(] *|[A-Za-z0-9"] )make((?: +[A-Z]+=\S+)*) +([a-z][a-z0-9-]*)`)
+	called = regexp.MustCompile(`(?:\A|\n|[;&|(] *|[A-Za-z0-9"] )make((?: +[A-Z]+=\S+)*) +([a-z][a-z0-9-]*)`)
 	// codeSpan and codeBlock are what Markdown shows as code.
 	codeSpan  = regexp.MustCompile("`(make [^`]+)`")
 	codeBlock = regexp.MustCompile("(?ms)^ *```[a-z]*\n(.*?)^ *```$")

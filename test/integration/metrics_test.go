@@ -95,7 +95,7 @@ func read(ctx context.Context, url, token string) (int, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return 0, "", fmt.Errorf("read metrics: %w", err)

@@ -48,8 +48,8 @@ const maxNamed = 10
 func (r *result) encode() ([]byte, error) {
 	raw, err := json.Marshal(r)
 	if err == nil && len(raw) > maxResultBytes {
-		return json.Marshal(errorResult(fmt.Sprintf("the outputs of this step have %d bytes, and at most %d can be given to Argo: pass them as an "+
-			"artifact", len(raw), maxResultBytes)))
+		return json.Marshal(errorResult(fmt.Sprintf("the outputs of this step have %d bytes, and at most %d can be given to Argo: pass them "+
+			"as an artifact", len(raw), maxResultBytes)))
 	}
 	return raw, err
 }
@@ -99,9 +99,9 @@ func trimWhole(wf *unstructured.Unstructured) *unstructured.Unstructured {
 	if err != nil {
 		return wf
 	}
-	kept := map[string]any{}
+	kept, names := map[string]any{}, []string{wf.GetName(), wf.GetName() + "." + stepTask}
 	for id, value := range nodes {
-		if n, ok := value.(map[string]any); ok && slices.Contains([]string{wf.GetName(), wf.GetName() + "." + stepTask}, contract.StatusString(n, "name")) {
+		if n, ok := value.(map[string]any); ok && slices.Contains(names, contract.StatusString(n, "name")) {
 			kept[id] = value
 		}
 	}

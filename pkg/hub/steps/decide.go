@@ -297,22 +297,14 @@ func (p *plan) run(s *openStep, clusters []string) *result {
 		return nil
 	}
 	p.keep(s, clusters)
-	ended, failures := 0, 0
 	for i, cluster := range clusters {
-		c := s.child(i)
-		switch {
-		case c == nil:
+		if s.child(i) == nil {
 			if err := p.begin(s, i, cluster, clusters); err != nil {
 				return errorResult(err.Error())
 			}
-		case c.isFinished() || c.IsDeleted():
-			ended++
-			if c.LastPhase() != phaseSucceeded {
-				failures++
-			}
 		}
 	}
-	if most := s.maxFailures(len(clusters)); ended < len(clusters) && failures <= most {
+	if !s.isDecided(clusters) {
 		return nil // what has ended is not read before that
 	}
 	results := make([]*result, len(clusters))
@@ -325,6 +317,20 @@ func (p *plan) run(s *openStep, clusters []string) *result {
 		return results[0]
 	}
 	return s.together(clusters, results)
+}
+
+// isDecided reports whether it is known how a step ends in these clusters: all have ended, or more have failed than may.
+func (s *openStep) isDecided(clusters []string) bool {
+	ended, failures := 0, 0
+	for i := range clusters {
+		if c := s.child(i); c != nil && (c.isFinished() || c.IsDeleted()) {
+			ended++
+			if c.LastPhase() != phaseSucceeded {
+				failures++
+			}
+		}
+	}
+	return ended == len(clusters) || failures > s.maxFailures(len(clusters))
 }
 
 // decideUndecided notes a Placement that selects no cluster: it may not be there, and nothing else would say so.

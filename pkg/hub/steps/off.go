@@ -14,8 +14,8 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 )
 
-// Off returns what a manager runs in place of the Reconciler where steps are switched off: once, it removes the finalizer from the Workflows
-// of steps, which nobody would remove when they are deleted.
+// Off returns what a manager runs in place of the Reconciler where steps are switched off: once, it removes the finalizer from the
+// Workflows of steps, which nobody would remove when they are deleted.
 func Off(c client.Client) manager.RunnableFunc {
 	return func(ctx context.Context) error {
 		err := utilwait.PollUntilContextCancel(ctx, 10*time.Second, true, func(ctx context.Context) (bool, error) {

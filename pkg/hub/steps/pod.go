@@ -73,11 +73,13 @@ func (r *Reconciler) gated(ctx context.Context, workflow types.NamespacedName) (
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		if pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Spec.SchedulingGates, isGate) {
-			gated = append(gated, agentPod{pod, slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == pluginContainer })})
+			gated = append(gated, agentPod{pod, slices.ContainsFunc(pod.Spec.Containers, isPlugin)})
 		}
 	}
 	return gated, nil
 }
+
+func isPlugin(container corev1.Container) bool { return container.Name == pluginContainer }
 
 func isGate(gate corev1.PodSchedulingGate) bool { return gate.Name == contract.GateSteps }
 
@@ -90,7 +92,7 @@ func (r *Reconciler) lift(ctx context.Context, pod *agentPod) error {
 	if err != nil {
 		return fmt.Errorf("encode patch: %w", err)
 	}
-	if err := r.Client.Patch(ctx, pod.Pod.DeepCopy(), client.RawPatch(types.MergePatchType, data)); client.IgnoreNotFound(err) != nil {
+	if err := r.Client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, data)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove scheduling gate of pod %s: %w", client.ObjectKeyFromObject(pod.Pod), err)
 	}
 	return nil

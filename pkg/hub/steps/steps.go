@@ -194,8 +194,8 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, next *plan) error {
 	return errors.Join(append(errs, r.answer(ctx, s, next))...)
 }
 
-// terminate ends Workflows that no step waits for. The cache may lag behind: of a step that is open, the API server is asked whether Argo has
-// taken its task away.
+// terminate ends Workflows that no step waits for. The cache may lag behind: of a step that is open, the API server is asked whether Argo
+// has taken its task away.
 func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) error {
 	var tasks *taskSet
 	for _, c := range next.terminate {
@@ -250,7 +250,8 @@ func (r *Reconciler) tell(s *snapshot, next *plan) {
 	}
 	if len(next.undecided) > 0 {
 		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonNoDecision, "CreateStep",
-			"%d steps that run on all clusters of a Placement wait for it to select one: %.700s", len(next.undecided), strings.Join(next.undecided, ", "))
+			"%d steps that run on all clusters of a Placement wait for it to select one: %.700s",
+			len(next.undecided), strings.Join(next.undecided, ", "))
 	}
 	for _, pod := range s.gated {
 		if !pod.hasPlugin {
@@ -305,8 +306,8 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *un
 	return nil
 }
 
-// meet looks at what has the name of a step's Workflow. It is that of this step, which the cache does not show yet: then its clusters, which
-// may have been decided differently, are not known. Or it is none that would ever run the step.
+// meet looks at what has the name of a step's Workflow. It is that of this step, which the cache does not show yet: then its clusters,
+// which may have been decided differently, are not known. Or it is none that would ever run the step.
 func (r *Reconciler) meet(ctx context.Context, next *plan, wf *unstructured.Unstructured) error {
 	found := contract.NewWorkflow()
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wf), found); err != nil {
@@ -335,8 +336,8 @@ func (r *Reconciler) patch(ctx context.Context, c *child, change map[string]any)
 	return nil
 }
 
-// answer gives Argo the results, as many as one patch takes; the others follow. It fails if the task set has changed: what has been read may
-// have been read before Argo took an earlier result away.
+// answer gives Argo the results, as many as one patch takes; the others follow. It fails if the task set has changed: what has been read
+// may have been read before Argo took an earlier result away.
 func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error {
 	if len(next.results) == 0 {
 		return nil
