@@ -23,7 +23,7 @@ var (
 	called = regexp.MustCompile(`(?:\A|\n|[;&|(] *|[A-Za-z0-9"] )make((?: +[A-Z]+=\S+)*) +([a-z][a-z0-9-]*)`)
 	// codeSpan and codeBlock are what Markdown shows as code.
 	codeSpan  = regexp.MustCompile("`(make [^`]+)`")
-	codeBlock = regexp.MustCompile("(?ms)^ *```[a-z]*\n(.*?)^ *```$")
+	codeBlock = regexp.MustCompile("(?s)(?:\\A|\n) *```[a-z]*\n(.*?)\n *```(?:\n|\\z)")
 	comment   = regexp.MustCompile(`(?m)(?:^|\s)#.*$`)
 )
 
