@@ -91,6 +91,11 @@ func TestAHubThatLacksSomethingIsToldBeforeAnythingIsInstalled(t *testing.T) {
 	require.ErrorContains(t, err, "set crds.argoWorkflows=true")
 	_, _, err = OnHub(hubChart, nil, hubWith(workflowCRD), addonAPI)
 	require.NoError(t, err)
+	_, _, err = OnHub(hubChart, parse(t, "hubArgo: {enabled: true}"), hubWith(workflowCRD), addonAPI)
+	require.ErrorContains(t, err, "this hub has no namespace argo: set hubArgo.serviceAccount.namespace")
+	argo := append(hubWith(workflowCRD), object("v1", "Namespace", "", "argo"))
+	_, _, err = OnHub(hubChart, parse(t, "hubArgo: {enabled: true}"), argo, addonAPI)
+	require.NoError(t, err)
 }
 
 func TestNotesWarnOfAnArgoControllerOnTheHub(t *testing.T) {
@@ -109,7 +114,8 @@ func TestNotesWarnOfAnArgoControllerOnTheHub(t *testing.T) {
 			t.Parallel()
 			lease := object("coordination.k8s.io/v1", "Lease", "argo", test.lease)
 			lease.Object["spec"] = map[string]any{"renewTime": time.Now().Add(-test.age).UTC().Format("2006-01-02T15:04:05.000000Z07:00")}
-			_, notes, err := OnHub(hubChart, parse(t, test.values), append(hubWith(workflowCRD), lease), addonAPI)
+			has := append(hubWith(workflowCRD), object("v1", "Namespace", "", "argo"), lease)
+			_, notes, err := OnHub(hubChart, parse(t, test.values), has, addonAPI)
 			require.NoError(t, err)
 			if test.want {
 				assert.Contains(t, notes, "WARNING: an Argo controller seems to run on this hub, in namespace argo.")

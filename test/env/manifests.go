@@ -24,7 +24,8 @@ const (
 
 // HubCRDs returns the CRDs that the product needs on a hub.
 func HubCRDs(ctx context.Context) ([]*apiextensionsv1.CustomResourceDefinition, error) {
-	argo, err := ManagedCRDs(ctx)
+	argo, err := crds(ctx, argoModule, "manifests/base/crds/minimal/argoproj.io_workflows.yaml",
+		"manifests/base/crds/minimal/argoproj.io_workflowtasksets.yaml")
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func setUp(ctx context.Context, dir string) error {
 	if admin, err = client.New(server.Config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	for _, object := range append([]client.Object{namespace(team), namespace(chart.Release), workflow(older)}, invalidBefore()...) {
+	for _, object := range append([]client.Object{namespace(team), namespace("argo"), namespace(chart.Release), workflow(older)}, invalidBefore()...) {
 		if err := admin.Create(ctx, object); err != nil {
 			return err
 		}
@@ -85,6 +85,7 @@ func install(ctx context.Context) error {
 	}
 	byPlacement := map[string]any{"placements": []any{map[string]any{"namespace": team, "name": "all"}}}
 	values := map[string]any{
+		"crds":          map[string]any{"install": false}, // it is there already
 		"hubArgo":       map[string]any{"enabled": true},
 		"networkPolicy": map[string]any{"enabled": true},
 		"addons":        map[string]any{"agent": map[string]any{"install": byPlacement}},

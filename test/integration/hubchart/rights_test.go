@@ -197,7 +197,7 @@ func startManager(t *testing.T, config *rest.Config) (stop func()) {
 	t.Helper()
 	mgr, err := hub.NewManager(t.Context(), config, hub.Options{
 		MetricsBindAddress: "0", HealthProbeBindAddress: "0", QPS: 100, Burst: 100, Concurrency: 1,
-		LeaderElection: true, LeaderElectionNamespace: chart.Release,
+		LeaderElection: true, LeaderElectionNamespace: chart.Release, Steps: true,
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
