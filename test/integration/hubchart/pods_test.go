@@ -3,7 +3,6 @@ package hubchart
 import (
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -38,7 +37,7 @@ func TestTheManagerMayChangeNothingOfAPodButItsGates(t *testing.T) {
 		change(changed)
 		err := manages.Patch(t.Context(), changed, client.MergeFrom(pod))
 		require.True(t, apierrors.IsForbidden(err), "%s: %v", name, err)
-		assert.ErrorContains(t, err, "may change nothing of a pod but its scheduling gates", name)
+		require.ErrorContains(t, err, "may change nothing of a pod but its scheduling gates", name)
 	}
 	lifted := pod.DeepCopy()
 	lifted.Spec.SchedulingGates = nil
