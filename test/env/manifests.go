@@ -24,8 +24,7 @@ const (
 
 // HubCRDs returns the CRDs that the product needs on a hub.
 func HubCRDs(ctx context.Context) ([]*apiextensionsv1.CustomResourceDefinition, error) {
-	argo, err := crds(ctx, argoModule, "manifests/base/crds/minimal/argoproj.io_workflows.yaml",
-		"manifests/base/crds/minimal/argoproj.io_workflowtasksets.yaml")
+	argo, err := crds(ctx, argoModule, "manifests/base/crds/minimal/argoproj.io_*.yaml")
 	if err != nil {
 		return nil, err
 	}
