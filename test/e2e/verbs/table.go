@@ -7,8 +7,8 @@ templates:
 - name: main
   steps: [[{name: one, template: long}], [{name: two, template: short}]]
 - name: long
-  metadata: {annotations: {simulated-pod/duration: 40s}}
-  container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["40"]}
+  metadata: {annotations: {simulated-pod/duration: 20s}}
+  container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["20"]}
 - name: short
   container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["0"]}
 `}
