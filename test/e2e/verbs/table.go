@@ -1,17 +1,24 @@
 package verbs
 
 // TwoSteps runs a pod for long enough to do something to it on a busy machine, and then another one.
-var TwoSteps = Workflow{"The first of two pods runs.", `
+var TwoSteps = twoSteps("20")
+
+// LongStep does the same, with a first pod that is still there when Argo notices late that its time is over.
+var LongStep = twoSteps("60")
+
+func twoSteps(seconds string) Workflow {
+	return Workflow{"The first of two pods runs.", `
 entrypoint: main
 templates:
 - name: main
   steps: [[{name: one, template: long}], [{name: two, template: short}]]
 - name: long
-  metadata: {annotations: {simulated-pod/duration: 20s}}
-  container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["20"]}
+  metadata: {annotations: {simulated-pod/duration: ` + seconds + `s}}
+  container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["` + seconds + `"]}
 - name: short
   container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["0"]}
 `}
+}
 
 // Gates waits for users in three nodes, two of which want a value.
 var Gates = Workflow{"Three nodes wait for somebody.", `
@@ -83,7 +90,7 @@ var All = []Verb{
 		Happens: "It goes on after the second patch.", Want: "Succeeded", Pods: 2,
 	},
 	{
-		Done: "`kubectl patch`: `spec.activeDeadlineSeconds` becomes 1", On: TwoSteps,
+		Done: "`kubectl patch`: `spec.activeDeadlineSeconds` becomes 1", On: LongStep,
 		Do:      []Step{{When: Runs, Do: `kubectl patch workflow {} --type=merge --patch={"spec":{"activeDeadlineSeconds":1}}`}},
 		Happens: "Its time is over. The second pod never starts.", Want: "Failed", Pods: 1,
 	},
