@@ -1,17 +1,69 @@
-// Package docs reads tables of the documentation, for tests that compare them with what they describe, and writes generated ones.
+// Package docs reads tables and commands of the documentation, for tests that compare them with what they describe, or run them, and writes
+// generated parts.
 package docs
 
 import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
-// code is what stands between backticks.
-var code = regexp.MustCompile("`([^`]*)`")
+var (
+	// code is what stands between backticks.
+	code = regexp.MustCompile("`([^`]*)`")
+	// commands is a block of shell commands, which may be indented, and the line before it.
+	commands = regexp.MustCompile("(?ms)^([^\\n]*)\\n([ ]*)```(?:sh|console)\\n(.*?)^[ ]*```$")
+	// mark says of a block of commands which name it has for the test that runs it, or why none does.
+	mark = regexp.MustCompile(`^ *<!-- (run|not run): (.+) -->$`)
+)
+
+// Commands are a block of shell commands of a Markdown file.
+type Commands struct {
+	// Name is that of <!-- run: name --> in the line before the block, NotRun what stands in <!-- not run: why -->. Without either, both
+	// are empty.
+	Name, NotRun string
+	// Script is the block, without its indentation.
+	Script string
+}
+
+// AllCommands returns the blocks of shell commands of a Markdown file.
+func AllCommands(file string) ([]Commands, error) {
+	text, err := os.ReadFile(file)
+	var found []Commands
+	for _, block := range commands.FindAllStringSubmatch(string(text), -1) {
+		c := Commands{Script: strings.TrimPrefix(strings.ReplaceAll("\n"+block[3], "\n"+block[2], "\n"), "\n")}
+		if marked := mark.FindStringSubmatch(block[1]); marked != nil && marked[1] == "run" {
+			c.Name = marked[2]
+		} else if marked != nil {
+			c.NotRun = marked[2]
+		}
+		found = append(found, c)
+	}
+	return found, err
+}
+
+// Script returns the commands after <!-- run: name --> in a Markdown file, with each second of the replacements in place of the one before
+// it. It is an error if one does not occur.
+func Script(file, name string, replacements ...string) (string, error) {
+	all, err := AllCommands(file)
+	if err != nil {
+		return "", err
+	}
+	at := slices.IndexFunc(all, func(c Commands) bool { return c.Name == name })
+	if at < 0 {
+		return "", fmt.Errorf("%s has no commands with the line <!-- run: %s --> before them", file, name)
+	}
+	for i := 0; i+1 < len(replacements); i += 2 {
+		if !strings.Contains(all[at].Script, replacements[i]) {
+			return "", fmt.Errorf("%s: the commands %q have no %q", file, name, replacements[i])
+		}
+	}
+	return strings.NewReplacer(replacements...).Replace(all[at].Script), nil
+}
 
 // Table returns the cells of the first table after a heading of a Markdown file, row by row, without the table's head.
 func Table(file, heading string) ([][]string, error) {

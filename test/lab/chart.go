@@ -37,17 +37,28 @@ func (l *Lab) RunsInPods() bool { return l.opts.ProductPods && l.opts.Pods == Po
 // Tool runs one of the programs helm, clusteradm, kubectl and argo as a user would who looks after the cluster, and returns what
 // it prints.
 func (c *Cluster) Tool(ctx context.Context, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, c.lab.binary(name), args...)
+	return c.run(ctx, c.lab.binary(name), args...)
+}
+
+// Shell runs shell commands as a user would, in the repository's folder, with those programs and argo-multicluster. The first that fails
+// ends it. It returns what they print.
+func (c *Cluster) Shell(ctx context.Context, script string) (string, error) {
+	return c.run(ctx, "sh", "-e", "-c", script)
+}
+
+func (c *Cluster) run(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
 	home := c.path("home")
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return "", err
 	}
 	cmd.Dir = c.lab.repository
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "HOME="+home,
+	path := strings.Join([]string{filepath.Dir(c.lab.productBinary()), filepath.Dir(c.lab.binary("kubectl")), os.Getenv("PATH")}, ":")
+	cmd.Env = append(os.Environ(), "PATH="+path, "KUBECONFIG="+c.Kubeconfig(), "HOME="+home,
 		"HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return string(out), fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+		return string(out), fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
 	}
 	return string(out), nil
 }

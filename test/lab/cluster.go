@@ -55,6 +55,9 @@ func (c *Cluster) Kubeconfig() string {
 	return filepath.Join(c.lab.dir(), c.Name+".kubeconfig")
 }
 
+// Repository returns the root of the repository, where Tool and Shell run.
+func (c *Cluster) Repository() string { return c.lab.repository }
+
 // Config returns the administrator's client configuration, without a limit of requests on the client's side.
 func (c *Cluster) Config() (*rest.Config, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())

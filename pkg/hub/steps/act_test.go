@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 )
 
 // actor returns a Reconciler whose API server has these objects, and answers as intercepted.
@@ -119,6 +120,26 @@ func TestAStepIsNotEndedBecauseTheCacheLacksItsTask(t *testing.T) {
 			return fmt.Errorf("terminated")
 		},
 	}).act(t.Context(), s, next), "terminated", "the task is gone")
+}
+
+func TestOneWorkflowThatCannotBeTerminatedKeepsNoOtherRunning(t *testing.T) {
+	s := waiting(t)
+	first, second := s.begun(t, "Running"), &child{}
+	other := first.DeepCopy()
+	other.SetName("other")
+	second.Workflow = hubworkflow.Of(other)
+	s.open, s.set = nil, nil
+	var tried []string
+	r := actor(interceptor.Funcs{
+		Patch: func(_ context.Context, _ client.WithWatch, obj client.Object, _ client.Patch, _ ...client.PatchOption) error {
+			tried = append(tried, obj.GetName())
+			return fmt.Errorf("%s: refused", obj.GetName())
+		},
+	})
+	err := r.act(t.Context(), s, &plan{terminate: []*child{first, second}})
+	require.ErrorContains(t, err, first.GetName()+": refused")
+	require.ErrorContains(t, err, "other: refused")
+	assert.Equal(t, []string{first.GetName(), "other"}, tried)
 }
 
 func TestResultsAreGivenInPatchesThatEtcdTakes(t *testing.T) {

@@ -198,13 +198,15 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, next *plan) error {
 // has taken its task away.
 func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) error {
 	var tasks *taskSet
+	var errs []error
 	for _, c := range next.terminate {
 		id := contract.StepNode(c)
 		if s.isOfOpenNode(c) && next.results[id] == nil {
 			if tasks == nil {
 				live := newTaskSet()
 				if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.parent), live); client.IgnoreNotFound(err) != nil {
-					return fmt.Errorf("get WorkflowTaskSet: %w", err)
+					errs = append(errs, fmt.Errorf("get WorkflowTaskSet: %w", err))
+					continue
 				}
 				tasks = taskSetOf(live)
 			}
@@ -213,11 +215,9 @@ func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) err
 				continue
 			}
 		}
-		if err := r.patch(ctx, c, map[string]any{"spec": map[string]any{"shutdown": "Terminate"}}); err != nil {
-			return err
-		}
+		errs = append(errs, r.patch(ctx, c, map[string]any{"spec": map[string]any{"shutdown": "Terminate"}}))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // withoutStep returns finalizers without ours, and whether it was among them.

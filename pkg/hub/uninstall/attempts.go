@@ -82,7 +82,7 @@ func (u *uninstaller) pass(ctx context.Context, late bool) (done bool, err error
 	}
 	for _, work := range deliveries {
 		u.complain("cluster %s has not answered in time: ManifestWorks that deliver Workflows there are still being deleted. They go when it "+
-			"is back, or with it when it is detached", work.Namespace)
+			"is back. If it is gone for good, remove their finalizers: kubectl get manifestwork -n %[1]s", work.Namespace)
 	}
 	return true, nil
 }
