@@ -22,6 +22,9 @@ SEED := 1
 WORKFLOWS := 300
 FAULTS := 100
 
+# What test-upgrade upgrades from. Until there is a release: the last commit whose chart had CRDs in its folder crds.
+FROM := c186edd88e23a5995425b8973ff4a35b46f38717
+
 # What is released, of which commit. The version is the tag's without its v; a commit without a tag adds its own name to
 # the last one, or to the chart's.
 CHART := charts/argo-workflow-multicluster
@@ -53,7 +56,7 @@ UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/docs/... ./te
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: test-steps help build generate verify lint fmt vulncheck test test-unit test-integration test-e2e test-slow test-e2e-real test-capacity test-chaos test-chaos-checker bench bench-quick run \
+.PHONY: test-steps help build generate verify lint fmt vulncheck test test-unit test-integration test-e2e test-slow test-e2e-real test-upgrade test-capacity test-chaos test-chaos-checker bench bench-quick run \
 	lab-up lab-status lab-down demo demo-down binary image image-archive sbom release clean FORCE
 
 help: ## List the targets.
@@ -113,11 +116,14 @@ test-e2e-real: ## Run all of test/e2e with real pods, as root on Linux.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=60m -v ./test/e2e
 
 # What does not fit into every change: some three quarters of an hour.
-test-slow: test-e2e-real test-steps test-capacity test-chaos test-chaos-checker ## Run the tests that are too slow for every change.
+test-slow: test-e2e-real test-steps test-capacity test-chaos test-chaos-checker test-upgrade ## Run the tests that are too slow for every change.
 
 test-steps: ## Run all tests of steps in other clusters with real pods, as root on Linux.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=30m -v ./test/e2e/steps
 	E2E_PODS=simulated STEPS_AT_ONCE=true go test -count=1 -timeout=30m -v -run=SixHundred ./test/e2e/steps
+
+test-upgrade: ## Upgrade the product from FROM=<revision> while Workflows run, with real pods, as root on Linux.
+	E2E_PODS=$(PODS) UPGRADE_FROM=$(FROM) go test -count=1 -timeout=30m -v -run=AnEarlierVersion ./test/e2e/install
 
 test-capacity: ## Run WORKFLOWS=300 at once on three simulated clusters of different size, and check that they go where there is room.
 	E2E_PODS=simulated CAPACITY_WORKFLOWS=$(WORKFLOWS) go test -count=1 -timeout=40m -v ./test/e2e/capacity

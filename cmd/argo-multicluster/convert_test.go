@@ -10,7 +10,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
 	"k8s.io/client-go/rest"
+	"open-cluster-management.io/argo-workflow-multicluster/test/docs"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/lint"
@@ -35,20 +37,23 @@ func run(t *testing.T, in string, args ...string) (out, problems string, err err
 // The commands of the documentation, with what it says that they give.
 func TestTheDocumentationOfConvertIsRight(t *testing.T) {
 	t.Chdir("../..")
-	text, err := os.ReadFile("docs/steps-convert.md")
+	const page = "docs/steps-convert.md"
+	text, err := os.ReadFile(page)
 	require.NoError(t, err)
 	blocks := regexp.MustCompile("(?s)```(\\w+)\n(.*?)```").FindAllStringSubmatch(string(text), -1)
 	require.Len(t, blocks, 6)
 	example, err := os.ReadFile("example/proposal/multi-cluster.yaml")
 	require.NoError(t, err)
 	assert.Equal(t, string(example), blocks[0][2])
-	for i := 1; i+1 < len(blocks); i += 2 {
+	for name, want := range map[string]string{"convert": blocks[2][2], "convert and lint": blocks[4][2]} {
+		script, err := docs.Script(page, name)
+		require.NoError(t, err)
 		out := ""
-		for command := range strings.SplitSeq(blocks[i][2], "|") {
+		for command := range strings.SplitSeq(script, "|") {
 			out, _, err = run(t, out, strings.Fields(command)[1:]...)
 			require.NoError(t, err)
 		}
-		assert.Equal(t, blocks[i+1][2], out)
+		assert.Equal(t, want, out)
 	}
 }
 

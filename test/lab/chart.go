@@ -99,7 +99,7 @@ func (l *Lab) InstallChart(ctx context.Context, values ...string) error {
 		args = append(args, "--set=hubArgo.enabled=true")
 	}
 	if l.RunsInPods() {
-		tag, err := l.publishProduct(ctx)
+		tag, err := l.PublishProduct(ctx)
 		if err != nil {
 			return err
 		}
@@ -146,9 +146,9 @@ func (c *Cluster) containerArgs(ctx context.Context, namespace, name string) ([]
 	return containers[0].Args, nil
 }
 
-// publishProduct builds the product and its image, which all nodes of the lab can pull from then on, and returns its tag: a
+// PublishProduct builds the product and its image, which all nodes of the lab can pull from then on, and returns its tag: a
 // new one for each build, since nodes keep what they have pulled.
-func (l *Lab) publishProduct(ctx context.Context) (tag string, err error) {
+func (l *Lab) PublishProduct(ctx context.Context) (tag string, err error) {
 	if err := l.BuildProduct(ctx); err != nil {
 		return "", err
 	}

@@ -50,6 +50,21 @@ func (l *Lab) UseVariant(ctx context.Context, name string, edits ...Edit) error 
 	return nil
 }
 
+// UseSource builds the product from another folder, such as that of an earlier commit, or from the repository again if that is "". From then
+// on this value of the lab starts that build.
+func (l *Lab) UseSource(ctx context.Context, folder string) error {
+	l.variant = ""
+	if folder == "" {
+		return l.BuildProduct(ctx)
+	}
+	binary := filepath.Join(l.dir(), "variants", filepath.Base(folder), "argo-multicluster")
+	if err := l.builder().goRun(ctx, folder, append(slices.Clone(goBuild), "-o", binary, "./cmd/argo-multicluster")...); err != nil {
+		return err
+	}
+	l.variant = binary
+	return nil
+}
+
 // CheckEdits returns an error unless the repository has what the edits replace.
 func (l *Lab) CheckEdits(edits ...Edit) error {
 	for _, edit := range edits {

@@ -3,6 +3,7 @@ package install
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,12 +159,19 @@ func upgraded(t *testing.T) {
 			waitWorkflow(t, theHub, names[n], "Running", "")
 		}
 		before := recorded(t)
-		images := []string{"image.tag=" + names[0], "agentImage=" + lab.ProductImage + ":" + names[1]}
-		for _, change := range [][]string{{images[i]}, {images[1-i]}} {
+		const variable = "addons.agent.deploymentConfig.spec.customizedVariables[0]"
+		changes := [][]string{
+			{"image.tag=" + names[0]},
+			{"agentImage=" + lab.ProductImage + ":" + names[1], variable + ".name=logFormat", variable + ".value=text"},
+		}
+		for _, change := range [][]string{changes[i], changes[1-i]} {
 			require.NoError(t, theLab.UpgradeChart(t.Context(), change...))
 		}
 		for _, c := range []*cluster{cluster1, cluster2} {
 			labtest.Eventually(t, patience, func() error { return agentRuns(t, c, lab.ProductImage+":"+names[1]) })
+			args := c.run(t, "kubectl", "get", "deployment", "-n", lab.AddonNamespace, lab.AgentDeployment,
+				"-o", "jsonpath={.spec.template.spec.containers[0].args}")
+			assert.Contains(t, args, `"--log-format=text"`, "as the chart's configuration of all agents says")
 		}
 		for _, name := range names {
 			waitWorkflow(t, theHub, name, "Succeeded", "")
@@ -173,6 +181,8 @@ func upgraded(t *testing.T) {
 			assert.Equal(t, uid, after[name], "UID that RemoteWorkflow %s records", name)
 		}
 	}
+	theHub.documented(t, "docs/upgrade.md", "upgrade")
+	theHub.documented(t, "docs/upgrade.md", "addons")
 }
 
 // agentRuns returns an error unless the agent of the cluster runs with the image, and no other.
@@ -202,6 +212,39 @@ func recorded(t *testing.T) map[string]types.UID {
 	}
 	require.NotEmpty(t, found)
 	return found
+}
+
+// configured gives the agent of cluster1 the example's configuration, which has two replicas.
+func configured(t *testing.T) {
+	t.Helper()
+	theHub.documented(t, "docs/configure.md", "agent-config")
+	labtest.Eventually(t, patience, func() error {
+		agent := &appsv1.Deployment{}
+		err := cluster1.client.Get(t.Context(), client.ObjectKey{Namespace: lab.AddonNamespace, Name: lab.AgentDeployment}, agent)
+		if err == nil && agent.Status.AvailableReplicas != 2 {
+			err = fmt.Errorf("%d replicas are available", agent.Status.AvailableReplicas)
+		}
+		return err
+	})
+}
+
+// restored does what has to be done when etcd of the hub was restored, but for that.
+func restored(t *testing.T) {
+	t.Helper()
+	const page = "docs/recovery.md"
+	theHub.documented(t, page, "stop the manager")
+	theHub.documented(t, page, "take rights away")
+	labtest.Eventually(t, patience, func() error {
+		if pods := theHub.documented(t, page, "no pod is left"); !strings.Contains(pods, "No resources found") {
+			return errors.New(pods)
+		}
+		return nil
+	})
+	theHub.documented(t, page, "say when", "2026-01-02T15:04:05Z", time.Now().UTC().Format(time.RFC3339))
+	createWorkflowOn(t, cluster1, "after-the-restore", "true")
+	waitWorkflow(t, theHub, "after-the-restore", "Succeeded", "")
+	theHub.documented(t, page, "held")
+	assert.Contains(t, cluster1.documented(t, page, "has it run"), "after-the-restore")
 }
 
 // disabledWhileRunning disables the agent's addon on cluster1 while a Workflow runs there. That goes on, nothing of the
@@ -299,7 +342,8 @@ func uninstalled(t *testing.T) {
 	t.Helper()
 	createWorkflowOn(t, cluster1, "outlives-the-hub", "sleep 120; echo done")
 	waitWorkflow(t, theHub, "outlives-the-hub", "Running", "")
-	theHub.run(t, "helm", "uninstall", lab.ChartRelease, "--namespace", lab.ChartRelease, "--timeout=3m")
+	assert.Contains(t, theHub.documented(t, "docs/upgrade.md", "dry run"), "outlives-the-hub")
+	theHub.documented(t, "docs/upgrade.md", "uninstall")
 	assert.NoError(t, workflow(t.Context(), theHub, "outlives-the-hub", "Running", "uninstalled"))
 	assert.NoError(t, workflow(t.Context(), cluster1, "outlives-the-hub", "Running", ""))
 	noLeftovers(t, theHub, append([]string{
@@ -307,6 +351,25 @@ func uninstalled(t *testing.T) {
 		"serviceaccounts " + lab.ChartRelease + "/default",
 	}, chartKept...)...)
 	noLeftovers(t, cluster1, argoKept...)
+	assert.Contains(t, cluster1.documented(t, "docs/recovery.md", "release"), "released 0 Workflows")
+}
+
+// againByPlacement installs the chart once more, on a cluster that a Placement selects, and removes all that there is of it.
+func againByPlacement(t *testing.T) {
+	t.Helper()
+	const upgrade = "docs/upgrade.md"
+	theHub.documented(t, "docs/install.md", "by Placement")
+	createWorkflowOn(t, cluster1, "once-more", "true")
+	waitWorkflow(t, theHub, "once-more", "Succeeded", "")
+	theHub.documented(t, upgrade, "delete Workflows")
+	theHub.documented(t, upgrade, "uninstall")
+	theHub.documented(t, upgrade, "delete the rest")
+	theHub.documented(t, upgrade, "delete CRDs")
+	noLeftovers(t, theHub)
+	cluster1.documented(t, upgrade, "delete Argo")
+	noLeftovers(t, cluster1)
+	cluster2.documented(t, upgrade, "keep Argo")
+	assert.Contains(t, cluster2.documented(t, upgrade, "delete Argo"), "No resources found")
 }
 
 // noLeftovers waits until nothing of the product is on the cluster, but what is kept.

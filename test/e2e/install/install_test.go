@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/test/docs"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
@@ -29,6 +30,7 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 	runSteps(t,
 		step{"a hub that lacks something is told, and an installation that never came up can be uninstalled", brokenInstallation},
 		step{"installed by helm and clusteradm, it runs Workflows", installed},
+		step{"who looks after it sees what it does", lookedAfter},
 		step{"an Argo controller on the hub gets no Workflow for the clusters, nor do these until it is gone", argoOnTheHub},
 		step{"a Workflow goes from hub and cluster when its ttlStrategy says so", expired},
 		step{"the agents may do on the hub what they need and nothing else", agentRights},
@@ -40,47 +42,74 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 		step{"an addon on a cluster that is not accepted does no harm", notAccepted},
 		step{"no request of the agents was denied", agentsRequests},
 		step{"an agent that has lost its rights gets them back", rightsLost},
+		step{"an agent has the configuration of the example", configured},
 		step{"disabled while a Workflow runs", disabledWhileRunning},
 		step{"disabled while the cluster is away", disabledWhileAway},
 		step{"no request of the manager was denied, and no right of it is unused", managerRights},
+		step{"after a restore of the hub the manager is stopped, and told when that was", restored},
 		step{"a cluster is detached while a Workflow runs there", detached},
 		step{"uninstalled while Workflows run, it leaves nothing behind", uninstalled},
+		step{"installed again, by a Placement, and uninstalled with nothing left", againByPlacement},
 	)
 }
 
 // installed is the way of a user from nothing to the first Workflow.
 func installed(t *testing.T) {
 	t.Helper()
-	require.NoError(t, theLab.BuildProduct(t.Context()))
+	_, err := theLab.PublishProduct(t.Context())
+	require.NoError(t, err)
 	began := time.Now()
-	require.NoError(t, theLab.InstallChart(t.Context(), "crds.argoWorkflows=true",
-		"addons.agent.deploymentConfig.spec.customizedVariables[0].name=logFormat",
-		"addons.agent.deploymentConfig.spec.customizedVariables[0].value=text"))
-	t.Logf("the chart is installed after %s", time.Since(began).Round(time.Second))
-	enable(t, lab.ArgoAddonName+","+contract.AddonName, "cluster1,cluster2")
-	for _, example := range []string{"clusterset-binding", "workflow-placement", "hello-world", "dag"} {
-		theHub.run(t, "kubectl", "apply", "-f", filepath.Join("example", example+".yaml"))
-	}
-	waitWorkflow(t, theHub, "hello-world", "Succeeded", "")
-	t.Logf("from helm install to the first Succeeded: %s", time.Since(began).Round(time.Second))
+	theHub.documented(t, "README.md", "install")
+	script, err := docs.Script("../../../docs/install.md", "install")
+	require.NoError(t, err)
+	whole, err := docs.Script("../../../README.md", "install")
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(whole, script), "the page has the same")
 	waitWorkflow(t, theHub, "dag", "Succeeded", "")
+	t.Logf("from helm install to the first Succeeded: %s", time.Since(began).Round(time.Second))
 	waitAvailable(t, cluster1, cluster2)
-	for _, c := range []*cluster{cluster1, cluster2} {
-		args := c.run(t, "kubectl", "get", "deployment", "-n", lab.AddonNamespace, lab.AgentDeployment,
-			"-o", "jsonpath={.spec.template.spec.containers[0].args}")
-		assert.Contains(t, args, `"--log-format=text"`, "as the chart's configuration of all agents says")
-	}
-	theHub.run(t, "kubectl", "get", "managedclusteraddon", "-A")
 	theHub.run(t, "kubectl", "get", "pods", "-A", "-o", "wide")
 	for _, c := range []*cluster{cluster1, cluster2} {
 		c.run(t, "kubectl", "get", "pods", "-A", "-o", "wide")
 	}
 }
 
+// lookedAfter runs what the documentation has for who looks after the product, while all is well.
+func lookedAfter(t *testing.T) {
+	t.Helper()
+	const install, operate, name, namespace = "docs/install.md", "docs/operate.md", "NAME", "NAMESPACE"
+	assert.Contains(t, theHub.documented(t, install, "pods"), "Running")
+	assert.Contains(t, theHub.documented(t, install, "addons"), contract.AddonName)
+	assert.Contains(t, theHub.documented(t, install, "example", " --watch", ""), "Succeeded")
+	assert.Contains(t, theHub.documented(t, install, "where it runs"), "dag")
+
+	health := theHub.documented(t, operate, "health")
+	for _, want := range []string{"Running", lab.ManagerDeployment + "-", "cluster1", lab.ArgoAddonName} {
+		assert.Contains(t, health, want)
+	}
+	assert.Contains(t, theHub.documented(t, operate, "conditions"), "ManagedClusterAddOnLeaseUpdated")
+	of := []string{name, "dag", namespace, "default"}
+	assert.Contains(t, theHub.documented(t, operate, "describe", of...), "Scheduled")
+	on := theHub.documented(t, operate, "cluster of a Workflow", of...)
+	for _, c := range []*cluster{cluster1, cluster2} {
+		if c.Name == on {
+			assert.Contains(t, c.documented(t, operate, "logs of a Workflow", of...), "[pod/dag-")
+		}
+	}
+	assert.Contains(t, theHub.documented(t, operate, "status does not change", append(of, "cluster1", on)...), "remoteUID: ")
+	assert.Contains(t, theHub.documented(t, operate, "deletion hangs", of...), "Scheduled")
+	theHub.documented(t, operate, "restart")
+	theHub.documented(t, operate, "ManifestWorks", name, "addon-"+contract.AddonName+"-deploy-0")
+	theHub.documented(t, operate, "metrics")
+	theHub.run(t, "kubectl", "delete", "clusterrolebinding", "read-argo-multicluster-metrics")
+	assert.Contains(t, theHub.documented(t, operate, "stop sending"), "annotated")
+	assert.Contains(t, theHub.documented(t, "docs/placement.md", "score"), "Measured")
+}
+
 // brokenInstallation installs on a hub without Argo's CRDs, over a CRD that was applied by hand, and with an image that is not there.
 func brokenInstallation(t *testing.T) {
 	t.Helper()
-	const ourCRD = "charts/argo-workflow-multicluster/files/crds/workflow.open-cluster-management.io_remoteworkflows.yaml"
+	const upgrade = "docs/upgrade.md"
 	helm := func(args ...string) (string, error) {
 		t.Logf("$ helm %s", strings.Join(args, " "))
 		out, err := theHub.Tool(t.Context(), "helm", append(args, "--namespace", lab.ChartRelease)...)
@@ -92,7 +121,7 @@ func brokenInstallation(t *testing.T) {
 	_, err := helm(install...)
 	require.ErrorContains(t, err, "set crds.argoWorkflows=true")
 
-	theHub.run(t, "kubectl", "apply", "--server-side", "-f", ourCRD)
+	theHub.documented(t, upgrade, "CRD")
 	install = append(install, "--set=crds.argoWorkflows=true,uninstall.timeout=5s,image.repository=registry.example/nothing")
 	_, err = helm(install...)
 	require.ErrorContains(t, err, "invalid ownership metadata")
@@ -103,10 +132,10 @@ func brokenInstallation(t *testing.T) {
 	_, err = helm("uninstall", lab.ChartRelease)
 	require.ErrorContains(t, err, "DeadlineExceeded", "the hook's pod cannot start either")
 	assert.Less(t, time.Since(began), 2*time.Minute, "and not only when Helm has waited for its 5 minutes")
-	_, err = helm("uninstall", lab.ChartRelease, "--no-hooks")
-	require.NoError(t, err)
-	theHub.run(t, "kubectl", "delete", "namespace", lab.ChartRelease)
-	noLeftovers(t, theHub, chartKept...)
+	theHub.documented(t, upgrade, "why the hook fails", "kubectl logs", "! kubectl logs") // which has none
+	theHub.documented(t, upgrade, "without hooks")
+	theHub.documented(t, upgrade, "delete all")
+	noLeftovers(t, theHub)
 }
 
 // argoOnTheHub plays the Lease of an Argo controller.
@@ -125,6 +154,9 @@ func argoOnTheHub(t *testing.T) {
 	})
 	createWorkflowOn(t, cluster1, "not-twice", "true")
 	waitWorkflow(t, theHub, "not-twice", "Pending", "an Argo controller runs on this hub (Lease default/workflow-controller)")
+	theHub.run(t, "kubectl", "delete", "workflow", "dag")
+	theHub.documented(t, "docs/install.md", "instance id")
+	waitWorkflow(t, theHub, "dag", "Succeeded", "") // with it, that controller does not run it
 	require.NoError(t, theHub.client.Delete(t.Context(), lease))
 	waitWorkflow(t, theHub, "not-twice", "Succeeded", "")
 }

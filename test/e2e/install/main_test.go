@@ -94,6 +94,12 @@ func (c *cluster) run(t *testing.T, name string, args ...string) string {
 	return out
 }
 
+// documented runs the commands of that name of a page, as labtest.Documented does.
+func (c *cluster) documented(t *testing.T, page, name string, replacements ...string) string {
+	t.Helper()
+	return labtest.Documented(t, c.Cluster, page, name, replacements...)
+}
+
 // enable enables addons as users do.
 func enable(t *testing.T, addons, clusters string) {
 	t.Helper()

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -173,6 +174,8 @@ templates:
 		assert.Equal(t, "Succeeded", contract.Phase(&child))
 	}
 	assert.Equal(t, map[string]int{"cluster1": 2, "cluster2": 2}, where)
+	listed := labtest.Documented(t, theLab.Hub(), "docs/operate.md", "Workflows of steps", "NAMESPACE", r.namespace, "NAME", "travels")
+	assert.Equal(t, 4, strings.Count(listed, "Succeeded"))
 
 	r.hubRunsNoPods()
 }
