@@ -47,7 +47,7 @@ func AllCommands(file string) ([]Commands, error) {
 }
 
 // Script returns the commands after <!-- run: name --> in a Markdown file, with each second of the replacements in place of the one before
-// it. It is an error if one does not occur.
+// it; of those that fit at the same place, the first. It is an error if one does not occur.
 func Script(file, name string, replacements ...string) (string, error) {
 	all, err := AllCommands(file)
 	if err != nil {

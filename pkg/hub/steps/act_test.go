@@ -19,6 +19,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 )
 
 // actor returns a Reconciler whose API server has these objects, and answers as intercepted.
@@ -158,7 +159,10 @@ func TestResultsAreGivenInPatchesThatEtcdTakes(t *testing.T) {
 	for i := range 10 {
 		next.results[fmt.Sprint(i)] = failed(strings.Repeat("x", 100<<10))
 	}
+	const results = "argo_multicluster_steps_results_total"
+	before := fakehub.Counted(t, results, "Failed")
 	require.NoError(t, r.answer(t.Context(), s, next))
+	assert.InDelta(t, before+2, fakehub.Counted(t, results, "Failed"), 0)
 	require.Len(t, sizes, 1)
 	assert.Less(t, sizes[0], maxResultBytes+1000)
 	assert.Greater(t, sizes[0], maxResultBytes/2)

@@ -301,6 +301,7 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *un
 	case err != nil:
 		return fmt.Errorf("create the Workflow of a step: %w", err)
 	}
+	created.Inc()
 	r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeNormal, reasonStepCreated, "CreateStep",
 		"step %s runs as Workflow %s", s.parent.node(contract.StepNode(wf)).text("displayName"), wf.GetName())
 	return nil
@@ -367,6 +368,9 @@ func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error 
 	}
 	if err != nil {
 		return fmt.Errorf("patch status of WorkflowTaskSet %s: %w", client.ObjectKeyFromObject(s.set), err)
+	}
+	for id := range nodes {
+		given.WithLabelValues(next.results[id].Phase).Inc()
 	}
 	return nil
 }

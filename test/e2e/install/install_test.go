@@ -88,7 +88,7 @@ func lookedAfter(t *testing.T) {
 		assert.Contains(t, health, want)
 	}
 	assert.Contains(t, theHub.documented(t, operate, "conditions"), "ManagedClusterAddOnLeaseUpdated")
-	of := []string{name, "dag", namespace, "default"}
+	of := []string{namespace, "default", name, "dag"}
 	assert.Contains(t, theHub.documented(t, operate, "describe", of...), "Scheduled")
 	on := theHub.documented(t, operate, "cluster of a Workflow", of...)
 	for _, c := range []*cluster{cluster1, cluster2} {
