@@ -28,6 +28,7 @@ const (
 	reasonNotStarted       = "NotStarted"
 	reasonAgentUnavailable = "AgentUnavailable"
 	reasonApplyFailed      = "ApplyFailed"
+	reasonDeliveryWaits    = "DeliveryWaits"
 	reasonRemoteDeleted    = "RemoteDeleted"
 	reasonLost             = "Lost"
 	reasonIncomplete       = "StatusIncomplete"

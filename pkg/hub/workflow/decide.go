@@ -107,6 +107,8 @@ var rules = []rule{
 	releaseUnwatched,
 	// What has ended, and has outlived its ttlStrategy, is deleted.
 	expireFinished,
+	// What was sent, and is not answered, is looked at again.
+	awaitAnswer,
 }
 
 // decide returns what to do about a Workflow and its attempts.
@@ -282,6 +284,16 @@ func refuseForeign(s *snapshot) *decision {
 		return nil
 	}
 	return &decision{action: hold, why: s.wf.Refused(s.restoredAt)}
+}
+
+func awaitAnswer(s *snapshot) *decision {
+	if s.own == nil || !s.own.isUnanswered() {
+		return nil
+	}
+	if within := answerDue(s.own).Sub(s.now); within > 0 {
+		return &decision{action: wait, within: within}
+	}
+	return nil
 }
 
 func releaseUnwatched(s *snapshot) *decision {

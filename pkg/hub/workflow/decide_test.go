@@ -327,7 +327,7 @@ func TestWhatIsAssignedGetsARemoteWorkflow(t *testing.T) {
 		"it was created before the hub was restored": {
 			scene(assigned(), restoredLater), wanted{action: hold, reason: hubworkflow.ReasonRestoredHub},
 		},
-		"it was created before the hub was restored, and was sent": {scene(assigned(), restoredLater, own(), delivered()), wanted{action: wait}},
+		"it was created before the hub was restored, and was sent": {scene(assigned(), restoredLater, own(), delivered()), wanted{action: wait, within: answersWithin}},
 		"somebody wrote its status":                                {scene(assigned(gen.WithStatus("Pending"))), wanted{action: hold, reason: hubworkflow.ReasonForeignStatus}},
 		"its labels say that it has run": {
 			scene(assigned(gen.WithHubStatus("Succeeded"), without("status"))), wanted{action: hold, reason: hubworkflow.ReasonStatusLost},
@@ -352,7 +352,7 @@ func TestWhatHasNotStartedIsTakenBackWhereItCannotStart(t *testing.T) {
 		s    *snapshot
 		want wanted
 	}{
-		"it may go there":                  {scene(assigned(), own(), delivered()), wanted{action: wait}},
+		"it may go there":                  {scene(assigned(), own(), delivered()), wanted{action: wait, within: answersWithin}},
 		"it may not go there any more":     {scene(assigned(), own(), closed), wanted{action: remove, attempt: "own", removal: terminate}},
 		"though it is in a delivery":       {scene(assigned(), own(), delivered(), closed), wanted{action: remove, attempt: "own", removal: terminate}},
 		"it is being taken back":           {scene(assigned(), own(gen.Deleting()), delivered(), closed), wanted{action: wait}},

@@ -3,6 +3,7 @@ package workflow
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -77,18 +78,18 @@ func TestWhatTheUserWantsOfTheRunIsOneWrite(t *testing.T) {
 
 func TestADispatchedWorkflowIsLeftAlone(t *testing.T) {
 	for name, test := range map[string]struct {
-		wf []gen.Mod
-		rw []gen.Mod
+		wf, rw []gen.Mod
+		within time.Duration
 	}{
-		"it waits for its delivery": {nil, nil},
-		"it waits and has said so":  {[]gen.Mod{gen.WithHubStatus("Pending")}, nil},
-		"it was claimed":            {nil, []gen.Mod{claimed()}},
+		"it waits for its delivery": {within: answersWithin},
+		"it waits and has said so":  {wf: []gen.Mod{gen.WithHubStatus("Pending")}, within: answersWithin},
+		"it was claimed":            {rw: []gen.Mod{claimed()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wf := assigned(test.wf...)
 			rw := attemptOf(wf, test.rw...)
 			r, hub, _ := newReconciler(t, append(surroundings(), wf, rw, gen.ManifestWork(rw))...)
-			assert.Zero(t, run(t, r), "nothing is polled")
+			assert.Equal(t, test.within, run(t, r), "nothing is polled")
 			assert.Empty(t, hub.Writes())
 			assert.Empty(t, hub.Events())
 			assert.Zero(t, hub.Calls("live get Workflow")+hub.Calls("live get RemoteWorkflow")+hub.Calls("live get ManifestWork"),

@@ -104,7 +104,7 @@ func assigned(mods ...gen.Mod) *unstructured.Unstructured {
 
 // attemptOf is the attempt of a Workflow on the cluster.
 func attemptOf(wf *unstructured.Unstructured, mods ...gen.Mod) *v1alpha1.RemoteWorkflow {
-	return gen.RemoteWorkflow(wf, cluster1, append([]gen.Mod{gen.WithFinalizers(contract.FinalizerDispatch)}, mods...)...)
+	return gen.RemoteWorkflow(wf, cluster1, append([]gen.Mod{gen.WithFinalizers(contract.FinalizerDispatch), createdAgo(0)}, mods...)...)
 }
 
 // nameOf is the name of the RemoteWorkflow of the Workflow.

@@ -17,6 +17,9 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 )
 
+// answersWithin is how long a cluster may take to answer what was sent to it before the Workflow says so.
+const answersWithin = time.Minute
+
 // shown is what the hub Workflow is to show.
 type shown struct {
 	// status is the whole status. Without it, that of the report if isReported, and else the one that is there already.
@@ -164,12 +167,18 @@ func beforeReport(s *snapshot) shown {
 		return pending(hubworkflow.ReasonCannotTravel, "not dispatched: the hub refuses it: %s", a.refused)
 	case problem != "":
 		return pending(reasonApplyFailed, "cluster %s: cannot create the Workflow: %s", name, problem)
+	case a.isUnanswered() && !s.now.Before(answerDue(a)):
+		return pending(reasonDeliveryWaits, "cluster %s: the Workflow was sent, and OCM's work agent there has not answered for %s: see whether it runs",
+			name, answersWithin)
 	case s.wf.IsForeign(), s.wf.Message != "" && (a.delivery != nil || a.isClaimed()):
 		// It waited for something and waits no more, or a user says what nobody knows.
 		return shown{status: map[string]any{"phase": contract.PhasePending, "message": "sent to cluster " + name}}
 	}
 	return shown{}
 }
+
+// answerDue is when a cluster should have answered what was sent to it.
+func answerDue(a *attempt) time.Time { return a.CreationTimestamp.Add(answersWithin) }
 
 func pending(reason, message string, args ...any) shown {
 	why := hubworkflow.Refusal{Reason: reason, Message: fmt.Sprintf(message, args...)}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,22 @@ import (
 // pendingAs is the status of a Workflow that waits for this reason.
 func pendingAs(reason, message string) map[string]any {
 	return hubworkflow.PendingStatus(hubworkflow.Refusal{Reason: reason, Message: message})
+}
+
+// createdAgo is that of what was created so long before gen.Time.
+func createdAgo(ago time.Duration) gen.Mod {
+	return func(obj client.Object) { obj.SetCreationTimestamp(metav1.NewTime(gen.Time.Add(-ago))) }
+}
+
+func TestWhatIsSentAndNotAnsweredIsLookedAtAgain(t *testing.T) {
+	unanswered := func(mods ...gen.Mod) *snapshot {
+		wf := assigned()
+		return scene(wf, func(s *snapshot) {
+			s.own = &attempt{RemoteWorkflow: attemptOf(wf, mods...), cluster: s.assigned}
+		}, delivered())
+	}
+	assert.Equal(t, decision{action: wait, within: answersWithin - 20*time.Second}, decide(unanswered(createdAgo(20*time.Second))))
+	assert.Equal(t, decision{action: wait}, decide(unanswered(createdAgo(20*time.Second), claimed())))
 }
 
 // plainly is the status of a Workflow that waits for nothing of its user's.
@@ -76,6 +93,16 @@ func TestBeforeAReportTheHubShowsWhatKeepsTheWorkflowFromStarting(t *testing.T) 
 		"it is created there": {work: []gen.Mod{
 			gen.WithManifestCondition(workv1.ManifestApplied, metav1.ConditionTrue, "applied"), gen.WithCondition(workv1.WorkApplied, metav1.ConditionTrue, "Applied", ""),
 		}},
+		"its cluster has not answered for a while": {
+			rw: []gen.Mod{createdAgo(answersWithin)}, reason: reasonDeliveryWaits, want: pendingAs(reasonDeliveryWaits,
+				"cluster cluster1: the Workflow was sent, and OCM's work agent there has not answered for 1m0s: see whether it runs"),
+		},
+		"its cluster has not answered, and it was claimed": {rw: []gen.Mod{createdAgo(answersWithin), claimed()}},
+		"its cluster has answered at last": {
+			wf: []gen.Mod{gen.WithHubStatus("Pending", pendingAs(reasonDeliveryWaits, "it has not answered"))},
+			rw: []gen.Mod{createdAgo(answersWithin)}, work: []gen.Mod{gen.WithManifestCondition(workv1.ManifestApplied, metav1.ConditionTrue, "applied")},
+			want: sent,
+		},
 		"the hub refuses its delivery": {
 			undelivered: true, refused: "exceeded quota", reason: hubworkflow.ReasonCannotTravel,
 			want: pendingAs(hubworkflow.ReasonCannotTravel, "not dispatched: the hub refuses it: exceeded quota"),

@@ -58,7 +58,7 @@ func TestWhatIsShutDownBeforeItsStartIsTakenBack(t *testing.T) {
 		"it is being deleted":              {scene(assigned(stop, gen.Deleting())), wanted{action: release}},
 		"it is being deleted, and is sent": {scene(assigned(stop, gen.Deleting()), own()), wanted{action: remove, attempt: "own", removal: terminate}},
 		"it is suspended only, and starts so": {
-			scene(assigned(gen.WithSpecField(true, "suspend")), own(), delivered()), wanted{action: wait},
+			scene(assigned(gen.WithSpecField(true, "suspend")), own(), delivered()), wanted{action: wait, within: answersWithin},
 		},
 	}
 	for name, test := range tests {

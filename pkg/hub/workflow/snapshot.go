@@ -75,6 +75,11 @@ func (a *attempt) isClaimed() bool {
 	return a.Status.RemoteUID != "" || a.Spec.Reporting == v1alpha1.ReportingFeedback
 }
 
+// isUnanswered reports whether it is delivered, and its cluster has said nothing of it yet.
+func (a *attempt) isUnanswered() bool {
+	return a.delivery != nil && !a.isClaimed() && !manifestwork.IsAnswered(a.delivery, a.RemoteWorkflow)
+}
+
 func (a *attempt) isDeleted() bool { return !a.DeletionTimestamp.IsZero() }
 
 // isRemovalAsked reports whether the cluster has been told all that it needs to remove the attempt.
