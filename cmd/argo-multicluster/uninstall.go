@@ -26,10 +26,11 @@ func newUninstallCommand() *cobra.Command {
 
 The chart's pre-delete hook runs it, so that "helm uninstall" leaves nothing that is stuck. In this order it
   1. scales the manager's Deployment to 0, and waits for its last pod;
-  2. leaves the Workflows: what has started, finished or not, stays on its managed cluster and goes on there, and the hub's Workflow
-     keeps its last status and says where the run is. What has not started is taken back from its cluster, and waits on the hub for
-     another manager. A run whose Workflow is being deleted is terminated. RemoteWorkflows are deleted, and ManifestWorks, but for
-     those of clusters without agent: a Workflow there would end with its ManifestWork. The output names the command that deletes both;
+  2. leaves the Workflows: what has started, finished or not, stays on its managed cluster and goes on there, as long as an Argo
+     controller runs there; the hub's Workflow keeps its last status and says where the run is. What has not started is taken back
+     from its cluster, and waits on the hub for another manager. A run whose Workflow is being deleted is terminated. RemoteWorkflows
+     are deleted, and ManifestWorks, but for those of clusters without agent: a Workflow there would end with its ManifestWork. The
+     output names the command that deletes both;
   3. disables the addons argo-workflow-multicluster and argo-workflows on all clusters, with the agent's pre-delete hook. A Placement no
      longer installs them.
 No Workflow is deleted on the hub, nor any CRD.
