@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +15,35 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
+
+// What README.md says of using it is done by somebody who has Kubernetes' role edit in the namespace, and nothing else. The verbs are tried by
+// TestWhoMayEditANamespaceDoesEachVerbThereAndWhoMayViewItLooksOn.
+func TestWhoMayEditANamespaceDoesWhatTheREADMESays(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	s.placement("workflow-placement", cluster1.Name)
+	_, editor := s.ordinary("edit")
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, example, _ := strings.Cut(string(readme), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	file := filepath.Join(t.TempDir(), "workflow.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(example, "namespace: default", "namespace: "+s.name, 1)), 0o600))
+	kubectl := func(args ...string) string {
+		out, err := editor.argo(t, append([]string{"kubectl"}, args...))
+		require.NoError(t, err, out)
+		return out
+	}
+	kubectl("apply", "-f", file)
+	r := existing(t, s.name, "hello-world")
+	r.waitFor("Succeeded")
+	assert.Contains(t, kubectl("get", "workflow"), "Succeeded")
+	assert.Contains(t, kubectl("describe", "workflow", "hello-world"), "assigned to cluster "+cluster1.Name)
+	out, err := editor.argo(t, []string{"kubectl", "annotate", "workflow", "hello-world", "--overwrite", contract.AnnotationCluster + "=" + cluster2.Name})
+	require.ErrorContains(t, err, "ValidatingAdmissionPolicy", out)
+	kubectl("delete", "workflow", "hello-world")
+	r.waitUntilGone(cluster1)
+}
 
 // The commands that the documentation has for a team and its Workflows. Package install runs most of the others.
 func TestTheCommandsForATeamDoWhatTheirPagesSay(t *testing.T) {
