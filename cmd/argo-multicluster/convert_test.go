@@ -12,8 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"k8s.io/client-go/rest"
-	"open-cluster-management.io/argo-workflow-multicluster/test/docs"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"open-cluster-management.io/argo-workflow-multicluster/test/docs"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/lint"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/manifest"

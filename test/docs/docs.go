@@ -16,7 +16,7 @@ var (
 	// code is what stands between backticks.
 	code = regexp.MustCompile("`([^`]*)`")
 	// commands is a block of shell commands, which may be indented, and the line before it.
-	commands = regexp.MustCompile("(?ms)^([^\\n]*)\\n([ ]*)```(?:sh|console)\\n(.*?)^[ ]*```$")
+	commands = regexp.MustCompile("(?m)^([^\\n]*)\\n([ ]*)```(?:sh|console)\\n((?s:.*?))\\n[ ]*```$")
 	// mark says of a block of commands which name it has for the test that runs it, or why none does.
 	mark = regexp.MustCompile(`^ *<!-- (run|not run): (.+) -->$`)
 )
@@ -35,11 +35,13 @@ func AllCommands(file string) ([]Commands, error) {
 	text, err := os.ReadFile(file)
 	var found []Commands
 	for _, block := range commands.FindAllStringSubmatch(string(text), -1) {
-		c := Commands{Script: strings.TrimPrefix(strings.ReplaceAll("\n"+block[3], "\n"+block[2], "\n"), "\n")}
-		if marked := mark.FindStringSubmatch(block[1]); marked != nil && marked[1] == "run" {
-			c.Name = marked[2]
-		} else if marked != nil {
-			c.NotRun = marked[2]
+		c := Commands{Script: strings.TrimPrefix(strings.ReplaceAll("\n"+block[3]+"\n", "\n"+block[2], "\n"), "\n")}
+		if marked := mark.FindStringSubmatch(block[1]); len(marked) > 0 {
+			if marked[1] == "run" {
+				c.Name = marked[2]
+			} else {
+				c.NotRun = marked[2]
+			}
 		}
 		found = append(found, c)
 	}

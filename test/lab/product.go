@@ -79,7 +79,8 @@ func (c *Cluster) awaitAddon(ctx context.Context, name string) error {
 	return nil
 }
 
-// BuildProduct builds the product's binary, bin/argo-multicluster, from the repository as it is now. A variant that is used is built already.
+// BuildProduct builds the product's binary, bin/argo-multicluster, from the repository as it is now. A variant that is used is there
+// already.
 func (l *Lab) BuildProduct(ctx context.Context) error {
 	if l.variant != "" {
 		return nil

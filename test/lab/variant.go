@@ -50,8 +50,8 @@ func (l *Lab) UseVariant(ctx context.Context, name string, edits ...Edit) error 
 	return nil
 }
 
-// UseSource builds the product from another folder, such as that of an earlier commit, or from the repository again if that is "". From then
-// on this value of the lab starts that build.
+// UseSource builds the product from another folder, such as that of an earlier commit, or from the repository again if that is "". From
+// then on this value of the lab starts that build.
 func (l *Lab) UseSource(ctx context.Context, folder string) error {
 	l.variant = ""
 	if folder == "" {

@@ -160,8 +160,11 @@ func Problem(work *workv1.ManifestWork, rw *v1alpha1.RemoteWorkflow) string {
 
 // IsAnswered reports whether OCM's work agent has said anything of this generation, or of the Workflow of rw.
 func IsAnswered(work *workv1.ManifestWork, rw *v1alpha1.RemoteWorkflow) bool {
+	if appliedIn(work, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name) != nil {
+		return true
+	}
 	applied := meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied)
-	return applied != nil && applied.ObservedGeneration == work.Generation || appliedIn(work, rw.Spec.Remote.Namespace, rw.Spec.Remote.Name) != nil
+	return applied != nil && applied.ObservedGeneration == work.Generation
 }
 
 // appliedIn returns what the work agent says of having created one object of the delivery, nil if it says nothing.

@@ -151,10 +151,6 @@ func beforeReport(s *snapshot) shown {
 		return shown{}
 	}
 	started := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionStarted)
-	problem := ""
-	if a.delivery != nil {
-		problem = manifestwork.Problem(a.delivery, a.RemoteWorkflow)
-	}
 	away := a.cluster.AgentUnavailable().Why
 	switch {
 	case started != nil && started.Status == metav1.ConditionFalse:
@@ -163,16 +159,33 @@ func beforeReport(s *snapshot) shown {
 		return pending(v1alpha1.ReasonNotTakenUp, "cluster %s: %s", name, started.Message)
 	case a.Status.RemoteUID != "" && away != "":
 		return pending(reasonAgentUnavailable, "cluster %s: waiting for the agent that reports whether the Workflow has started: %s", name, away)
-	case a.refused != "":
-		return pending(hubworkflow.ReasonCannotTravel, "not dispatched: the hub refuses it: %s", a.refused)
-	case problem != "":
-		return pending(reasonApplyFailed, "cluster %s: cannot create the Workflow: %s", name, problem)
-	case a.isUnanswered() && !s.now.Before(answerDue(a)):
-		return pending(reasonDeliveryWaits, "cluster %s: the Workflow was sent, and OCM's work agent there has not answered for %s: see whether it runs",
-			name, answersWithin)
+	}
+	waits := onTheWay(s)
+	switch {
+	case waits.why != nil:
+		return waits
 	case s.wf.IsForeign(), s.wf.Message != "" && (a.delivery != nil || a.isClaimed()):
 		// It waited for something and waits no more, or a user says what nobody knows.
 		return shown{status: map[string]any{"phase": contract.PhasePending, "message": "sent to cluster " + name}}
+	}
+	return shown{}
+}
+
+// onTheWay shows what keeps a Workflow from reaching its cluster.
+func onTheWay(s *snapshot) shown {
+	a := s.own
+	if a.refused != "" {
+		return pending(hubworkflow.ReasonCannotTravel, "not dispatched: the hub refuses it: %s", a.refused)
+	}
+	if a.delivery == nil {
+		return shown{}
+	}
+	if problem := manifestwork.Problem(a.delivery, a.RemoteWorkflow); problem != "" {
+		return pending(reasonApplyFailed, "cluster %s: cannot create the Workflow: %s", a.Namespace, problem)
+	}
+	if a.isUnanswered() && !s.now.Before(answerDue(a)) {
+		return pending(reasonDeliveryWaits, "cluster %s: the Workflow was sent, and OCM's work agent there has not answered for %s: see whether "+
+			"it runs", a.Namespace, answersWithin)
 	}
 	return shown{}
 }
