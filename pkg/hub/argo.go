@@ -9,6 +9,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
@@ -39,7 +40,11 @@ type hubArgo struct {
 // there is none. What is new it records as an Event on our ClusterManagementAddOn.
 func (a *hubArgo) find(ctx context.Context) (string, error) {
 	leases := &coordinationv1.LeaseList{}
-	if err := a.live.List(ctx, leases, client.MatchingFields{"metadata.name": argoLease}); err != nil {
+	// Of the many Leases of a hub the API server reads all to find these: from its memory, not from etcd.
+	opts := []client.ListOption{
+		client.MatchingFields{"metadata.name": argoLease}, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}},
+	}
+	if err := a.live.List(ctx, leases, opts...); err != nil {
 		return "", fmt.Errorf("look for an Argo controller on the hub: %w", err)
 	}
 	var held []string

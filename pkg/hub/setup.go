@@ -164,7 +164,7 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (mana
 	return mgr, addReconcilers(ctx, mgr, templates, options)
 }
 
-// addReadyz makes the manager ready when its caches are synced and, where it leads, when its reconcilers have been started.
+// addReadyz makes the manager ready when its caches are synced and, where it leads, when it has begun to start its reconcilers.
 func addReadyz(mgr manager.Manager) error {
 	var works atomic.Bool
 	return errors.Join(

@@ -1,9 +1,14 @@
 package docs_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,9 +22,15 @@ import (
 // name a test runs it, or why none does.
 func TestEveryCommandIsRunByATestOrSaysWhyNot(t *testing.T) {
 	t.Parallel()
-	tests := sources(t, "../..")
+	called := callsOf(t, "../..")
+	language := regexp.MustCompile("(?m)^ *```([^\n]*)\n((?s:.*?))\n *```$")
 	blocks := 0
 	for _, file := range pages(t, "../..") {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, block := range language.FindAllStringSubmatch(string(text), -1) {
+			assert.Contains(t, []string{"sh", "console", "yaml", "text", "mermaid"}, block[1], "%s: the language of this:\n%s", file, block[2])
+		}
 		all, err := docs.AllCommands(file)
 		require.NoError(t, err)
 		names := map[string]bool{}
@@ -29,8 +40,8 @@ func TestEveryCommandIsRunByATestOrSaysWhyNot(t *testing.T) {
 			case c.Name != "":
 				assert.False(t, names[c.Name], "%s: there are two %q", file, c.Name)
 				names[c.Name] = true
-				path := strings.TrimPrefix(file, "../../")
-				assert.True(t, anyHas(tests, path+`"`, `"`+c.Name+`"`), "%s: no test runs %q:\n%s", file, c.Name, c.Script)
+				isRun := slices.ContainsFunc(called, func(by call) bool { return by.has(strings.TrimPrefix(file, "../../")) && by.has(c.Name) })
+				assert.True(t, isRun, "%s: no test runs %q:\n%s", file, c.Name, c.Script)
 			default:
 				assert.NotEmpty(t, c.NotRun, "%s: a line <!-- run: name --> or <!-- not run: why --> must stand before this:\n%s", file, c.Script)
 			}
@@ -39,34 +50,73 @@ func TestEveryCommandIsRunByATestOrSaysWhyNot(t *testing.T) {
 	require.Greater(t, blocks, 40)
 }
 
-// sources are the texts of all tests.
-func sources(t *testing.T, dir string) (texts []string) {
+// call is a call in a test that runs commands of a page.
+type call struct {
+	// texts are its arguments that are constants. open is whether others are variables, which have one of the texts in the same file.
+	texts, inFile map[string]bool
+	open          bool
+}
+
+// has reports whether the text may be an argument.
+func (c call) has(text string) bool { return c.texts[text] || c.open && c.inFile[text] }
+
+// callsOf are all such calls of the tests.
+func callsOf(t *testing.T, root string) (calls []call) {
 	t.Helper()
 	for _, sub := range []string{"cmd", "pkg", "test"} {
-		require.NoError(t, filepath.WalkDir(filepath.Join(dir, sub), func(path string, _ fs.DirEntry, err error) error {
-			if err != nil || !strings.HasSuffix(path, "_test.go") {
+		require.NoError(t, filepath.WalkDir(filepath.Join(root, sub), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "commands_test.go") {
 				return err
 			}
-			text, err := os.ReadFile(path)
-			texts = append(texts, string(text))
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err == nil {
+				calls = append(calls, callsIn(file)...)
+			}
 			return err
 		}))
 	}
-	return texts
+	return calls
 }
 
-// anyHas reports whether all parts are in one of the texts.
-func anyHas(texts []string, parts ...string) bool {
-	for _, text := range texts {
-		all := true
-		for _, part := range parts {
-			all = all && strings.Contains(text, part)
+func callsIn(file *ast.File) (calls []call) {
+	constants, inFile := map[string][]string{}, map[string]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.ValueSpec:
+			for i, name := range n.Names {
+				if i < len(n.Values) && textOf(n.Values[i]) != "" {
+					constants[name.Name] = append(constants[name.Name], textOf(n.Values[i]))
+				}
+			}
+		case *ast.BasicLit:
+			inFile[strings.TrimPrefix(textOf(n), "../../../")] = true
 		}
-		if all {
+		return true
+	})
+	ast.Inspect(file, func(n ast.Node) bool {
+		invoked, ok := n.(*ast.CallExpr)
+		if !ok {
 			return true
 		}
-	}
-	return false
+		selector, ok := invoked.Fun.(*ast.SelectorExpr)
+		if !ok || !slices.Contains([]string{"Documented", "documented", "Script"}, selector.Sel.Name) {
+			return true
+		}
+		c := call{texts: map[string]bool{}, inFile: inFile}
+		for _, arg := range invoked.Args {
+			if name, ok := arg.(*ast.Ident); ok && name.Name != "t" {
+				for _, text := range constants[name.Name] {
+					c.texts[text] = true
+				}
+				c.open = c.open || len(constants[name.Name]) == 0
+			} else if text := textOf(arg); text != "" {
+				c.texts[strings.TrimPrefix(text, "../../../")] = true
+			}
+		}
+		calls = append(calls, c)
+		return true
+	})
+	return calls
 }
 
 func TestAScriptIsWhatThePageSays(t *testing.T) {

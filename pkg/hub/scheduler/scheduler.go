@@ -92,8 +92,16 @@ func (s *Scheduler) Start(ctx context.Context) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	if s.ArgoOnHub != nil {
-		s.lookForArgo(ctx)
-		watching.Go(func() { utilwait.UntilWithContext(ctx, s.lookForArgo, argoInterval) })
+		// As long as it is not known, what that controller would take could run twice.
+		if utilwait.PollUntilContextCancel(ctx, argoInterval, true, s.lookForArgo) != nil {
+			return nil
+		}
+		watching.Go(func() {
+			_ = utilwait.PollUntilContextCancel(ctx, argoInterval, false, func(ctx context.Context) (bool, error) {
+				_, err := s.lookForArgo(ctx)
+				return false, err
+			})
+		})
 	}
 	slots := make(chan struct{}, s.Concurrency)
 	var writing sync.WaitGroup
@@ -119,24 +127,26 @@ func (s *Scheduler) Start(ctx context.Context) error {
 // argoInterval is how often the hub is asked for Argo controllers.
 const argoInterval = 15 * time.Second
 
-// lookForArgo asks whether an Argo controller runs on the hub, and judges the waiting Workflows anew when that has changed.
-func (s *Scheduler) lookForArgo(ctx context.Context) {
+// lookForArgo asks whether an Argo controller runs on the hub, and judges the waiting Workflows anew when that has changed. It reports
+// whether there was an answer, and never an error.
+func (s *Scheduler) lookForArgo(ctx context.Context) (bool, error) {
 	found, err := s.ArgoOnHub(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			ctrl.LoggerFrom(ctx).Error(err, "will try again")
 		}
-		return
+		return false, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if found == s.argo {
-		return
+		return true, nil
 	}
 	s.argo = found
 	for _, it := range s.queue.items {
 		s.queue.set(it.wf, s.requestOf(it.wf))
 	}
+	return true, nil
 }
 
 // wait returns the next decision that is to be written, nil once the context has ended.

@@ -3,12 +3,15 @@ package steps
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
@@ -123,6 +126,41 @@ func TestAStepIsNotEndedBecauseTheCacheLacksItsTask(t *testing.T) {
 	}).act(t.Context(), s, next), "terminated", "the task is gone")
 }
 
+func TestThePodOfArgosAgentStartsWhereItDoesNoHarm(t *testing.T) {
+	type agent struct{ plugin, steps, parent bool }
+	for name, tc := range map[string]struct {
+		agent
+		starts bool
+	}{
+		"its Workflow has steps in other clusters":                            {agent{steps: true, parent: true}, false},
+		"its Workflow has steps in other clusters, and it has the plugin":     {agent{steps: true, parent: true, plugin: true}, true},
+		"its Workflow has none, such as one with nothing but HTTP templates":  {agent{parent: true}, true},
+		"its Workflow is gone, or is another one than that of the task set":   {agent{}, true},
+		"its Workflow has none, and it has the plugin, which does not matter": {agent{parent: true, plugin: true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "agent"}}
+			pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: contract.GateSteps}, {Name: "somebody-else"}}
+			recorder := events.NewFakeRecorder(10)
+			r := actor(interceptor.Funcs{}, pod)
+			r.Recorder = recorder
+			s := waiting(t)
+			s.set, s.gated = nil, []agentPod{{pod, tc.plugin}}
+			if tc.steps {
+				s.parent.spec["templates"] = []any{parse(t, "{name: one, plugin: {multicluster: {cluster: cluster1, container: {image: busybox}}}}")}
+			}
+			if !tc.parent {
+				s.parent = nil
+			}
+			require.True(t, s.concernsUs())
+			require.NoError(t, r.act(t.Context(), s, &plan{}))
+			require.NoError(t, r.Client.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
+			assert.Equal(t, !tc.starts, slices.ContainsFunc(pod.Spec.SchedulingGates, isGate))
+			assert.Len(t, recorder.Events, map[bool]int{true: 0, false: 1}[tc.starts])
+		})
+	}
+}
+
 func TestOneWorkflowThatCannotBeTerminatedKeepsNoOtherRunning(t *testing.T) {
 	s := waiting(t)
 	first, second := s.begun(t, "Running"), &child{}
@@ -156,6 +194,7 @@ func TestResultsAreGivenInPatchesThatEtcdTakes(t *testing.T) {
 		},
 	}, set)
 	next := &plan{results: map[string]*result{}}
+	next.results[""] = nil // one that is taken back
 	for i := range 10 {
 		next.results[fmt.Sprint(i)] = failed(strings.Repeat("x", 100<<10))
 	}

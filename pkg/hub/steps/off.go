@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,6 +38,7 @@ func releaseAll(ctx context.Context, c client.Client) error {
 	if err := c.List(ctx, children, client.HasLabels{contract.LabelParent}); err != nil {
 		return fmt.Errorf("list the Workflows of steps: %w", err)
 	}
+	var errs []error
 	for i := range children.Items {
 		wf := hubworkflow.Of(&children.Items[i])
 		left, isOurs := withoutStep(wf.GetFinalizers())
@@ -44,8 +46,8 @@ func releaseAll(ctx context.Context, c client.Client) error {
 			continue
 		}
 		if err := hubworkflow.PatchMetadata(ctx, c, wf, map[string]any{"finalizers": left}); err != nil {
-			return fmt.Errorf("remove finalizer of Workflow %s: %w", wf.Key(), err)
+			errs = append(errs, fmt.Errorf("remove finalizer of Workflow %s: %w", wf.Key(), err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

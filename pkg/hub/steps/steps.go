@@ -113,7 +113,7 @@ func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*snaps
 
 // concernsUs reports whether something may have to be done.
 func (s *snapshot) concernsUs() bool {
-	return s.set != nil && len(s.set.tasks) > 0 || len(s.set.left()) > 0 || len(s.overdue()) > 0 ||
+	return len(s.gated) > 0 || s.set != nil && len(s.set.tasks) > 0 || len(s.set.left()) > 0 || len(s.overdue()) > 0 ||
 		slices.ContainsFunc(slices.Collect(maps.Values(s.children)), needsCare)
 }
 
@@ -174,7 +174,7 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, next *plan) error {
 	r.tell(s, next)
 	var errs []error
 	for i := range s.gated {
-		if s.gated[i].hasPlugin {
+		if s.mayStart(&s.gated[i]) {
 			errs = append(errs, r.lift(ctx, &s.gated[i]))
 		}
 	}
@@ -254,7 +254,7 @@ func (r *Reconciler) tell(s *snapshot, next *plan) {
 			len(next.undecided), strings.Join(next.undecided, ", "))
 	}
 	for _, pod := range s.gated {
-		if !pod.hasPlugin {
+		if !s.mayStart(&pod) {
 			next.lookWithin(tellAgain)
 			r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonAgentPodGated, "LiftGate",
 				"pod %s, which runs HTTP and other plugin templates, stays gated: without the container %s it would fail the steps in other "+
@@ -266,6 +266,12 @@ func (r *Reconciler) tell(s *snapshot, next *plan) {
 			"Argo's controller has left the result of a step in the WorkflowTaskSet, and the hub removes it: grant its ServiceAccount to patch "+
 				"workflowtasksets/status (values hubArgo.enabled and hubArgo.serviceAccount of the hub chart)")
 	}
+}
+
+// mayStart reports whether a pod of Argo's agent does no harm: it would fail steps in other clusters, if there are any, without the
+// container that keeps Argo from that.
+func (s *snapshot) mayStart(pod *agentPod) bool {
+	return pod.hasPlugin || s.parent == nil || !s.parent.hasSteps()
 }
 
 // suspension is the patch that has a Workflow follow its parent.
@@ -370,7 +376,9 @@ func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error 
 		return fmt.Errorf("patch status of WorkflowTaskSet %s: %w", client.ObjectKeyFromObject(s.set), err)
 	}
 	for id := range nodes {
-		given.WithLabelValues(next.results[id].Phase).Inc()
+		if r := next.results[id]; r != nil { // nil takes one back
+			given.WithLabelValues(r.Phase).Inc()
+		}
 	}
 	return nil
 }

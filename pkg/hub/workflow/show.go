@@ -18,7 +18,8 @@ import (
 )
 
 // answersWithin is how long a cluster may take to answer what was sent to it before the Workflow says so.
-const answersWithin = time.Minute
+// OCM's work agent takes some seconds for a hundred of them.
+const answersWithin = 2 * time.Minute
 
 // shown is what the hub Workflow is to show.
 type shown struct {
@@ -184,14 +185,20 @@ func onTheWay(s *snapshot) shown {
 		return pending(reasonApplyFailed, "cluster %s: cannot create the Workflow: %s", a.Namespace, problem)
 	}
 	if a.isUnanswered() && !s.now.Before(answerDue(a)) {
-		return pending(reasonDeliveryWaits, "cluster %s: the Workflow was sent, and OCM's work agent there has not answered for %s: see whether "+
-			"it runs", a.Namespace, answersWithin)
+		return pending(reasonDeliveryWaits, "cluster %s: the Workflow was sent, and OCM's work agent there has not answered for %.0f minutes: see "+
+			"whether it runs", a.Namespace, answersWithin.Minutes())
 	}
 	return shown{}
 }
 
-// answerDue is when a cluster should have answered what was sent to it.
-func answerDue(a *attempt) time.Time { return a.CreationTimestamp.Add(answersWithin) }
+// answerDue is when a cluster should have answered what was sent to it. It may have been sent long after the RemoteWorkflow was made.
+func answerDue(a *attempt) time.Time {
+	sent := a.CreationTimestamp
+	if sent.Before(&a.delivery.CreationTimestamp) {
+		sent = a.delivery.CreationTimestamp
+	}
+	return sent.Add(answersWithin)
+}
 
 func pending(reason, message string, args ...any) shown {
 	why := hubworkflow.Refusal{Reason: reason, Message: fmt.Sprintf(message, args...)}

@@ -41,7 +41,7 @@ func TestWhatIsSentAndNotAnsweredIsLookedAtAgain(t *testing.T) {
 		wf := assigned()
 		return scene(wf, func(s *snapshot) {
 			s.own = &attempt{RemoteWorkflow: attemptOf(wf, mods...), cluster: s.assigned}
-		}, delivered())
+		}, delivered(mods[0]))
 	}
 	assert.Equal(t, decision{action: wait, within: answersWithin - 20*time.Second}, decide(unanswered(createdAgo(20*time.Second))))
 	assert.Equal(t, decision{action: wait}, decide(unanswered(createdAgo(20*time.Second), claimed())))
@@ -94,10 +94,11 @@ func TestBeforeAReportTheHubShowsWhatKeepsTheWorkflowFromStarting(t *testing.T) 
 			gen.WithManifestCondition(workv1.ManifestApplied, metav1.ConditionTrue, "applied"), gen.WithCondition(workv1.WorkApplied, metav1.ConditionTrue, "Applied", ""),
 		}},
 		"its cluster has not answered for a while": {
-			rw: []gen.Mod{createdAgo(answersWithin)}, reason: reasonDeliveryWaits, want: pendingAs(reasonDeliveryWaits,
-				"cluster cluster1: the Workflow was sent, and OCM's work agent there has not answered for 1m0s: see whether it runs"),
+			rw: []gen.Mod{createdAgo(answersWithin)}, work: []gen.Mod{createdAgo(answersWithin)}, reason: reasonDeliveryWaits, want: pendingAs(reasonDeliveryWaits,
+				"cluster cluster1: the Workflow was sent, and OCM's work agent there has not answered for 2 minutes: see whether it runs"),
 		},
-		"its cluster has not answered, and it was claimed": {rw: []gen.Mod{createdAgo(answersWithin), claimed()}},
+		"it was delivered just now":                        {rw: []gen.Mod{createdAgo(answersWithin)}, work: []gen.Mod{createdAgo(0)}},
+		"its cluster has not answered, and it was claimed": {rw: []gen.Mod{createdAgo(answersWithin), claimed()}, work: []gen.Mod{createdAgo(answersWithin)}},
 		"its cluster has answered at last": {
 			wf: []gen.Mod{gen.WithHubStatus("Pending", pendingAs(reasonDeliveryWaits, "it has not answered"))},
 			rw: []gen.Mod{createdAgo(answersWithin)}, work: []gen.Mod{gen.WithManifestCondition(workv1.ManifestApplied, metav1.ConditionTrue, "applied")},

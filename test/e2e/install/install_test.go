@@ -91,6 +91,7 @@ func lookedAfter(t *testing.T) {
 	of := []string{namespace, "default", name, "dag"}
 	assert.Contains(t, theHub.documented(t, operate, "describe", of...), "Scheduled")
 	on := theHub.documented(t, operate, "cluster of a Workflow", of...)
+	require.Contains(t, []string{cluster1.Name, cluster2.Name}, on)
 	for _, c := range []*cluster{cluster1, cluster2} {
 		if c.Name == on {
 			assert.Contains(t, c.documented(t, operate, "logs of a Workflow", of...), "[pod/dag-")
