@@ -179,3 +179,18 @@ templates:
 
 	r.hubRunsNoPods()
 }
+
+// Argo's agent is gated on the hub, since it has nothing to do for steps in other clusters. Where it has something else to do, it starts.
+func TestTheAgentOfAWorkflowWithoutStepsElsewhereStarts(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t)
+	r.create("http-only", "entrypoint: main\ntemplates: [{name: main, http: {url: 'http://127.0.0.1:1/'}}]")
+	labtest.Eventually(t, patience, func() error {
+		pods := &corev1.PodList{}
+		err := r.hub.List(t.Context(), pods, client.InNamespace(r.namespace), client.MatchingLabels{"workflows.argoproj.io/component": "agent"})
+		if err == nil && (len(pods.Items) != 1 || len(pods.Items[0].Spec.SchedulingGates) > 0) {
+			err = fmt.Errorf("%d pods of Argo's agent, and they are to have no gate: %+v", len(pods.Items), pods.Items)
+		}
+		return err
+	})
+}
