@@ -418,6 +418,13 @@ func TestNetworkPolicy(t *testing.T) {
 	assert.Empty(t, policy.Spec.Ingress[1].From, "probes")
 	require.Len(t, policy.Spec.Egress, 1)
 	assert.Len(t, policy.Spec.Egress[0].Ports, 4)
+
+	for _, none := range []string{"[]", "null"} {
+		policy = find[networkingv1.NetworkPolicy](t, objectsOf(t, "networkPolicy: {enabled: true, egress: "+none+"}"), "NetworkPolicy", manager)
+		require.NotNil(t, policy)
+		assert.Empty(t, policy.Spec.Egress)
+		assert.Contains(t, policy.Spec.PolicyTypes, networkingv1.PolicyTypeEgress, "nothing is let out")
+	}
 }
 
 func TestAddonsAndTheirConfiguration(t *testing.T) {
