@@ -398,6 +398,42 @@ func TestLabels(t *testing.T) {
 	}
 }
 
+func TestLabelsOfTheUsersReplaceOnlyWhatNothingIsSelectedBy(t *testing.T) {
+	t.Parallel()
+	const labels = `{app.kubernetes.io/part-of: platform, app.kubernetes.io/name: x, app.kubernetes.io/instance: x,
+  app.kubernetes.io/component: x, app.kubernetes.io/managed-by: x, helm.sh/chart: x, example.com/empty: "",
+  rbac.authorization.k8s.io/aggregate-to-view: "false", workflows.argoproj.io/configmap-type: x}`
+	for _, value := range []string{"commonLabels: ", "podLabels: ", "metrics: {serviceMonitor: {enabled: true, labels: "} {
+		closing := strings.Repeat("}", strings.Count(value, "{"))
+		values := "hubArgo: {enabled: true}\npodAnnotations: {kubectl.kubernetes.io/default-container: other}\n" + value + labels + closing
+		objects := objectsOf(t, values, mutatingAPI("v1")) // which refuses keys that are there twice
+		for _, object := range objects {
+			name, found := value+object.GetKind()+" "+object.GetName(), object.GetLabels()
+			assert.Equal(t, "argo-workflow-multicluster", found["app.kubernetes.io/name"], name)
+			assert.Equal(t, Release, found["app.kubernetes.io/instance"], name)
+			assert.NotEqual(t, "x", found["app.kubernetes.io/component"], name)
+			assert.Equal(t, "Helm", found["app.kubernetes.io/managed-by"], name)
+			isTheirs := value == "commonLabels: " || (value != "podLabels: " && object.GetKind() == "ServiceMonitor")
+			assert.Equal(t, isTheirs, found["app.kubernetes.io/part-of"] == "platform", name)
+			assert.Equal(t, isTheirs, found["helm.sh/chart"] == "x", name)
+			_, hasEmpty := found["example.com/empty"]
+			assert.Equal(t, isTheirs, hasEmpty, name)
+		}
+		assert.Equal(t, "true", find[rbacv1.ClusterRole](t, objects, "ClusterRole", aggregateToView).
+			Labels["rbac.authorization.k8s.io/aggregate-to-view"], value)
+		plugin := find[corev1.ConfigMap](t, objects, "ConfigMap", "argo-workflow-multicluster-executor-plugin")
+		assert.Equal(t, "ExecutorPlugin", plugin.Labels["workflows.argoproj.io/configmap-type"], value)
+
+		deployment := find[appsv1.Deployment](t, objects, "Deployment", manager)
+		assert.Subset(t, deployment.Spec.Template.Labels, deployment.Spec.Selector.MatchLabels, value)
+		assert.Equal(t, "hub", deployment.Spec.Template.Labels["app.kubernetes.io/component"], value)
+		assert.Equal(t, strings.HasPrefix(value, "metrics"), deployment.Spec.Template.Labels["app.kubernetes.io/part-of"] != "platform", value)
+		assert.Equal(t, "other", deployment.Spec.Template.Annotations["kubectl.kubernetes.io/default-container"])
+		pod := find[batchv1.Job](t, objects, "Job", hook).Spec.Template
+		assert.Equal(t, "uninstall", pod.Labels["app.kubernetes.io/component"], value)
+	}
+}
+
 func TestServiceAccountOfTheUsers(t *testing.T) {
 	t.Parallel()
 	objects := objectsOf(t, "serviceAccount: {create: false, name: theirs}")

@@ -2,7 +2,7 @@
 package chart
 
 import (
-	"bytes"
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +22,7 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/fake"
+	"sigs.k8s.io/yaml"
 )
 
 // Release is the name of the release that Render renders, and of its namespace.
@@ -98,18 +99,28 @@ func render(
 	return objects, notes, nil
 }
 
+// decode reads YAML documents. It is an error if one has a key twice.
 func decode(documents string) ([]*unstructured.Unstructured, error) {
-	reader := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader([]byte(documents)), 4096)
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(documents)))
 	var objects []*unstructured.Unstructured
 	for {
-		object := &unstructured.Unstructured{}
-		if err := reader.Decode(object); errors.Is(err, io.EOF) {
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
 			return objects, nil
 		} else if err != nil {
 			return nil, err
 		}
-		if len(object.Object) > 0 {
-			objects = append(objects, object)
+		raw, err := yaml.YAMLToJSONStrict(document)
+		if err != nil {
+			return nil, err
 		}
+		if string(raw) == "null" { // nothing but comments
+			continue
+		}
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(raw); err != nil {
+			return nil, err
+		}
+		objects = append(objects, object)
 	}
 }

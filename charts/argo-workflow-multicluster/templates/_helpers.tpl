@@ -20,8 +20,8 @@ open-cluster-management:{{ include "hub.fullname" . }}
 
 {{/* What selects the pods of the release. */}}
 {{- define "hub.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "hub.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "hub.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* What selects the manager's pods. */}}
@@ -30,22 +30,21 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: hub
 {{- end }}
 
-{{/* The labels of a pod, of the component that is named. No version of the chart: it would replace pods that stay the same. */}}
+{{/* The labels of a pod, of the component that is named, with more "labels" from a value. No value changes what selectors select by. No
+version of the chart: it would replace pods that stay the same. */}}
 {{- define "hub.podLabels" -}}
-{{ include "hub.selectorLabels" .root }}
-app.kubernetes.io/component: {{ .component }}
-app.kubernetes.io/part-of: {{ .root.Chart.Name }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $labels := dict "app.kubernetes.io/part-of" .root.Chart.Name "app.kubernetes.io/version" .root.Chart.AppVersion }}
+{{- $labels = mergeOverwrite $labels (default dict .root.Values.commonLabels) (default dict .labels) }}
+{{- $labels = mergeOverwrite $labels (include "hub.selectorLabels" .root | fromYaml) (dict "app.kubernetes.io/component" .component) }}
+{{- toYaml $labels }}
 {{- end }}
 
-{{/* The labels of all other objects of a component. */}}
+{{/* The labels of all other objects of a component, and those that the object has for others to find it by. */}}
 {{- define "hub.componentLabels" -}}
-{{ include "hub.podLabels" . }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- $labels := dict "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") }}
+{{- $labels = mergeOverwrite $labels (include "hub.podLabels" . | fromYaml) }}
+{{- $labels = mergeOverwrite $labels (dict "app.kubernetes.io/managed-by" .root.Release.Service) (default dict .own) }}
+{{- toYaml $labels }}
 {{- end }}
 
 {{- define "hub.labels" -}}
