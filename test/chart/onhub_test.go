@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
+	"open-cluster-management.io/argo-workflow-multicluster/test/docs"
 )
 
 const (
@@ -96,6 +98,28 @@ func TestAHubThatLacksSomethingIsToldBeforeAnythingIsInstalled(t *testing.T) {
 	argo := append(hubWith(workflowCRD), object("v1", "Namespace", "", "argo"))
 	_, _, err = OnHub(hubChart, parse(t, "hubArgo: {enabled: true}"), argo, addonAPI)
 	require.NoError(t, err)
+}
+
+// TestWhoInstallsNeedsNoMoreThanIsDocumented lists what the chart looks up. Helm renders nothing where it may not look.
+func TestWhoInstallsNeedsNoMoreThanIsDocumented(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string][]string{
+		"":                         {"CustomResourceDefinition", "Lease", "Namespace"},
+		"hubArgo: {enabled: true}": {"CustomResourceDefinition", "Namespace"},
+		"hubArgo: {enabled: true}\ncrds: {argoWorkflows: true}": {"CustomResourceDefinition", "Namespace"},
+		"crds: {argoWorkflows: true}":                           {"CustomResourceDefinition", "Lease", "Namespace"},
+	} {
+		hub := &fakeHub{objects: append(hubWith(workflowCRD), object("v1", "Namespace", "", "argo"))}
+		_, _, err := onHub(hubChart, parse(t, values), hub, addonAPI)
+		require.NoError(t, err)
+		slices.Sort(hub.asked)
+		assert.Equal(t, want, slices.Compact(hub.asked), values)
+	}
+	documented, err := docs.Rights(permissions, "Who installs")
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{
+		"namespaces []: get", "customresourcedefinitions.apiextensions.k8s.io []: get", "leases.coordination.k8s.io []: list",
+	}, documented)
 }
 
 func TestNotesWarnOfAnArgoControllerOnTheHub(t *testing.T) {

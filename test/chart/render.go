@@ -38,16 +38,25 @@ func Hub(folder string, values map[string]any, apis ...string) ([]*unstructured.
 func OnHub(
 	folder string, values map[string]any, has []*unstructured.Unstructured, apis ...string,
 ) ([]*unstructured.Unstructured, string, error) {
+	return onHub(folder, values, &fakeHub{objects: has}, apis...)
+}
+
+func onHub(folder string, values map[string]any, hub *fakeHub, apis ...string) ([]*unstructured.Unstructured, string, error) {
 	return render(folder, values, apis, func(c *chart.Chart, values chartutil.Values) (map[string]string, error) {
-		return engine.RenderWithClientProvider(c, values, fakeHub(has))
+		return engine.RenderWithClientProvider(c, values, hub)
 	})
 }
 
-// fakeHub are the objects that a fake API server has.
-type fakeHub []*unstructured.Unstructured
+// fakeHub is a fake API server.
+type fakeHub struct {
+	objects []*unstructured.Unstructured
+	// asked are the kinds that it was asked for.
+	asked []string
+}
 
 // GetClientFor implements engine.ClientProvider.
-func (h fakeHub) GetClientFor(apiVersion, kind string) (dynamic.NamespaceableResourceInterface, bool, error) {
+func (h *fakeHub) GetClientFor(apiVersion, kind string) (dynamic.NamespaceableResourceInterface, bool, error) {
+	h.asked = append(h.asked, kind)
 	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
 	resource, _ := meta.UnsafeGuessKindToResource(gvk)
 	scheme := runtime.NewScheme()
@@ -55,7 +64,7 @@ func (h fakeHub) GetClientFor(apiVersion, kind string) (dynamic.NamespaceableRes
 	scheme.AddKnownTypeWithName(gvk.GroupVersion().WithKind(kind+"List"), &unstructured.UnstructuredList{})
 	isNamespaced := false
 	var objects []runtime.Object
-	for _, object := range h {
+	for _, object := range h.objects {
 		if object.GroupVersionKind() == gvk {
 			objects = append(objects, object)
 			isNamespaced = isNamespaced || object.GetNamespace() != ""
