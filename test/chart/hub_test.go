@@ -155,6 +155,9 @@ func TestValuesThatTheChartDoesNotHaveAreRefused(t *testing.T) {
 		`deletionTimeout: never`:         "at '/deletionTimeout': 'never' does not match pattern",
 		`uninstall: {timeout: 4}`:        "at '/uninstall/timeout': got number, want string",
 		`uninstall: {timeout: soon}`:     "at '/uninstall/timeout': 'soon' does not match pattern",
+		`uninstall: {timeout: 0s}`:       "at '/uninstall/timeout': '0s' does not match pattern",
+		`uninstall: {timeout: 0h00m}`:    "at '/uninstall/timeout': '0h00m' does not match pattern",
+		`uninstall: {timeout: 500ms}`:    "at '/uninstall/timeout': '500ms' does not match pattern",
 		`addons: {argoWorkflows: {install: {placements: [{name: all}]}}}`: "missing property 'namespace'",
 	} {
 		_, _, err := Hub(hubChart, parse(t, values))
@@ -653,7 +656,10 @@ func TestUninstallHook(t *testing.T) {
 		"--agent-image=quay.io/open-cluster-management/argo-multicluster:0.1.0", "--timeout=90s",
 	}, pod.Containers[0].Args)
 	assert.Equal(t, ptr.To[int64](90+30), job.Spec.ActiveDeadlineSeconds, "so that it ends if its pod cannot start")
-	assert.Equal(t, ptr.To[int64](90*60+30), find[batchv1.Job](t, objectsOf(t, "uninstall: {timeout: 1h30m0s}"), "Job", hook).Spec.ActiveDeadlineSeconds)
+	for _, timeout := range []string{"1h30m0s", "0h90m", "05400s"} {
+		job := find[batchv1.Job](t, objectsOf(t, "uninstall: {timeout: "+timeout+"}"), "Job", hook)
+		assert.Equal(t, ptr.To[int64](90*60+30), job.Spec.ActiveDeadlineSeconds, timeout)
+	}
 	assert.Equal(t, hook, pod.ServiceAccountName)
 	for _, object := range objects {
 		if !strings.HasSuffix(object.GetName(), "-uninstall") {
