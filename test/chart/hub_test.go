@@ -181,6 +181,40 @@ func TestSchemaHasEveryValue(t *testing.T) {
 	compareWithSchema(t, "", values, schema)
 }
 
+// TestNullIsRenderedOrRefused nulls each value that is no scalar: some want to take a default away so.
+func TestNullIsRenderedOrRefused(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(hubChart + "/values.yaml")
+	require.NoError(t, err)
+	defaults := parse(t, string(raw))
+	raw, err = os.ReadFile(hubChart + "/values.schema.json")
+	require.NoError(t, err)
+	assert.Equal(t, 19, nulled(t, nil, defaults, parse(t, string(raw))), "values that are refused")
+}
+
+// nulled renders the chart with each of the values below the path as null, and returns how many of them have others below them.
+func nulled(t *testing.T, path []string, values, schema map[string]any) int {
+	t.Helper()
+	sections := 0
+	for name, value := range values {
+		_, isMap := value.(map[string]any)
+		if _, isList := value.([]any); !isMap && !isList {
+			continue
+		}
+		path, property := append(slices.Clone(path), name), schema["properties"].(map[string]any)[name].(map[string]any)
+		set := parse(t, everything)
+		require.NoError(t, unstructured.SetNestedField(set, nil, path...))
+		_, _, err := Hub(hubChart, set)
+		if _, isSection := property["properties"]; !isSection {
+			require.NoError(t, err, path)
+			continue
+		}
+		require.ErrorContains(t, err, "the value "+strings.Join(path, ".")+" is null")
+		sections += 1 + nulled(t, path, value.(map[string]any), property)
+	}
+	return sections
+}
+
 func compareWithSchema(t *testing.T, path string, values, schema map[string]any) {
 	t.Helper()
 	properties, ok := schema["properties"].(map[string]any)
