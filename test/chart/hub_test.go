@@ -539,6 +539,18 @@ addons:
 	assert.Equal(t, []addonv1beta1.CustomizedVariable{{Name: "parallelism", Value: "10"}}, config.Spec.CustomizedVariables)
 }
 
+func TestANamespaceOfNoConfigurationIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, addon := range []string{"agent", "argoWorkflows"} {
+		_, _, err := Hub(hubChart, parse(t, "addons: {"+addon+": {deploymentConfig: {namespace: configs}}}"))
+		require.ErrorContains(t, err, "addons."+addon+".deploymentConfig.namespace is set without name and spec")
+		for _, with := range []string{"name: mine", "spec: {agentInstallNamespace: agents}"} {
+			_, _, err = Hub(hubChart, parse(t, "addons: {"+addon+": {deploymentConfig: {namespace: configs, "+with+"}}}"))
+			require.NoError(t, err)
+		}
+	}
+}
+
 func TestHubWithoutTheArgoAddon(t *testing.T) {
 	t.Parallel()
 	objects, notes, err := Hub(hubChart, parse(t, "addons: {argoWorkflows: {enabled: false}}"))

@@ -88,7 +88,7 @@ func TestArgosCRDsOnlyWhereTheyAreWantedAndMissing(t *testing.T) {
 func TestAHubThatLacksSomethingIsToldBeforeAnythingIsInstalled(t *testing.T) {
 	t.Parallel()
 	_, _, err := OnHub(hubChart, nil, hubWith(workflowCRD))
-	require.ErrorContains(t, err, "install Open Cluster Management 1.2 or newer")
+	require.ErrorContains(t, err, "install Open Cluster Management 1.2.1 or newer first")
 	_, _, err = OnHub(hubChart, nil, hubWith(), addonAPI)
 	require.ErrorContains(t, err, "set crds.argoWorkflows=true")
 	_, _, err = OnHub(hubChart, nil, hubWith(workflowCRD), addonAPI)
