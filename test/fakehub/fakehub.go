@@ -213,7 +213,7 @@ func (h *Hub) Show(obj client.Object) bool {
 	return err == nil
 }
 
-// Counted returns the value of a counter of the hub's as it is scraped, of the one with this reason, or other label, if there is one.
+// Counted returns the value of a counter or a gauge of the hub's as it is scraped, of the one with this reason, or other label, if there is one.
 func Counted(t *testing.T, name, reason string) float64 {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
@@ -221,7 +221,7 @@ func Counted(t *testing.T, name, reason string) float64 {
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			if labels := metric.GetLabel(); family.GetName() == name && (reason == "" || labels[0].GetValue() == reason) {
-				return metric.GetCounter().GetValue()
+				return metric.GetCounter().GetValue() + metric.GetGauge().GetValue() // it is either
 			}
 		}
 	}

@@ -9,7 +9,8 @@ import (
 var (
 	pending = promauto.With(metrics.Registry).NewGaugeVec(prometheus.GaugeOpts{
 		Name: "argo_multicluster_scheduler_pending_workflows",
-		Help: "Workflows without a cluster, by queue: active, backoff (tried again after a while) or unschedulable (until something changes).",
+		Help: "Workflows without a cluster, by queue: active, backoff (tried again after a while), unschedulable (until something on the hub " +
+			"changes) or held (until the Workflow itself changes).",
 	}, []string{"queue"})
 	tries = promauto.With(metrics.Registry).NewCounterVec(prometheus.CounterOpts{
 		Name: "argo_multicluster_scheduler_attempts_total",

@@ -38,6 +38,8 @@ type item struct {
 	isParked, isAtCap bool
 	waitsFor          target
 	class             class
+	// isHeld says of one that is parked that no cluster can free it: it waits for its own change.
+	isHeld bool
 	// inFlight says that a decision on it is being written, isDirty that something happened meanwhile, and wasRefused that the API
 	// server refused the last one.
 	inFlight, isDirty, wasRefused bool
@@ -66,7 +68,8 @@ type queue struct {
 	// active are to be tried at once, later when they are due, parked when what they wait for has changed.
 	active, later *btree.BTreeG[*item]
 	parked        map[target]map[*item]struct{}
-	parkedCount   int
+	// parkedCount is of all that are parked, heldCount of those among them that wait for their own change.
+	parkedCount, heldCount int
 	// atCap are those that are parked because of a cap, by urgency. The end of a Workflow makes room for one of them; of those of a class,
 	// for the first, if for any.
 	atCap map[target]map[class]*btree.BTreeG[*item]
@@ -173,6 +176,9 @@ func (q *queue) park(it *item, waitsFor target) {
 	}
 	q.parked[waitsFor][it] = struct{}{}
 	q.parkedCount++
+	if it.isHeld = waitsFor == (target{}) && it.refusal.Reason != ReasonArgoOnHub; it.isHeld {
+		q.heldCount++
+	}
 }
 
 // parkAtCap parks one that wakeFirst frees, too, with those of its class.
@@ -322,6 +328,9 @@ func (q *queue) leave(it *item) {
 	if it.isParked {
 		it.isParked = false
 		q.parkedCount--
+		if it.isHeld {
+			q.heldCount--
+		}
 		if delete(q.parked[it.waitsFor], it); len(q.parked[it.waitsFor]) == 0 {
 			delete(q.parked, it.waitsFor)
 		}
@@ -344,5 +353,6 @@ func (q *queue) leaveCap(it *item) {
 func (q *queue) observe() {
 	pending.WithLabelValues("active").Set(float64(q.active.Len()))
 	pending.WithLabelValues("backoff").Set(float64(q.later.Len()))
-	pending.WithLabelValues("unschedulable").Set(float64(q.parkedCount))
+	pending.WithLabelValues("unschedulable").Set(float64(q.parkedCount - q.heldCount))
+	pending.WithLabelValues("held").Set(float64(q.heldCount))
 }

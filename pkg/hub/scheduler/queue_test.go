@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/test/fakehub"
 	"open-cluster-management.io/argo-workflow-multicluster/test/gen"
 )
 
@@ -240,4 +242,39 @@ func TestOneThatTheAPIServerRefusedIsTriedAgainWhenItsUserHasChangedIt(t *testin
 	assert.Empty(t, popped(q, now), "this is our message")
 	put(q, gen.Workflow("hello", said, gen.WithLabels(map[string]string{"team": "a"})))
 	assert.Equal(t, []string{"hello"}, popped(q, now), "the user may have mended what was refused")
+}
+
+func TestWhatWaitsForItsOwnChangeIsCountedApart(t *testing.T) {
+	waits := gen.Workflow("waits", gen.WithPlacement("nowhere"), gen.WithUID("1"))
+	untargeted := gen.Workflow("untargeted", gen.WithUID("2"))
+	invalid := gen.Workflow("invalid", gen.WithCluster(cluster1), gen.WithUID("3"),
+		gen.WithLabels(map[string]string{contract.LabelEnable: "yes"}))
+	held := gen.Workflow("held", gen.WithCluster("nowhere"), gen.WithUID("4"), suspended())
+	h := newHarness(t, append(surroundings(), waits, untargeted, invalid, held)...)
+	assertCounted := func(unschedulable, held int) {
+		t.Helper()
+		const metric = "argo_multicluster_scheduler_pending_workflows"
+		assert.EqualValues(t, unschedulable, fakehub.Counted(t, metric, "unschedulable"), "unschedulable")
+		assert.EqualValues(t, held, fakehub.Counted(t, metric, "held"), "held")
+	}
+	h.run()
+	assertCounted(1, 3)
+	h.edit(held, "suspend", false)
+	h.run()
+	assertCounted(2, 2)
+
+	found := "argo/workflow-controller"
+	h.ArgoOnHub = func(context.Context) (string, error) { return found, nil }
+	h.lookForArgo(t.Context())
+	h.run()
+	assertCounted(3, 1) // an administrator has to do something for all, but for the invalid one
+	found = ""
+	h.lookForArgo(t.Context())
+	h.run()
+	assertCounted(2, 2)
+	for _, wf := range []*unstructured.Unstructured{waits, untargeted, invalid, held} {
+		h.queue.remove(client.ObjectKeyFromObject(wf))
+	}
+	h.run()
+	assertCounted(0, 0)
 }
