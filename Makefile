@@ -209,12 +209,11 @@ $(CHART_ARCHIVE): FORCE
 		-C _output/chart -cf - $(notdir $(CHART)) | gzip -n >$@
 
 # The chart without Helm: its default values, on a hub that serves the addon API v1beta1. Without hooks, of which the chart has only that of
-# its uninstallation, and without the labels that say that Helm manages the objects.
+# its uninstallation.
 $(INSTALL_MANIFEST): $(CHART_ARCHIVE)
 	$(BIN)/lab/helm template $(notdir $(CHART)) $< --namespace=$(notdir $(CHART)) --no-hooks \
 		>_output/chart/install.yaml
-	printf '%s\n' 'apiVersion: v1' 'kind: Namespace' 'metadata:' '  name: $(notdir $(CHART))' >$@
-	sed -e '/^ *helm\.sh\/chart: /d' -e '/^ *app\.kubernetes\.io\/managed-by: Helm$$/d' _output/chart/install.yaml >>$@
+	sed -f charts/install.sed _output/chart/install.yaml >$@
 
 $(CONTROLLER_GEN):
 	$(call install,sigs.k8s.io/controller-tools/cmd/controller-gen,$(CONTROLLER_GEN_VERSION))

@@ -73,21 +73,26 @@ func (h *fakeHub) GetClientFor(apiVersion, kind string) (dynamic.NamespaceableRe
 	return fake.NewSimpleDynamicClient(scheme, objects...).Resource(resource), isNamespaced, nil
 }
 
-func render(
-	folder string, values map[string]any, apis []string, by func(*chart.Chart, chartutil.Values) (map[string]string, error),
-) ([]*unstructured.Unstructured, string, error) {
+type renderer func(*chart.Chart, chartutil.Values) (map[string]string, error)
+
+// filesOf renders the chart, and returns what each template makes, by its path.
+func filesOf(folder string, values map[string]any, apis []string, by renderer) (map[string]string, error) {
 	loaded, err := loader.Load(folder)
 	if err != nil {
-		return nil, "", fmt.Errorf("load chart: %w", err)
+		return nil, fmt.Errorf("load chart: %w", err)
 	}
 	capabilities := chartutil.DefaultCapabilities.Copy()
 	capabilities.APIVersions = append(capabilities.APIVersions, apis...)
 	options := chartutil.ReleaseOptions{Name: Release, Namespace: Release, Revision: 1, IsInstall: true}
 	all, err := chartutil.ToRenderValues(loaded, values, options, capabilities)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	files, err := by(loaded, all)
+	return by(loaded, all)
+}
+
+func render(folder string, values map[string]any, apis []string, by renderer) ([]*unstructured.Unstructured, string, error) {
+	files, err := filesOf(folder, values, apis, by)
 	if err != nil {
 		return nil, "", err
 	}
