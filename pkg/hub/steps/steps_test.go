@@ -121,7 +121,7 @@ func TestWhatArgoIsToldOfAStep(t *testing.T) {
 			ExitCode: "3", Parameters: []parameter{{Name: "said", Value: "hello"}, {Name: "other", Value: "none"}},
 		}}},
 		"it has failed":            {phaseFailed, nil, &result{Phase: phaseFailed, Message: "of the pod", Outputs: &outputs{ExitCode: "3"}}},
-		"it has an error":          {phaseError, nil, errorResult("of the Workflow")},
+		"it has an error":          {phaseError, nil, &result{Phase: phaseError, Message: "of the pod", Outputs: &outputs{ExitCode: "3"}}},
 		"an output is missing":     {phaseSucceeded, silent, failed(`output parameter "said" has no value, and no default`)},
 		"it runs":                  {"Running", nil, nil},
 		"it was deleted meanwhile": {"Running", deleted, errorResult("which ran the step, was deleted")},
