@@ -149,6 +149,15 @@ func TestWhatArgoIsToldOfAStep(t *testing.T) {
 	}
 }
 
+func TestWhatTheHubHasReadForAnInputIsNotReadOnTheCluster(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["inputs"] = parse(t, `{parameters: [{name: read, value: v, valueFrom: {configMapKeyRef: {name: c, key: k}}},
+		{name: unread, valueFrom: {configMapKeyRef: {name: c, key: k}}}]}`)
+	templates, _ := decide(s).create[0].Object["spec"].(map[string]any)["templates"].([]any)
+	assert.Equal(t, parse(t, `{parameters: [{name: read, value: v}, {name: unread, valueFrom: {configMapKeyRef: {name: c, key: k}}}]}`),
+		templates[1].(map[string]any)["inputs"])
+}
+
 func TestAChildThatNoStepWaitsForIsTerminated(t *testing.T) {
 	for name, change := range map[string]func(*snapshot){
 		"the task is gone":              func(s *snapshot) { s.set.tasks = nil },
