@@ -158,6 +158,28 @@ func TestWhatTheHubHasReadForAnInputIsNotReadOnTheCluster(t *testing.T) {
 		templates[1].(map[string]any)["inputs"])
 }
 
+func TestTheDeadlineOfTheWorkflowIsNotThatOfExitHandlers(t *testing.T) {
+	for name, change := range map[string]func(n map[string]any){
+		"of the Workflow": func(n map[string]any) { n["name"], n["displayName"] = "parent.onExit", "parent.onExit" },
+		"of a step":       func(n map[string]any) { n["name"], n["displayName"] = "parent[0].one.onExit", "one.onExit" },
+		"a try of one":    func(n map[string]any) { n["name"], n["displayName"] = "parent[0].one.onExit(0)", "one.onExit(0)" },
+		"a step of one":   func(n map[string]any) { n["boundaryID"] = "handler" },
+	} {
+		s := waiting(t)
+		s.parent.spec["activeDeadlineSeconds"] = int64(0)
+		s.parent.nodes["handler"] = map[string]any{"displayName": "one.onExit", "boundaryID": "parent"}
+		change(s.parent.node("parent-1"))
+		next := decide(s)
+		assert.Empty(t, next.results, name)
+		assert.Len(t, next.create, 1, name)
+	}
+	s := waiting(t)
+	s.parent.spec["activeDeadlineSeconds"] = int64(0)
+	n := s.parent.node("parent-1")
+	n["name"], n["displayName"], n["boundaryID"] = "parent.onExitCode", "onExitCode", "parent-1"
+	assert.Equal(t, failed("Step exceeded its deadline"), decide(s).results["parent-1"], "it is none, but in name")
+}
+
 func TestAChildThatNoStepWaitsForIsTerminated(t *testing.T) {
 	for name, change := range map[string]func(*snapshot){
 		"the task is gone":              func(s *snapshot) { s.set.tasks = nil },
