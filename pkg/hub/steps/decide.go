@@ -286,11 +286,12 @@ func (p *plan) run(s *openStep, clusters []string) *result {
 	if s.problem != nil {
 		return errorResult(s.problem.Error())
 	}
-	if !s.deadline.IsZero() {
-		if !s.now.Before(s.deadline) {
-			return failed("Step exceeded its deadline") // its Workflows are not wanted any more
-		}
+	switch {
+	case s.deadline.IsZero():
+	case s.now.Before(s.deadline):
 		p.lookWithin(s.deadline.Sub(s.now))
+	case len(clusters) == 0 || !s.isDecided(clusters): // what ended while nobody looked has ended
+		return failed("Step exceeded its deadline") // its Workflows are not wanted any more
 	}
 	if len(clusters) == 0 {
 		p.decideUndecided(s)

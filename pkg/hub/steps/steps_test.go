@@ -180,6 +180,24 @@ func TestTheDeadlineOfTheWorkflowIsNotThatOfExitHandlers(t *testing.T) {
 	assert.Equal(t, failed("Step exceeded its deadline"), decide(s).results["parent-1"], "it is none, but in name")
 }
 
+func TestWhatEndedBeforeItsDeadlineHasEndedAlsoIfThatIsReadLater(t *testing.T) {
+	for phase, want := range map[string]string{phaseSucceeded: phaseSucceeded, "Running": phaseFailed} {
+		s := waiting(t)
+		s.set.tasks["parent-1"]["timeout"] = "10s"
+		s.begun(t, phase)
+		s.now = s.now.Add(time.Hour)
+		next := decide(s)
+		require.NotNil(t, next.results["parent-1"], phase)
+		assert.Equal(t, want, next.results["parent-1"].Phase, phase)
+	}
+	s := waiting(t)
+	s.set.tasks["parent-1"]["timeout"] = "10s"
+	s.set.tasks["parent-1"]["plugin"] = parse(t, "{multicluster: {placement: fleet, all: true, container: {image: busybox}}}")
+	s.decided = func(string) ([]string, error) { return nil, nil }
+	s.now = s.now.Add(time.Hour)
+	assert.Equal(t, failed("Step exceeded its deadline"), decide(s).results["parent-1"], "none was decided for")
+}
+
 func TestAChildThatNoStepWaitsForIsTerminated(t *testing.T) {
 	for name, change := range map[string]func(*snapshot){
 		"the task is gone":              func(s *snapshot) { s.set.tasks = nil },
