@@ -141,7 +141,7 @@ func (p *plan) decideChild(s *snapshot, c *child) {
 		p.release = append(p.release, c)
 	case c.IsDeleted(), c.isFinished():
 	case !p.wanted[c.GetName()]:
-		if c.Controls.Shutdown == "" {
+		if c.Controls.Shutdown == "" || c.Controls.Suspend { // Argo ends no Workflow that is suspended
 			p.terminate = append(p.terminate, c)
 		}
 	case s.parent.isSuspended() && !isMarked:

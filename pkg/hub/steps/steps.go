@@ -215,7 +215,9 @@ func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) err
 				continue
 			}
 		}
-		errs = append(errs, r.patch(ctx, c, map[string]any{"spec": map[string]any{"shutdown": "Terminate"}}))
+		change := suspension(nil)
+		change["spec"].(map[string]any)["shutdown"] = "Terminate"
+		errs = append(errs, r.patch(ctx, c, change))
 	}
 	return errors.Join(errs...)
 }

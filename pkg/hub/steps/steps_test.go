@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -11,9 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/yaml"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 )
@@ -216,6 +219,33 @@ func TestAChildThatNoStepWaitsForIsTerminated(t *testing.T) {
 			assert.Equal(t, []*child{c}, decide(s).terminate)
 		})
 	}
+}
+
+func TestAChildThatIsSuspendedIsResumedWhenItIsTerminated(t *testing.T) {
+	s := waiting(t)
+	s.parent.Object["spec"].(map[string]any)["suspend"] = true
+	c := s.begun(t, "Running")
+	assert.True(t, c.Controls.Suspend)
+	assert.Empty(t, decide(s).terminate)
+	s.parent.node("parent-1")["phase"] = "Failed"
+	for _, shutdown := range []v1alpha1.Shutdown{"", v1alpha1.ShutdownTerminate} {
+		c.Controls.Shutdown = shutdown
+		next := decide(s)
+		assert.Equal(t, []*child{c}, next.terminate, "Argo ends none that is suspended: %q", shutdown)
+		var patched string
+		r := actor(interceptor.Funcs{
+			Patch: func(_ context.Context, _ client.WithWatch, obj client.Object, patch client.Patch, _ ...client.PatchOption) error {
+				data, err := patch.Data(obj)
+				patched = string(data)
+				return err
+			},
+		})
+		require.NoError(t, r.terminate(t.Context(), s, next))
+		assert.JSONEq(t, `{"metadata": {"annotations": {"`+contract.AnnotationStepSuspended+`": null}},
+			"spec": {"suspend": null, "shutdown": "Terminate"}}`, patched)
+	}
+	c.Controls.Suspend = false
+	assert.Empty(t, decide(s).terminate)
 }
 
 func TestAnAnswerIsGivenOnceAndTakenBackWhereArgoDoesNot(t *testing.T) {
