@@ -75,6 +75,31 @@ func TestOfAStepInEveryClusterNoneIsBegunWhileTheCacheLags(t *testing.T) {
 	assert.Len(t, found.Items, 1)
 }
 
+// TestOfAStepInEveryClusterNoneIsBegunBeforeTheFirst: it has the list of all, without which the others may be taken for those of others.
+func TestOfAStepInEveryClusterNoneIsBegunBeforeTheFirst(t *testing.T) {
+	quota, away, denied := fmt.Errorf("exceeded quota: workflows"), fmt.Errorf("away"), fmt.Errorf("denied")
+	for name, err := range map[string]error{
+		"there is no quota":      apierrors.NewForbidden(schema.GroupResource{Resource: "workflows"}, "x", quota),
+		"the API server is away": apierrors.NewInternalError(away),
+		"it is refused":          apierrors.NewForbidden(schema.GroupResource{Resource: "workflows"}, "x", denied),
+	} {
+		s := waiting(t)
+		s.set.SetNamespace("ns")
+		s.set.tasks["parent-1"]["plugin"] = parse(t, "{multicluster: {placement: fleet, all: true, container: {image: busybox}}}")
+		tried := 0
+		r := actor(interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+			if tried++; tried == 1 {
+				return err
+			}
+			return nil
+		}}, s.set.DeepCopy())
+		next := decide(s)
+		require.Len(t, next.create, 2)
+		_ = r.act(t.Context(), s, next)
+		assert.Equal(t, 1, tried, name)
+	}
+}
+
 func TestAWriteThatFailsKeepsNoOtherStepFromItsResult(t *testing.T) {
 	s := waiting(t)
 	set := s.set.DeepCopy()

@@ -74,7 +74,7 @@ type plan struct {
 	overdue []string
 	// undecided are the Placements, as "<node>: <Placement>", that steps have waited for too long.
 	undecided []string
-	// lags are the nodes of which the cache does not show all Workflows yet.
+	// lags are the nodes of which the cache does not show all Workflows yet, or of which one could not be made.
 	lags map[string]bool
 	// err is why it could not be decided.
 	err error

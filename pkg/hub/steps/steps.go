@@ -288,9 +288,11 @@ func suspension(suspend any) map[string]any {
 	}
 }
 
-// create makes the Workflow of a step.
+// create makes the Workflow of a step. Where one cannot be made, neither are those that follow for the same step: the first of them has the
+// list of all.
 func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *unstructured.Unstructured) error {
-	if next.lags[contract.StepNode(wf)] {
+	id := contract.StepNode(wf)
+	if next.lags[id] || next.results[id] != nil {
 		return nil
 	}
 	err := r.Client.Create(ctx, wf)
@@ -300,18 +302,20 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *un
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"): // as Argo does with a pod, it waits
 		r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeWarning, reasonStepRefused, "CreateStep",
 			"the Workflow of a step waits for quota: %.900s", err.Error())
+		next.lags[id] = true
 		return fmt.Errorf("create the Workflow of a step: %w", err)
 	case hubworkflow.IsRefused(err):
 		r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeWarning, reasonStepRefused, "CreateStep",
 			"the hub refuses the Workflow of a step: %.900s", err.Error())
-		next.results[contract.StepNode(wf)] = errorResult(fmt.Sprintf("the hub refuses the Workflow of this step: %v", err))
+		next.results[id] = errorResult(fmt.Sprintf("the hub refuses the Workflow of this step: %v", err))
 		return nil
 	case err != nil:
+		next.lags[id] = true
 		return fmt.Errorf("create the Workflow of a step: %w", err)
 	}
 	created.Inc()
 	r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeNormal, reasonStepCreated, "CreateStep",
-		"step %s runs as Workflow %s", s.parent.node(contract.StepNode(wf)).text("displayName"), wf.GetName())
+		"step %s runs as Workflow %s", s.parent.node(id).text("displayName"), wf.GetName())
 	return nil
 }
 
