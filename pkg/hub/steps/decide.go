@@ -366,6 +366,9 @@ func (p *plan) begin(s *openStep, index int, cluster string, clusters []string) 
 	if err != nil {
 		return err
 	}
+	if refused := hubworkflow.Of(wf).Refused(time.Time{}); refused != nil { // it would wait for ever
+		return errors.New(refused.Message)
+	}
 	p.create = append(p.create, wf)
 	return nil
 }

@@ -101,6 +101,17 @@ func TestAStepGetsOneWorkflowThatRunsWhatItsTemplateSays(t *testing.T) {
 	assert.Empty(t, first.results, "no answer before the end: it would count")
 }
 
+func TestAStepThatIsTooLargeToTravelIsAnError(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["plugin"].(map[string]any)["multicluster"].(map[string]any)["container"].(map[string]any)["args"] = []any{
+		strings.Repeat("x", hubworkflow.MaxPayloadBytes)}
+	next := decide(s)
+	assert.Empty(t, next.create, "it would wait for ever")
+	require.NotNil(t, next.results["parent-1"])
+	assert.Equal(t, phaseError, next.results["parent-1"].Phase)
+	assert.Contains(t, next.results["parent-1"].Message, "a ManifestWork holds at most")
+}
+
 func TestARetriedStepIsAnotherWorkflowAndACopyOfOneIsNone(t *testing.T) {
 	s := waiting(t)
 	before := decide(s).create[0]
