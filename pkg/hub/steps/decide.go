@@ -222,6 +222,7 @@ func (p *plan) decideLeft(s *snapshot) {
 	if s.parent.unreadable != nil || !s.parent.hasSteps() {
 		return
 	}
+	healed := p.healed
 	for _, id := range s.set.left() {
 		switch n := s.parent.node(id); {
 		case n == nil:
@@ -230,6 +231,7 @@ func (p *plan) decideLeft(s *snapshot) {
 			p.heal(s, id, n)
 		}
 	}
+	p.healed = healed // Argo, which takes the result away before the task, may do so: the result was given once more in between
 }
 
 // heal takes back a result that Argo has read and has not taken away. It would be the result of the next retry.

@@ -273,9 +273,11 @@ func TestAnAnswerIsGivenOnceAndTakenBackWhereArgoDoesNot(t *testing.T) {
 	assert.Empty(t, next.results, "Argo takes it away itself")
 	assert.Equal(t, healAfter, next.within)
 	s.now = s.now.Add(time.Minute)
-	taken, isThere := decide(s).results["parent-1"]
+	next = decide(s)
+	taken, isThere := next.results["parent-1"]
 	assert.True(t, isThere)
 	assert.Nil(t, taken)
+	assert.True(t, next.healed, "it lacks the right to")
 }
 
 func TestAResultThatNothingWaitsForIsTakenBack(t *testing.T) {
@@ -302,8 +304,11 @@ func TestAResultThatNothingWaitsForIsTakenBack(t *testing.T) {
 		for _, change := range tc.change {
 			change(s)
 		}
-		results := decide(s).results
+		s.now = s.now.Add(time.Minute)
+		next := decide(s)
+		results := next.results
 		assert.Equal(t, tc.want, len(results) == 1 && results["parent-1"] == nil, name)
+		assert.False(t, next.healed, "Argo has taken the task away, and would not have done so without the right")
 	}
 }
 
