@@ -26,6 +26,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 )
 
 // Reasons of the Events on a Workflow with steps in other clusters.
@@ -355,17 +356,30 @@ func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error 
 	if len(next.results) == 0 {
 		return nil
 	}
+	return r.answerUpTo(ctx, s, next, maxResultBytes)
+}
+
+// someResults returns encoded results of so many bytes, or one, by the ID of their node.
+func (p *plan) someResults(limit int) (map[string]json.RawMessage, error) {
 	nodes, size := map[string]json.RawMessage{}, 0
-	for _, id := range slices.Sorted(maps.Keys(next.results)) {
-		raw, err := next.results[id].encode()
+	for _, id := range slices.Sorted(maps.Keys(p.results)) {
+		raw, err := p.results[id].encode()
 		if err != nil {
-			return fmt.Errorf("encode result: %w", err)
+			return nil, fmt.Errorf("encode result: %w", err)
 		}
-		if size += len(raw); size > maxResultBytes && len(nodes) > 0 {
-			next.lookWithin(again)
+		if size += len(raw); size > limit && len(nodes) > 0 {
 			break
 		}
 		nodes[id] = raw
+	}
+	return nodes, nil
+}
+
+// answerUpTo gives Argo results of so many bytes, or one. Where etcd does not take them beside the tasks, it gives fewer.
+func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, limit int) error {
+	nodes, err := next.someResults(limit)
+	if err != nil {
+		return err
 	}
 	data, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": s.set.GetUID(), "resourceVersion": s.set.GetResourceVersion()},
@@ -378,8 +392,18 @@ func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error 
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil // the watch brings what has changed
 	}
+	if report.IsTooLarge(err) && len(nodes) > 1 {
+		return r.answerUpTo(ctx, s, next, limit/2)
+	}
+	if report.IsTooLarge(err) && len(s.set.results) > 0 { // Argo has yet to read those, which makes room
+		next.lookWithin(healAfter)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("patch status of WorkflowTaskSet %s: %w", client.ObjectKeyFromObject(s.set), err)
+	}
+	if len(nodes) < len(next.results) {
+		next.lookWithin(again)
 	}
 	for id := range nodes {
 		if r := next.results[id]; r != nil { // nil takes one back
