@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -73,6 +74,31 @@ func TestOfAStepInEveryClusterNoneIsBegunWhileTheCacheLags(t *testing.T) {
 	found := contract.NewWorkflowList()
 	require.NoError(t, r.Client.List(t.Context(), found))
 	assert.Len(t, found.Items, 1)
+}
+
+// TestOfAStepInEveryClusterNoneIsBegunBeforeTheFirst: it has the list of all, without which the others may be taken for those of others.
+func TestOfAStepInEveryClusterNoneIsBegunBeforeTheFirst(t *testing.T) {
+	quota, away, denied := fmt.Errorf("exceeded quota: workflows"), fmt.Errorf("away"), fmt.Errorf("denied")
+	for name, err := range map[string]error{
+		"there is no quota":      apierrors.NewForbidden(schema.GroupResource{Resource: "workflows"}, "x", quota),
+		"the API server is away": apierrors.NewInternalError(away),
+		"it is refused":          apierrors.NewForbidden(schema.GroupResource{Resource: "workflows"}, "x", denied),
+	} {
+		s := waiting(t)
+		s.set.SetNamespace("ns")
+		s.set.tasks["parent-1"]["plugin"] = parse(t, "{multicluster: {placement: fleet, all: true, container: {image: busybox}}}")
+		tried := 0
+		r := actor(interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+			if tried++; tried == 1 {
+				return err
+			}
+			return nil
+		}}, s.set.DeepCopy())
+		next := decide(s)
+		require.Len(t, next.create, 2)
+		_ = r.act(t.Context(), s, next)
+		assert.Equal(t, 1, tried, name)
+	}
 }
 
 func TestAWriteThatFailsKeepsNoOtherStepFromItsResult(t *testing.T) {
@@ -206,4 +232,51 @@ func TestResultsAreGivenInPatchesThatEtcdTakes(t *testing.T) {
 	assert.Less(t, sizes[0], maxResultBytes+1000)
 	assert.Greater(t, sizes[0], maxResultBytes/2)
 	assert.Equal(t, again, next.within, "the others follow")
+}
+
+// TestFewerResultsAreGivenWhereEtcdRefusesMore: it holds the tasks as well, and what Argo has not read yet.
+func TestFewerResultsAreGivenWhereEtcdRefusesMore(t *testing.T) {
+	for name, tc := range map[string]struct {
+		room   int
+		unread map[string]any
+		given  int
+		within time.Duration
+		err    string
+	}{
+		"some fit": {room: 100 << 10, given: 3, within: again},
+		"one fits": {room: 30 << 10, given: 1, within: again},
+		"none fits until Argo has read the others": {room: 1000, unread: map[string]any{"0": nil}, within: healAfter},
+		"none fits": {room: 1000, err: "too large"},
+	} {
+		s := waiting(t)
+		s.set.SetNamespace("ns")
+		s.set.results = tc.unread
+		given := 0
+		r := actor(interceptor.Funcs{
+			SubResourcePatch: func(
+				_ context.Context, _ client.Client, _ string, obj client.Object, patch client.Patch, _ ...client.SubResourcePatchOption,
+			) error {
+				data, err := patch.Data(obj)
+				if err == nil && len(data) > tc.room {
+					return apierrors.NewInternalError(fmt.Errorf("etcdserver: request is too large"))
+				}
+				given = strings.Count(string(data), `"phase"`)
+				return err
+			},
+		}, s.set.DeepCopy())
+		next := &plan{results: map[string]*result{}}
+		for i := range 10 {
+			next.results[fmt.Sprint(i)] = failed(strings.Repeat("x", 20<<10))
+		}
+		err := r.answer(t.Context(), s, next)
+		if tc.err == "" {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorContains(t, err, tc.err, name)
+		}
+		assert.Equal(t, tc.given, given, name)
+		if tc.within != 0 {
+			assert.Equal(t, tc.within, next.within, name)
+		}
+	}
 }

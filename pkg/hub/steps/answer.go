@@ -79,7 +79,7 @@ func resultOf(task map[string]any, kind step.Kind, child *unstructured.Unstructu
 	case ran == nil && phase == phaseSucceeded:
 		return errorResult(fmt.Sprintf("Workflow %s has succeeded, and does not show the node %s, so that its outputs are not known",
 			child.GetName(), name))
-	case ran == nil || phase == phaseError:
+	case ran == nil:
 		return &result{Phase: phase, Message: message}
 	case phase == phaseSucceeded:
 		out, err := declared(task, ran)

@@ -119,6 +119,12 @@ func specOf(c childSpec) (map[string]any, error) {
 		name = stepTask
 	}
 	template["name"] = name
+	inputs, _ = template["inputs"].(map[string]any)
+	for _, p := range list(inputs, "parameters") {
+		if p["value"] != nil {
+			delete(p, "valueFrom") // the hub has read it from there, which may be something else on the cluster
+		}
+	}
 	volumes, err := volumesOf(c.parent.spec, template)
 	if err != nil {
 		return nil, err

@@ -74,7 +74,7 @@ type plan struct {
 	overdue []string
 	// undecided are the Placements, as "<node>: <Placement>", that steps have waited for too long.
 	undecided []string
-	// lags are the nodes of which the cache does not show all Workflows yet.
+	// lags are the nodes of which the cache does not show all Workflows yet, or of which one could not be made.
 	lags map[string]bool
 	// err is why it could not be decided.
 	err error
@@ -141,7 +141,7 @@ func (p *plan) decideChild(s *snapshot, c *child) {
 		p.release = append(p.release, c)
 	case c.IsDeleted(), c.isFinished():
 	case !p.wanted[c.GetName()]:
-		if c.Controls.Shutdown == "" {
+		if c.Controls.Shutdown == "" || c.Controls.Suspend { // Argo ends no Workflow that is suspended
 			p.terminate = append(p.terminate, c)
 		}
 	case s.parent.isSuspended() && !isMarked:
@@ -222,6 +222,7 @@ func (p *plan) decideLeft(s *snapshot) {
 	if s.parent.unreadable != nil || !s.parent.hasSteps() {
 		return
 	}
+	healed := p.healed
 	for _, id := range s.set.left() {
 		switch n := s.parent.node(id); {
 		case n == nil:
@@ -230,6 +231,7 @@ func (p *plan) decideLeft(s *snapshot) {
 			p.heal(s, id, n)
 		}
 	}
+	p.healed = healed // Argo, which takes the result away before the task, may do so: the result was given once more in between
 }
 
 // heal takes back a result that Argo has read and has not taken away. It would be the result of the next retry.
@@ -286,11 +288,12 @@ func (p *plan) run(s *openStep, clusters []string) *result {
 	if s.problem != nil {
 		return errorResult(s.problem.Error())
 	}
-	if !s.deadline.IsZero() {
-		if !s.now.Before(s.deadline) {
-			return failed("Step exceeded its deadline") // its Workflows are not wanted any more
-		}
+	switch {
+	case s.deadline.IsZero():
+	case s.now.Before(s.deadline):
 		p.lookWithin(s.deadline.Sub(s.now))
+	case len(clusters) == 0 || !s.isDecided(clusters): // what ended while nobody looked has ended
+		return failed("Step exceeded its deadline") // its Workflows are not wanted any more
 	}
 	if len(clusters) == 0 {
 		p.decideUndecided(s)
@@ -364,6 +367,9 @@ func (p *plan) begin(s *openStep, index int, cluster string, clusters []string) 
 	wf, err := newChild(made)
 	if err != nil {
 		return err
+	}
+	if refused := hubworkflow.Of(wf).Refused(time.Time{}); refused != nil { // it would wait for ever
+		return errors.New(refused.Message)
 	}
 	p.create = append(p.create, wf)
 	return nil

@@ -26,6 +26,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 )
 
 // Reasons of the Events on a Workflow with steps in other clusters.
@@ -215,7 +216,9 @@ func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) err
 				continue
 			}
 		}
-		errs = append(errs, r.patch(ctx, c, map[string]any{"spec": map[string]any{"shutdown": "Terminate"}}))
+		change := suspension(nil)
+		change["spec"].(map[string]any)["shutdown"] = "Terminate"
+		errs = append(errs, r.patch(ctx, c, change))
 	}
 	return errors.Join(errs...)
 }
@@ -286,9 +289,11 @@ func suspension(suspend any) map[string]any {
 	}
 }
 
-// create makes the Workflow of a step.
+// create makes the Workflow of a step. Where one cannot be made, neither are those that follow for the same step: the first of them has the
+// list of all.
 func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *unstructured.Unstructured) error {
-	if next.lags[contract.StepNode(wf)] {
+	id := contract.StepNode(wf)
+	if next.lags[id] || next.results[id] != nil {
 		return nil
 	}
 	err := r.Client.Create(ctx, wf)
@@ -298,18 +303,20 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *un
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"): // as Argo does with a pod, it waits
 		r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeWarning, reasonStepRefused, "CreateStep",
 			"the Workflow of a step waits for quota: %.900s", err.Error())
+		next.lags[id] = true
 		return fmt.Errorf("create the Workflow of a step: %w", err)
 	case hubworkflow.IsRefused(err):
 		r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeWarning, reasonStepRefused, "CreateStep",
 			"the hub refuses the Workflow of a step: %.900s", err.Error())
-		next.results[contract.StepNode(wf)] = errorResult(fmt.Sprintf("the hub refuses the Workflow of this step: %v", err))
+		next.results[id] = errorResult(fmt.Sprintf("the hub refuses the Workflow of this step: %v", err))
 		return nil
 	case err != nil:
+		next.lags[id] = true
 		return fmt.Errorf("create the Workflow of a step: %w", err)
 	}
 	created.Inc()
 	r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeNormal, reasonStepCreated, "CreateStep",
-		"step %s runs as Workflow %s", s.parent.node(contract.StepNode(wf)).text("displayName"), wf.GetName())
+		"step %s runs as Workflow %s", s.parent.node(id).text("displayName"), wf.GetName())
 	return nil
 }
 
@@ -349,17 +356,30 @@ func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error 
 	if len(next.results) == 0 {
 		return nil
 	}
+	return r.answerUpTo(ctx, s, next, maxResultBytes)
+}
+
+// someResults returns encoded results of so many bytes, or one, by the ID of their node.
+func (p *plan) someResults(limit int) (map[string]json.RawMessage, error) {
 	nodes, size := map[string]json.RawMessage{}, 0
-	for _, id := range slices.Sorted(maps.Keys(next.results)) {
-		raw, err := next.results[id].encode()
+	for _, id := range slices.Sorted(maps.Keys(p.results)) {
+		raw, err := p.results[id].encode()
 		if err != nil {
-			return fmt.Errorf("encode result: %w", err)
+			return nil, fmt.Errorf("encode result: %w", err)
 		}
-		if size += len(raw); size > maxResultBytes && len(nodes) > 0 {
-			next.lookWithin(again)
+		if size += len(raw); size > limit && len(nodes) > 0 {
 			break
 		}
 		nodes[id] = raw
+	}
+	return nodes, nil
+}
+
+// answerUpTo gives Argo results of so many bytes, or one. Where etcd does not take them beside the tasks, it gives fewer.
+func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, limit int) error {
+	nodes, err := next.someResults(limit)
+	if err != nil {
+		return err
 	}
 	data, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": s.set.GetUID(), "resourceVersion": s.set.GetResourceVersion()},
@@ -372,8 +392,18 @@ func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error 
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil // the watch brings what has changed
 	}
+	if report.IsTooLarge(err) && len(nodes) > 1 {
+		return r.answerUpTo(ctx, s, next, limit/2)
+	}
+	if report.IsTooLarge(err) && len(s.set.results) > 0 { // Argo has yet to read those, which makes room
+		next.lookWithin(healAfter)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("patch status of WorkflowTaskSet %s: %w", client.ObjectKeyFromObject(s.set), err)
+	}
+	if len(nodes) < len(next.results) {
+		next.lookWithin(again)
 	}
 	for id := range nodes {
 		if r := next.results[id]; r != nil { // nil takes one back

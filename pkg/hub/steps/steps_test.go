@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -11,9 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/yaml"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 )
@@ -98,6 +101,17 @@ func TestAStepGetsOneWorkflowThatRunsWhatItsTemplateSays(t *testing.T) {
 	assert.Empty(t, first.results, "no answer before the end: it would count")
 }
 
+func TestAStepThatIsTooLargeToTravelIsAnError(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["plugin"].(map[string]any)["multicluster"].(map[string]any)["container"].(map[string]any)["args"] = []any{
+		strings.Repeat("x", hubworkflow.MaxPayloadBytes)}
+	next := decide(s)
+	assert.Empty(t, next.create, "it would wait for ever")
+	require.NotNil(t, next.results["parent-1"])
+	assert.Equal(t, phaseError, next.results["parent-1"].Phase)
+	assert.Contains(t, next.results["parent-1"].Message, "a ManifestWork holds at most")
+}
+
 func TestARetriedStepIsAnotherWorkflowAndACopyOfOneIsNone(t *testing.T) {
 	s := waiting(t)
 	before := decide(s).create[0]
@@ -121,7 +135,7 @@ func TestWhatArgoIsToldOfAStep(t *testing.T) {
 			ExitCode: "3", Parameters: []parameter{{Name: "said", Value: "hello"}, {Name: "other", Value: "none"}},
 		}}},
 		"it has failed":            {phaseFailed, nil, &result{Phase: phaseFailed, Message: "of the pod", Outputs: &outputs{ExitCode: "3"}}},
-		"it has an error":          {phaseError, nil, errorResult("of the Workflow")},
+		"it has an error":          {phaseError, nil, &result{Phase: phaseError, Message: "of the pod", Outputs: &outputs{ExitCode: "3"}}},
 		"an output is missing":     {phaseSucceeded, silent, failed(`output parameter "said" has no value, and no default`)},
 		"it runs":                  {"Running", nil, nil},
 		"it was deleted meanwhile": {"Running", deleted, errorResult("which ran the step, was deleted")},
@@ -149,6 +163,55 @@ func TestWhatArgoIsToldOfAStep(t *testing.T) {
 	}
 }
 
+func TestWhatTheHubHasReadForAnInputIsNotReadOnTheCluster(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["inputs"] = parse(t, `{parameters: [{name: read, value: v, valueFrom: {configMapKeyRef: {name: c, key: k}}},
+		{name: unread, valueFrom: {configMapKeyRef: {name: c, key: k}}}]}`)
+	templates, _ := decide(s).create[0].Object["spec"].(map[string]any)["templates"].([]any)
+	assert.Equal(t, parse(t, `{parameters: [{name: read, value: v}, {name: unread, valueFrom: {configMapKeyRef: {name: c, key: k}}}]}`),
+		templates[1].(map[string]any)["inputs"])
+}
+
+func TestTheDeadlineOfTheWorkflowIsNotThatOfExitHandlers(t *testing.T) {
+	for name, change := range map[string]func(n map[string]any){
+		"of the Workflow": func(n map[string]any) { n["name"], n["displayName"] = "parent.onExit", "parent.onExit" },
+		"of a step":       func(n map[string]any) { n["name"], n["displayName"] = "parent[0].one.onExit", "one.onExit" },
+		"a try of one":    func(n map[string]any) { n["name"], n["displayName"] = "parent[0].one.onExit(0)", "one.onExit(0)" },
+		"a step of one":   func(n map[string]any) { n["boundaryID"] = "handler" },
+	} {
+		s := waiting(t)
+		s.parent.spec["activeDeadlineSeconds"] = int64(0)
+		s.parent.nodes["handler"] = map[string]any{"displayName": "one.onExit", "boundaryID": "parent"}
+		change(s.parent.node("parent-1"))
+		next := decide(s)
+		assert.Empty(t, next.results, name)
+		assert.Len(t, next.create, 1, name)
+	}
+	s := waiting(t)
+	s.parent.spec["activeDeadlineSeconds"] = int64(0)
+	n := s.parent.node("parent-1")
+	n["name"], n["displayName"], n["boundaryID"] = "parent.onExitCode", "onExitCode", "parent-1"
+	assert.Equal(t, failed("Step exceeded its deadline"), decide(s).results["parent-1"], "it is none, but in name")
+}
+
+func TestWhatEndedBeforeItsDeadlineHasEndedAlsoIfThatIsReadLater(t *testing.T) {
+	for phase, want := range map[string]string{phaseSucceeded: phaseSucceeded, "Running": phaseFailed} {
+		s := waiting(t)
+		s.set.tasks["parent-1"]["timeout"] = "10s"
+		s.begun(t, phase)
+		s.now = s.now.Add(time.Hour)
+		next := decide(s)
+		require.NotNil(t, next.results["parent-1"], phase)
+		assert.Equal(t, want, next.results["parent-1"].Phase, phase)
+	}
+	s := waiting(t)
+	s.set.tasks["parent-1"]["timeout"] = "10s"
+	s.set.tasks["parent-1"]["plugin"] = parse(t, "{multicluster: {placement: fleet, all: true, container: {image: busybox}}}")
+	s.decided = func(string) ([]string, error) { return nil, nil }
+	s.now = s.now.Add(time.Hour)
+	assert.Equal(t, failed("Step exceeded its deadline"), decide(s).results["parent-1"], "none was decided for")
+}
+
 func TestAChildThatNoStepWaitsForIsTerminated(t *testing.T) {
 	for name, change := range map[string]func(*snapshot){
 		"the task is gone":              func(s *snapshot) { s.set.tasks = nil },
@@ -169,6 +232,33 @@ func TestAChildThatNoStepWaitsForIsTerminated(t *testing.T) {
 	}
 }
 
+func TestAChildThatIsSuspendedIsResumedWhenItIsTerminated(t *testing.T) {
+	s := waiting(t)
+	s.parent.Object["spec"].(map[string]any)["suspend"] = true
+	c := s.begun(t, "Running")
+	assert.True(t, c.Controls.Suspend)
+	assert.Empty(t, decide(s).terminate)
+	s.parent.node("parent-1")["phase"] = "Failed"
+	for _, shutdown := range []v1alpha1.Shutdown{"", v1alpha1.ShutdownTerminate} {
+		c.Controls.Shutdown = shutdown
+		next := decide(s)
+		assert.Equal(t, []*child{c}, next.terminate, "Argo ends none that is suspended: %q", shutdown)
+		var patched string
+		r := actor(interceptor.Funcs{
+			Patch: func(_ context.Context, _ client.WithWatch, obj client.Object, patch client.Patch, _ ...client.PatchOption) error {
+				data, err := patch.Data(obj)
+				patched = string(data)
+				return err
+			},
+		})
+		require.NoError(t, r.terminate(t.Context(), s, next))
+		assert.JSONEq(t, `{"metadata": {"annotations": {"`+contract.AnnotationStepSuspended+`": null}},
+			"spec": {"suspend": null, "shutdown": "Terminate"}}`, patched)
+	}
+	c.Controls.Suspend = false
+	assert.Empty(t, decide(s).terminate)
+}
+
 func TestAnAnswerIsGivenOnceAndTakenBackWhereArgoDoesNot(t *testing.T) {
 	s := waiting(t)
 	s.begun(t, phaseSucceeded)
@@ -183,9 +273,11 @@ func TestAnAnswerIsGivenOnceAndTakenBackWhereArgoDoesNot(t *testing.T) {
 	assert.Empty(t, next.results, "Argo takes it away itself")
 	assert.Equal(t, healAfter, next.within)
 	s.now = s.now.Add(time.Minute)
-	taken, isThere := decide(s).results["parent-1"]
+	next = decide(s)
+	taken, isThere := next.results["parent-1"]
 	assert.True(t, isThere)
 	assert.Nil(t, taken)
+	assert.True(t, next.healed, "it lacks the right to")
 }
 
 func TestAResultThatNothingWaitsForIsTakenBack(t *testing.T) {
@@ -212,8 +304,11 @@ func TestAResultThatNothingWaitsForIsTakenBack(t *testing.T) {
 		for _, change := range tc.change {
 			change(s)
 		}
-		results := decide(s).results
+		s.now = s.now.Add(time.Minute)
+		next := decide(s)
+		results := next.results
 		assert.Equal(t, tc.want, len(results) == 1 && results["parent-1"] == nil, name)
+		assert.False(t, next.healed, "Argo has taken the task away, and would not have done so without the right")
 	}
 }
 

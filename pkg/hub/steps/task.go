@@ -197,11 +197,25 @@ func (p *parent) deadline(n node, task map[string]any) (time.Time, error) {
 		}
 		within(n.text("startedAt"), d)
 	}
-	isExitHandler := strings.HasPrefix(n.text("name"), p.GetName()+".onExit") // those run after the Workflow's deadline, too
-	if seconds, ok := p.spec["activeDeadlineSeconds"].(int64); ok && !isExitHandler {
+	if seconds, ok := p.spec["activeDeadlineSeconds"].(int64); ok && !p.isOfExitHandler(n) {
 		within(contract.StatusString(p.status, "startedAt"), time.Duration(seconds)*time.Second)
 	}
 	return earliest, nil
+}
+
+// isOfExitHandler reports whether a node is one, or within one, of the Workflow, a step or a task: those run after the Workflow's deadline,
+// too.
+func (p *parent) isOfExitHandler(n node) bool {
+	for range len(p.nodes) + 1 { // a boundary may not lead back to itself
+		name, _, _ := strings.Cut(n.text("displayName"), "(") // of a try, or an item
+		if strings.HasSuffix(name, ".onExit") {
+			return true
+		}
+		if n = p.node(n.text("boundaryID")); n == nil {
+			return false
+		}
+	}
+	return false
 }
 
 // view is what of a Workflow may change what is done about its steps.
