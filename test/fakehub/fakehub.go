@@ -213,7 +213,8 @@ func (h *Hub) Show(obj client.Object) bool {
 	return err == nil
 }
 
-// Counted returns the value of a counter or a gauge of the hub's as it is scraped, of the one with this reason, or other label, if there is one.
+// Counted returns the value of a counter or a gauge of the hub's as it is scraped, of the one with this reason, or other label, if there is
+// one.
 func Counted(t *testing.T, name, reason string) float64 {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
