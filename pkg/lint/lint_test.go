@@ -93,7 +93,7 @@ outputs:
 			`artifact "o" of the outputs needs a path`,
 		}},
 		"outputs of a resource": {"outputs: {parameters: [{name: a, valueFrom: {path: /a}}]}\nplugin: {multicluster: {cluster: c1, resource: {action: get}}}", []string{"jsonPath or jqFilter"}},
-		"a daemon":              {"daemon: true\n" + good, []string{"warning: template \"main\": a step in another cluster is no daemon"}},
+		"a daemon":              {"daemon: true\n" + good, []string{"template \"main\": a step in another cluster cannot be a daemon"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := linted(t, of(c.fields))

@@ -18,10 +18,8 @@ func template(s Step) []manifest.Problem {
 	problems := Variables(s.Template)
 	problems = append(problems, outputs(s)...)
 	problems = append(problems, artifacts(s)...)
-	if key, _ := manifest.Pair(s.Node, "daemon"); key != nil {
-		p := s.Problem(key, "a step in another cluster is no daemon: it ends when what it runs has ended")
-		p.Warning = true
-		problems = append(problems, p)
+	if key, value := manifest.Pair(s.Node, "daemon"); key != nil && value.Value == "true" {
+		problems = append(problems, s.Problem(key, step.NoDaemon))
 	}
 	if s.Kind == "" || s.Kind.IsReference() {
 		return problems

@@ -22,6 +22,9 @@ const (
 	FieldMaxFailures = "maxFailures"
 )
 
+// NoDaemon is what is wrong with a template that has daemon: true.
+const NoDaemon = "a step in another cluster cannot be a daemon: the steps after it would wait until it ends"
+
 // Kind is what a step runs: the name of its body.
 type Kind string
 

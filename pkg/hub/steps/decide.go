@@ -191,6 +191,8 @@ func (p *plan) decideStep(s *snapshot, id string) {
 			"workflowtasksets.argoproj.io of the Argo Workflows that runs on the hub")
 	case len(problems) > 0:
 		st.problem = problemOf(problems)
+	case task["daemon"] == true:
+		st.problem = errors.New(step.NoDaemon)
 	default:
 		st.step = parsed
 	}

@@ -18,6 +18,7 @@ import (
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract/step"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 )
 
@@ -99,6 +100,16 @@ func TestAStepGetsOneWorkflowThatRunsWhatItsTemplateSays(t *testing.T) {
 		{name: one, container: {image: busybox}, inputs: {parameters: [{name: word, value: hello}]}, outputs: {parameters: [
 			{name: said, valueFrom: {path: /said}}, {name: other, valueFrom: {path: /other, default: none}}]}}]}`), child.Object["spec"])
 	assert.Empty(t, first.results, "no answer before the end: it would count")
+}
+
+func TestADaemonIsAnError(t *testing.T) {
+	s := waiting(t)
+	s.set.tasks["parent-1"]["daemon"] = true
+	next := decide(s)
+	assert.Empty(t, next.create)
+	assert.Equal(t, errorResult(step.NoDaemon), next.results["parent-1"])
+	s.set.tasks["parent-1"]["daemon"] = false
+	assert.Len(t, decide(s).create, 1)
 }
 
 func TestAStepThatIsTooLargeToTravelIsAnError(t *testing.T) {
