@@ -23,7 +23,7 @@ import (
 
 // follow prints each change of the Workflows on the hub until all have finished; it is an error if one has not succeeded.
 func follow(ctx context.Context, l *lab.Lab, names ...string) error {
-	say("Their status, as the hub's copies show it")
+	say("Their status, as the hub shows it")
 	config, err := l.Hub().Config()
 	if err != nil {
 		return err
