@@ -63,10 +63,10 @@ func TestNothingIsAssignedUntilItIsKnownWhetherAnArgoControllerRunsOnTheHub(t *t
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- h.Start(ctx) }()
-		time.Sleep(argoInterval + time.Second)
+		time.Sleep(argoInterval + time.Second) //nolint:forbidigo // it takes no time here
 		assert.EqualValues(t, 2, asked.Load())
 		assert.Empty(t, contract.AssignedCluster(h.show(wf)))
-		time.Sleep(argoInterval)
+		time.Sleep(argoInterval) //nolint:forbidigo // it takes no time here
 		assert.EqualValues(t, 3, asked.Load(), "and not once more at once")
 		assert.Equal(t, cluster1, contract.AssignedCluster(h.show(wf)))
 		cancel()

@@ -68,7 +68,7 @@ func follow(ctx context.Context, l *lab.Lab, names ...string) error {
 	return nil
 }
 
-// describe sums up what the hub's copy shows.
+// describe sums up what the hub Workflow shows.
 func describe(wf *unstructured.Unstructured) string {
 	status := contract.Status(wf)
 	parts := []string{fmt.Sprintf("%-9s", contract.Phase(wf)), fmt.Sprintf("%-5s", contract.StatusString(status, "progress"))}
@@ -150,7 +150,7 @@ func hubCopy(ctx context.Context, l *lab.Lab, name string) (*unstructured.Unstru
 	return wf, nil
 }
 
-// printNodes prints the nodes in the status of the hub's copy.
+// printNodes prints the nodes in the status of the hub Workflow.
 func printNodes(ctx context.Context, l *lab.Lab, name string) error {
 	wf, err := hubCopy(ctx, l, name)
 	if err != nil {
