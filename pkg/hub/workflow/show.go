@@ -185,8 +185,8 @@ func onTheWay(s *snapshot) shown {
 		return pending(reasonApplyFailed, "cluster %s: cannot create the Workflow: %s", a.Namespace, problem)
 	}
 	if a.isUnanswered() && !s.now.Before(answerDue(a)) {
-		return pending(reasonDeliveryWaits, "cluster %s: the Workflow was sent, and OCM's work agent there has not answered for %.0f minutes: see "+
-			"whether it runs", a.Namespace, answersWithin.Minutes())
+		return pending(reasonDeliveryWaits, "cluster %s: the Workflow was sent, and OCM's work agent there has not answered for %.0f minutes: "+
+			"see whether it runs", a.Namespace, answersWithin.Minutes())
 	}
 	return shown{}
 }
