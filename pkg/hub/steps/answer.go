@@ -183,7 +183,8 @@ func aggregate(task map[string]any, usesResult bool, clusters []string, results 
 	want, _ := task["outputs"].(map[string]any)
 	for _, p := range list(want, "parameters") {
 		name := contract.StatusString(p, "name")
-		out.Parameters = append(out.Parameters, parameter{Name: name, Value: encode(append([]string{}, values[name]...))})
+		value := encode(append([]string{}, values[name]...))
+		out.Parameters = append(out.Parameters, parameter{name, value, contract.StatusString(p, "globalName")})
 	}
 	if usesResult || len(all) > 0 {
 		text := encode(all)

@@ -108,9 +108,10 @@ func decide(s *snapshot) *plan {
 
 // decideTasks notes the nodes for which Argo does not get its tasks written. It would try again for ever, and say so in its log only.
 func (p *plan) decideTasks(s *snapshot) {
-	p.overdue = s.overdue()
-	if s.parent == nil || s.parent.isFinished() || !s.parent.hasSteps() {
-		p.overdue = nil
+	if s.parent != nil && !s.parent.isFinished() && s.parent.hasSteps() {
+		p.overdue = slices.DeleteFunc(s.overdue(), func(id string) bool { // what is read live may be further than the cache
+			return s.parent.unreadable == nil && !s.parent.node(id).isOpen()
+		})
 	}
 	if len(p.overdue) > 0 {
 		p.lookWithin(tellAgain)

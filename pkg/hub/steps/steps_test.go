@@ -360,16 +360,16 @@ func TestResultsOfSeveralClustersAreAList(t *testing.T) {
 		return &result{Phase: phaseSucceeded, Outputs: &outputs{Result: &out, Parameters: []parameter{{Name: "said", Value: value}}}}
 	}
 	clusters := []string{"a", "b", "c"}
-	task := parse(t, "{outputs: {parameters: [{name: said}]}}")
+	task := parse(t, "{outputs: {parameters: [{name: said, globalName: all-said}]}}")
 	got := aggregate(task, true, clusters, []*result{said("1", "{\"n\": 1}"), failed("no"), said("3", "plain")}, 1)
 	assert.Equal(t, phaseSucceeded, got.Phase)
-	assert.Equal(t, []parameter{{Name: "said", Value: `["1","3"]`}}, got.Outputs.Parameters)
+	assert.Equal(t, []parameter{{"said", `["1","3"]`, "all-said"}}, got.Outputs.Parameters)
 	assert.JSONEq(t, `[{"n": 1}, "plain"]`, *got.Outputs.Result)
 	assert.Equal(t, "failed in 1 of 3 clusters, of which 1 may fail: b: no", got.Message)
 	assert.Equal(t, failed("failed in 1 of 3 clusters: b: no"), aggregate(task, true, clusters, []*result{said("1", ""), failed("no"), said("3", "")}, 0))
 
 	got = aggregate(task, true, clusters, []*result{failed("no"), failed("no"), failed("no")}, 3)
-	assert.Equal(t, []parameter{{Name: "said", Value: "[]"}}, got.Outputs.Parameters, "Argo waits for ever for one that is missing")
+	assert.Equal(t, []parameter{{"said", "[]", "all-said"}}, got.Outputs.Parameters, "Argo waits for ever for one that is missing")
 	assert.Equal(t, "[]", *got.Outputs.Result)
 	assert.Nil(t, aggregate(task, false, clusters, []*result{failed("no"), failed("no"), failed("no")}, 3).Outputs.Result)
 
@@ -486,16 +486,18 @@ func TestATaskThatArgoDoesNotWriteIsTold(t *testing.T) {
 		overdue int
 		again   time.Duration
 	}{
-		"not before Argo has had the time": {change: func(s *snapshot) { s.now = s.now.Add(10 * time.Second) }, again: 20 * time.Second},
-		"after it":                         {change: func(*snapshot) {}, overdue: 1, again: tellAgain},
-		"also without a task set":          {change: func(s *snapshot) { s.set = nil }, overdue: 1, again: tellAgain},
-		"not for a task that is there":     {change: func(s *snapshot) { delete(s.open, "parent-2") }},
-		"not where no step goes elsewhere": {change: func(s *snapshot) { s.parent.spec = map[string]any{} }},
-		"not where the Workflow is gone":   {change: func(s *snapshot) { s.parent = nil }},
+		"not before Argo has had the time":                             {change: func(s *snapshot) { s.now = s.now.Add(10 * time.Second) }, again: 20 * time.Second},
+		"after it":                                                     {change: func(*snapshot) {}, overdue: 1, again: tellAgain},
+		"also without a task set":                                      {change: func(s *snapshot) { s.set = nil }, overdue: 1, again: tellAgain},
+		"not for a task that is there":                                 {change: func(s *snapshot) { delete(s.open, "parent-2") }},
+		"not where no step goes elsewhere":                             {change: func(s *snapshot) { s.parent.spec = map[string]any{} }},
+		"not where the Workflow is gone":                               {change: func(s *snapshot) { s.parent = nil }},
+		"not for a node that has ended, which the cache does not show": {change: func(s *snapshot) { s.parent.node("parent-2")["phase"] = "Error" }},
 	} {
 		s := waiting(t)
 		s.parent.spec = parse(t, "{templates: [{name: one, plugin: {multicluster: {cluster: cluster1}}}]}")
 		s.open = map[string]string{"parent-1": now, "parent-2": now}
+		s.parent.nodes["parent-2"] = parse(t, "{type: Plugin, phase: Pending}")
 		if name != "not before Argo has had the time" {
 			s.now = s.now.Add(time.Minute)
 		}
