@@ -60,15 +60,20 @@ func TestNothingIsAssignedUntilItIsKnownWhetherAnArgoControllerRunsOnTheHub(t *t
 			}
 			return "", nil
 		}
+		assigned := func() string { // without telling the scheduler, which runs
+			synctest.Wait()
+			require.True(t, h.hub.Show(wf))
+			return contract.AssignedCluster(wf)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- h.Start(ctx) }()
 		time.Sleep(argoInterval + time.Second) //nolint:forbidigo // it takes no time here
 		assert.EqualValues(t, 2, asked.Load())
-		assert.Empty(t, contract.AssignedCluster(h.show(wf)))
+		assert.Empty(t, assigned())
 		time.Sleep(argoInterval) //nolint:forbidigo // it takes no time here
 		assert.EqualValues(t, 3, asked.Load(), "and not once more at once")
-		assert.Equal(t, cluster1, contract.AssignedCluster(h.show(wf)))
+		assert.Equal(t, cluster1, assigned())
 		cancel()
 		require.NoError(t, <-ended)
 	})
