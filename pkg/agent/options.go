@@ -18,7 +18,7 @@ type Options struct {
 	// ClusterName is the name of this managed cluster: the agent's namespace on the hub.
 	ClusterName string
 	// HubID is the id of the hub: the UID of its kube-system namespace. Without it the agent does not release the Workflows of
-	// that hub when its own namespace is being deleted, nor see to copies that the hub does not know.
+	// that hub when its own namespace is being deleted, nor see to remote Workflows that the hub does not know.
 	HubID string
 	// Namespace is the agent's namespace on the managed cluster. Its Leases are there.
 	Namespace string

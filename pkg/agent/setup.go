@@ -126,7 +126,7 @@ func newHub(config *rest.Config, options Options) (cluster.Cluster, error) {
 	return hub, nil
 }
 
-// newManager returns the manager, which works on the managed cluster. Its cache shows the copies that the hub has sent
+// newManager returns the manager, which works on the managed cluster. Its cache shows the remote Workflows that the hub has sent
 // here. They are large and are only read, so they are not copied.
 func newManager(config *rest.Config, options Options) (manager.Manager, error) {
 	mgr, err := ctrl.NewManager(limited(config, options.QPS, options.Burst), ctrl.Options{

@@ -68,11 +68,11 @@ const (
 	AnnotationCheckResources = argoPrefix + "check-resources"
 )
 
-// Keys that the managed cluster's copy carries.
+// Keys that the remote Workflow carries.
 const (
-	// LabelCluster, on the copy and its pods, names the managed cluster.
+	// LabelCluster, on the remote Workflow and its pods, names the managed cluster.
 	LabelCluster = argoPrefix + "cluster"
-	// LabelWorkflowNamespace, on the copy and its pods, is the namespace of the Workflow on the hub.
+	// LabelWorkflowNamespace, on the remote Workflow and its pods, is the namespace of the Workflow on the hub.
 	LabelWorkflowNamespace = argoPrefix + "workflow-namespace"
 	// AnnotationHubNamespace, AnnotationHubName and AnnotationHubUID name the Workflow on the hub.
 	AnnotationHubNamespace = argoPrefix + "ocm-hub-workflow-namespace"
@@ -84,7 +84,7 @@ const (
 	AnnotationAttempt = internalPrefix + "attempt"
 	// AnnotationRemoteWorkflow is the name of the run's RemoteWorkflow.
 	AnnotationRemoteWorkflow = internalPrefix + "remote-workflow"
-	// AnnotationRemoteWorkflowUID is its UID. A copy that was made for an earlier one of the same name is not claimed.
+	// AnnotationRemoteWorkflowUID is its UID. A remote Workflow that was made for an earlier one of the same name is not claimed.
 	AnnotationRemoteWorkflowUID = internalPrefix + "remote-workflow-uid"
 	// AnnotationControls has the controls of the hub Workflow that were applied last: of EncodeControls.
 	AnnotationControls = internalPrefix + "controls"
@@ -94,8 +94,8 @@ const (
 	AnnotationTerminated = internalPrefix + "terminated"
 	// LabelInstalledBy, on what Argo Workflows consists of, is the id of the hub whose addon has installed it.
 	LabelInstalledBy = internalPrefix + "installed-by-hub"
-	// FinalizerReport keeps a copy until its final status is on the hub or, if the run is deleted there, until it has ended and waits
-	// for its pods. The agent adds and removes it.
+	// FinalizerReport keeps a remote Workflow until its final status is on the hub or, if the run is deleted there, until it has ended and
+	// waits for its pods. The agent adds and removes it.
 	FinalizerReport = internalPrefix + "report"
 )
 
@@ -110,7 +110,7 @@ const (
 	AnnotationReportHash = internalPrefix + "report-hash"
 	// LabelDelivery is on the ManifestWorks that carry Workflows to a cluster: DeliveryGated or DeliveryUngated.
 	LabelDelivery = internalPrefix + "delivery"
-	// DeliveryGated carries copies until they are claimed. DeliveryUngated carries one Workflow to a cluster without agent, and stays.
+	// DeliveryGated carries remote Workflows until they are claimed. DeliveryUngated carries one to a cluster without agent, and stays.
 	DeliveryGated   = "gated"
 	DeliveryUngated = "ungated"
 	// LabelWorkflowUID, on RemoteWorkflows and ungated deliveries, is the UID of the Workflow on the hub.
@@ -141,7 +141,7 @@ const (
 	LabelInstanceID = argoPrefix + "controller-instanceid"
 	// InstanceIDHub keeps Argo controllers on the hub from running a Workflow of ours.
 	InstanceIDHub = "ocm-multicluster"
-	// InstanceIDGate keeps Argo controllers on a managed cluster from running a copy before the agent starts it.
+	// InstanceIDGate keeps Argo controllers on a managed cluster from running a remote Workflow before the agent starts it.
 	InstanceIDGate = "ocm-multicluster-gated"
 )
 

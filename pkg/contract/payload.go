@@ -14,7 +14,7 @@ import (
 )
 
 // Payload returns the Workflow that travels to the managed cluster for rw: the hub Workflow's name, labels,
-// annotations and spec, with the controls of rw, without whatever belongs to the hub's copy alone, and with the reference back to rw.
+// annotations and spec, with the controls of rw, without whatever belongs to the hub Workflow alone, and with the reference back to rw.
 // It never has a status. wf is not changed; equal input gives equal output, and a payload is its own payload.
 //
 // The error is the user's: a spec whose podMetadata is not what Argo defines, or with steps that only the hub can send to other clusters.
@@ -94,8 +94,8 @@ func addPodLabels(spec map[string]any, podLabels map[string]string) error {
 	return nil
 }
 
-// isOfTheHub reports whether a label or annotation belongs to the hub's copy alone. Argo's own bookkeeping does: with
-// completed=true a copy would never run.
+// isOfTheHub reports whether a label or annotation belongs to the hub Workflow alone. Argo's own bookkeeping does: with
+// completed=true a remote Workflow would never run.
 func isOfTheHub(key string) bool {
 	switch key {
 	case LabelEnable, LabelInstanceID, LabelPhase, LabelCompleted, LabelArchivingStatus, annotationLastSeenVersion,
@@ -109,7 +109,7 @@ func isOfTheHub(key string) bool {
 const argoCDPrefix = "argocd.argoproj.io/"
 
 // markPrefixes are those of the labels and annotations by which a tool knows the objects that it manages. On a managed cluster,
-// another instance of the same tool would take the copy for its own, and prune it.
+// another instance of the same tool would take the remote Workflow for its own, and prune it.
 var markPrefixes = []string{
 	"kubectl.kubernetes.io/last-applied-configuration", argoCDPrefix, "applyset.kubernetes.io/",
 	"kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "meta.helm.sh/",

@@ -9,7 +9,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 )
 
-// Reference ties a managed cluster's copy of a Workflow to its RemoteWorkflow on the hub. The copy carries it in
+// Reference ties a remote Workflow to its RemoteWorkflow on the hub. The remote Workflow carries it in
 // annotations and in one label.
 type Reference struct {
 	// Cluster is the name of the managed cluster: the namespace of the RemoteWorkflow.
@@ -26,7 +26,7 @@ type Reference struct {
 	Attempt int32
 }
 
-// ReferenceTo returns the reference that a copy must carry to be the run that rw stands for.
+// ReferenceTo returns the reference that a remote Workflow must carry to be the run that rw stands for.
 func ReferenceTo(rw *v1alpha1.RemoteWorkflow) Reference {
 	return Reference{
 		Cluster:        rw.Namespace,
@@ -44,7 +44,7 @@ func AnnotationsTo(rw *v1alpha1.RemoteWorkflow) map[string]string {
 	return ReferenceTo(rw).annotations()
 }
 
-// ReferenceOf returns the reference that a copy carries; fields that it lacks or that do not parse are zero.
+// ReferenceOf returns the reference that a remote Workflow carries; fields that it lacks or that do not parse are zero.
 func ReferenceOf(wf *unstructured.Unstructured) Reference {
 	annotations := wf.GetAnnotations()
 	attempt, err := strconv.ParseInt(annotations[AnnotationAttempt], 10, 32)

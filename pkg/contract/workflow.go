@@ -34,7 +34,7 @@ const (
 	PhaseError   = "Error"
 )
 
-// Names of the values that the work agent feeds back of a copy. The status fields bear the names they have in a
+// Names of the values that the work agent feeds back of a remote Workflow. The status fields bear the names they have in a
 // Workflow's status.
 const (
 	FeedbackUID    = "uid"

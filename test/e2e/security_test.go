@@ -147,7 +147,7 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 			s.Report = reported.Status.Report
 		}},
 		{"of another attempt", "WrongWorkflow", "attempt 2", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.Attempt = 2 }},
-		{"of another copy", "WrongCopy", "another-copy", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.RemoteUID = "another-copy" }},
+		{"of another remote Workflow", "WrongRemoteWorkflow", "another-one", func(s *v1alpha1.RemoteWorkflowStatus) { s.Report.RemoteUID = "another-one" }},
 		{"without a phase", "EmptyReport", `phase ""`, func(s *v1alpha1.RemoteWorkflowStatus) {
 			s.Phase, s.Report.Data = "", encode(t, map[string]any{})
 		}},
@@ -168,10 +168,10 @@ func TestReportsThatAClusterForgesDoNotReachTheHubsCopy(t *testing.T) {
 		})
 	}
 
-	t.Run("the recorded copy cannot be exchanged", func(t *testing.T) {
+	t.Run("the recorded remote Workflow cannot be exchanged", func(t *testing.T) {
 		f := f.in(t)
 		err := f.report(succeeded, func(s *v1alpha1.RemoteWorkflowStatus) {
-			s.RemoteUID, s.Report.RemoteUID = "another-copy", "another-copy"
+			s.RemoteUID, s.Report.RemoteUID = "another-one", "yet-another"
 		})
 		assert.True(t, apierrors.IsInvalid(err), "%v", err)
 	})

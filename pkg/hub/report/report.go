@@ -56,10 +56,10 @@ type Refusal struct {
 
 // Reasons of a Refusal.
 const (
-	RefusedWrongCluster  = "WrongCluster"
-	RefusedWrongWorkflow = "WrongWorkflow"
-	RefusedWrongCopy     = "WrongCopy"
-	RefusedEmpty         = "EmptyReport"
+	RefusedWrongCluster        = "WrongCluster"
+	RefusedWrongWorkflow       = "WrongWorkflow"
+	RefusedWrongRemoteWorkflow = "WrongRemoteWorkflow"
+	RefusedEmpty               = "EmptyReport"
 )
 
 // Take returns what the hub shows of the report in rw, beside which the cluster has reported the remote Workflow's labels, if it speaks of
@@ -104,7 +104,7 @@ func refuse(rw *v1alpha1.RemoteWorkflow, run Run) *Refusal {
 	case report.WorkflowUID != run.WorkflowUID || report.Attempt != rw.Spec.Attempt:
 		return refusal(RefusedWrongWorkflow, "it speaks of Workflow UID %.64q, attempt %d, not of this one", report.WorkflowUID, report.Attempt)
 	case rw.Status.RemoteUID == "" || report.RemoteUID != rw.Status.RemoteUID:
-		return refusal(RefusedWrongCopy, "it speaks of a remote Workflow with UID %.64q, and the recorded one is %.64q",
+		return refusal(RefusedWrongRemoteWorkflow, "it speaks of a remote Workflow with UID %.64q, and the recorded one is %.64q",
 			report.RemoteUID, rw.Status.RemoteUID)
 	}
 	return nil
@@ -152,7 +152,7 @@ func reportedCondition(rw *v1alpha1.RemoteWorkflow) *metav1.Condition {
 
 // Conditions that the hub adds to those that Argo keeps in a Workflow's status.
 const (
-	// ConditionIncomplete says which parts of the real status the hub's copy lacks, and why.
+	// ConditionIncomplete says which parts of the real status the hub Workflow lacks, and why.
 	ConditionIncomplete = "StatusIncomplete"
 	// ConditionEditRefused says what a user has done to the hub Workflow that has no effect, and why.
 	ConditionEditRefused = "EditRefused"

@@ -72,15 +72,15 @@ func TestAReportOfAnythingElseIsRefused(t *testing.T) {
 		"of another attempt": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.Attempt = 2 }, RefusedWrongWorkflow, "attempt 2"},
 		"of another copy": {
 			func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = "another" },
-			RefusedWrongCopy,
+			RefusedWrongRemoteWorkflow,
 			`UID "another"`,
 		},
 		"of a copy not recorded": {
 			func(rw *v1alpha1.RemoteWorkflow) { rw.Status.RemoteUID, rw.Status.Report.RemoteUID = "", "" },
-			RefusedWrongCopy,
+			RefusedWrongRemoteWorkflow,
 			`UID ""`,
 		},
-		"a name without end": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = types.UID(long) }, RefusedWrongCopy, "xxx"},
+		"a name without end": {func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = types.UID(long) }, RefusedWrongRemoteWorkflow, "xxx"},
 		"a Workflow without end": {
 			func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.WorkflowUID = types.UID(long) },
 			RefusedWrongWorkflow,

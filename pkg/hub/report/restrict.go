@@ -20,8 +20,8 @@ import (
 // RulesVersion changes whenever the same report is to become another status: with the rules of this package.
 const RulesVersion = "1"
 
-// restrict removes from a reported status what the hub's copy must not carry, and returns what is missing in the
-// hub's copy because of it, where that is worth telling.
+// restrict removes from a reported status what the hub Workflow must not carry, and returns what is missing in the
+// hub Workflow because of it, where that is worth telling.
 //
 //   - Where an artifact lies: argo-server on the hub fetches artifacts from where status.nodes says, with secrets of the
 //     Workflow's namespace on the hub. A forged endpoint or secret name would send those secrets away. So a location

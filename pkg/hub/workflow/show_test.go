@@ -294,7 +294,7 @@ func TestARefusedReportIsShownBesideWhatTheHubKnowsAndToldAndCountedOnce(t *test
 		},
 		"of another remote Workflow": {
 			[]gen.Mod{gen.WithHubStatus("Running", running())}, func(rw *v1alpha1.RemoteWorkflow) { rw.Status.Report.RemoteUID = "another" },
-			report.RefusedWrongCopy, "Running",
+			report.RefusedWrongRemoteWorkflow, "Running",
 		},
 		"that says nothing": {
 			[]gen.Mod{gen.WithHubStatus("Running", running())}, func(rw *v1alpha1.RemoteWorkflow) { gen.WithReport(map[string]any{})(rw) },
