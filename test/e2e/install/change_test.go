@@ -354,24 +354,6 @@ func uninstalled(t *testing.T) {
 	assert.Contains(t, cluster1.documented(t, "docs/recovery.md", "release"), "released 0 Workflows")
 }
 
-// againByPlacement installs the chart once more, on a cluster that a Placement selects, and removes all that there is of it.
-func againByPlacement(t *testing.T) {
-	t.Helper()
-	const upgrade = "docs/upgrade.md"
-	theHub.documented(t, "docs/install.md", "by Placement")
-	createWorkflowOn(t, cluster1, "once-more", "true")
-	waitWorkflow(t, theHub, "once-more", "Succeeded", "")
-	theHub.documented(t, upgrade, "delete Workflows")
-	theHub.documented(t, upgrade, "uninstall")
-	theHub.documented(t, upgrade, "delete the rest")
-	theHub.documented(t, upgrade, "delete CRDs")
-	noLeftovers(t, theHub)
-	cluster1.documented(t, upgrade, "delete Argo")
-	noLeftovers(t, cluster1)
-	cluster2.documented(t, upgrade, "keep Argo")
-	assert.Contains(t, cluster2.documented(t, upgrade, "delete Argo"), "No resources found")
-}
-
 // noLeftovers waits until nothing of the product is on the cluster, but what is kept.
 func noLeftovers(t *testing.T, c *cluster, kept ...string) {
 	t.Helper()

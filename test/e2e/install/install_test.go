@@ -49,7 +49,6 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 		step{"after a restore of the hub the manager is stopped, and told when that was", restored},
 		step{"a cluster is detached while a Workflow runs there", detached},
 		step{"uninstalled while Workflows run, it leaves nothing behind", uninstalled},
-		step{"installed again, by a Placement, and uninstalled with nothing left", againByPlacement},
 	)
 }
 

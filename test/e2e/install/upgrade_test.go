@@ -20,7 +20,7 @@ import (
 const envFrom = "UPGRADE_FROM"
 
 // TestAnEarlierVersionIsUpgraded installs chart and program of an earlier commit, and upgrades them as docs/upgrade.md says, while one
-// Workflow runs and another waits.
+// Workflow runs and another waits. At the end it is installed once more, and removed with all that there is of it.
 func TestAnEarlierVersionIsUpgraded(t *testing.T) {
 	revision := os.Getenv(envFrom)
 	if revision == "" {
@@ -74,6 +74,25 @@ func TestAnEarlierVersionIsUpgraded(t *testing.T) {
 		"namespaces /" + lab.ChartRelease, "configmaps " + lab.ChartRelease + "/kube-root-ca.crt",
 		"serviceaccounts " + lab.ChartRelease + "/default",
 	}, chartKept...)...)
+	againByPlacement(t)
+}
+
+// againByPlacement installs the chart once more, on a cluster that a Placement selects, and removes all that there is of it.
+func againByPlacement(t *testing.T) {
+	t.Helper()
+	const upgrade = "docs/upgrade.md"
+	theHub.documented(t, "docs/install.md", "by Placement")
+	createWorkflowOn(t, cluster1, "once-more", "true")
+	waitWorkflow(t, theHub, "once-more", "Succeeded", "")
+	theHub.documented(t, upgrade, "delete Workflows")
+	theHub.documented(t, upgrade, "uninstall")
+	theHub.documented(t, upgrade, "delete the rest")
+	theHub.documented(t, upgrade, "delete CRDs")
+	noLeftovers(t, theHub)
+	cluster1.documented(t, upgrade, "delete Argo")
+	noLeftovers(t, cluster1)
+	cluster2.documented(t, upgrade, "keep Argo")
+	assert.Contains(t, cluster2.documented(t, upgrade, "delete Argo"), "No resources found")
 }
 
 // git runs git in the repository.
