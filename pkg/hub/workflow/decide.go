@@ -286,12 +286,17 @@ func refuseForeign(s *snapshot) *decision {
 	return &decision{action: hold, why: s.wf.Refused(s.restoredAt)}
 }
 
+// awaitAnswer looks again when there should be an answer. No event tells of a delivery, nor of an answer that does not come.
 func awaitAnswer(s *snapshot) *decision {
-	if s.own == nil || !s.own.isUnanswered() {
+	a := s.own
+	if a == nil || a.isDeleted() || a.isClaimed() || a.delivery != nil && !a.isUnanswered() {
 		return nil
 	}
-	if within := answerDue(s.own).Sub(s.now); within > 0 {
+	if within := answerDue(a).Sub(s.now); within > 0 {
 		return &decision{action: wait, within: within}
+	}
+	if a.delivery == nil {
+		return &decision{action: wait, within: answersWithin}
 	}
 	return nil
 }

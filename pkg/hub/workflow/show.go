@@ -194,7 +194,7 @@ func onTheWay(s *snapshot) shown {
 // answerDue is when a cluster should have answered what was sent to it. It may have been sent long after the RemoteWorkflow was made.
 func answerDue(a *attempt) time.Time {
 	sent := a.CreationTimestamp
-	if sent.Before(&a.delivery.CreationTimestamp) {
+	if a.delivery != nil && sent.Before(&a.delivery.CreationTimestamp) {
 		sent = a.delivery.CreationTimestamp
 	}
 	return sent.Add(answersWithin)

@@ -47,6 +47,25 @@ func TestWhatIsSentAndNotAnsweredIsLookedAtAgain(t *testing.T) {
 	assert.Equal(t, decision{action: wait}, decide(unanswered(createdAgo(20*time.Second), claimed())))
 }
 
+func TestThatAClusterDoesNotAnswerIsSeenThoughNothingTellsOfTheDelivery(t *testing.T) {
+	wf := assigned()
+	rw := attemptOf(wf)
+	r, hub, clock := newReconciler(t, append(surroundings(), wf, rw)...)
+	within, err := try(t, r)
+	require.NoError(t, err)
+	assert.Equal(t, answersWithin, within, "it is in no delivery yet")
+	work := gen.ManifestWork(rw, createdAgo(-time.Second))
+	require.NoError(t, hub.Create(t.Context(), work))
+	clock.SetTime(gen.Time.Add(within))
+	within, err = try(t, r)
+	require.NoError(t, err)
+	assert.Equal(t, time.Second, within, "it was delivered later")
+	clock.SetTime(gen.Time.Add(answersWithin + time.Second))
+	_, err = try(t, r)
+	require.NoError(t, err)
+	assert.Len(t, hub.Events(), 1)
+}
+
 // plainly is the status of a Workflow that waits for nothing of its user's.
 func plainly(message string) map[string]any {
 	return map[string]any{"phase": "Pending", "message": message}
