@@ -115,7 +115,7 @@ test-e2e: ## Run the tests on a lab of their own: where it matters with real pod
 test-e2e-real: ## Run all of test/e2e with real pods, as root on Linux.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=60m -v ./test/e2e
 
-# What does not fit into every change: some three quarters of an hour.
+# What does not fit into every change: about an hour.
 test-slow: test-e2e-real test-steps test-capacity test-chaos test-chaos-checker test-upgrade ## Run the tests that are too slow for every change.
 
 test-steps: ## Run all tests of steps in other clusters with real pods, as root on Linux.

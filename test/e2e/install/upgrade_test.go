@@ -24,7 +24,7 @@ const envFrom = "UPGRADE_FROM"
 func TestAnEarlierVersionIsUpgraded(t *testing.T) {
 	revision := os.Getenv(envFrom)
 	if revision == "" {
-		t.Skip("it builds an earlier version: make test-upgrade runs it")
+		t.Skip("it builds an earlier version, which takes minutes: it runs in make test-upgrade, as root on Linux")
 	}
 	require.Equal(t, lab.PodsReal, theLab.Options().Pods, "the product runs in pods: run it as root on Linux")
 	source := filepath.Join(t.TempDir(), "earlier")
