@@ -298,10 +298,6 @@ func (w *workflow) plugin(t *manifest.Template, body piece) piece {
 			below = append(below, keep(i))
 		} else if field == step.FieldCluster {
 			below = append(below, made(field, scalar(w.options.HubCluster)))
-			runsOnHub := t.Problem(fieldOf(t, step.FieldNamespace), "without a cluster it is to run on the hub, as the managed cluster %s, "+
-				"where no Workflow is sent yet: name another cluster, or the step waits", w.options.HubCluster)
-			runsOnHub.Warning = true
-			w.problem(runsOnHub)
 		}
 	}
 	return piece{key: scalar("plugin"), below: []piece{{key: scalar(step.PluginKey), below: append(below, body)}}}

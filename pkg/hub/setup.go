@@ -229,7 +229,7 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolsc
 			DeletionTimeout: options.DeletionTimeout, RestoredAt: options.RestoredAt, DeliveryRefused: refusals.of,
 		}).SetupWithManager(ctx, mgr, refusals.changes, controllerOptions(options)),
 		(&delivery.Reconciler{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}, Refused: refusals.set,
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}, HubID: hubID, Refused: refusals.set,
 		}).SetupWithManager(ctx, mgr, controllerOptions(options)),
 	)
 }

@@ -13,6 +13,9 @@ import (
 // hubName is the hub's name among the clusters of a lab.
 const hubName = "hub"
 
+// LocalCluster is the name of the hub as a managed cluster of its own, which Open Cluster Management's tools give it.
+const LocalCluster = "local-cluster"
+
 // The names under which a cluster's ports are recorded.
 const (
 	portAPIServer  = "kube-apiserver"
@@ -84,6 +87,9 @@ func (c *Cluster) AuditLog() string { return filepath.Join(c.lab.dir(), "logs", 
 
 // IsHub tells the hub from the managed clusters.
 func (c *Cluster) IsHub() bool { return c.index == 0 }
+
+// isLocal tells whether it is the hub as a managed cluster of its own: its API server, Argo and pods are the hub's.
+func (c *Cluster) isLocal() bool { return c.Name == LocalCluster }
 
 // dir is the folder of what the cluster's processes need and keep.
 func (c *Cluster) dir() string { return filepath.Join(c.lab.dir(), "clusters", c.Name) }

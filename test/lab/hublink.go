@@ -18,14 +18,17 @@ const hubLink = "hub-link"
 
 // hubServer is the URL of the hub's API server as the managed cluster sees it.
 func (c *Cluster) hubServer() string {
-	if hub := c.lab.Hub(); c.real() && !c.lab.opts.Chaos {
+	if hub := c.lab.Hub(); c.real() && !c.lab.opts.Chaos && !c.isLocal() {
 		return fmt.Sprintf("https://%s:%d", hub.site().NodeIP(), hub.ports[portAPIServer])
+	}
+	if c.isLocal() {
+		return c.server()
 	}
 	return "https://" + loopback(c.ports[portHubLink])
 }
 
 func (c *Cluster) startHubLink(ctx context.Context) error {
-	if c.real() || c.lab.opts.Chaos {
+	if c.real() || c.lab.opts.Chaos || c.isLocal() {
 		return nil
 	}
 	listen := loopback(c.ports[portHubLink])

@@ -148,7 +148,11 @@ func (c *Cluster) bootstrapKubeconfig() (string, error) {
 // approved first, and the agent then gives the creation up.
 func (c *Cluster) accept(ctx context.Context) error {
 	cluster := c.managedCluster()
-	cluster.SetLabels(map[string]string{clusterv1beta2.ClusterSetLabel: "default"})
+	labels := map[string]string{clusterv1beta2.ClusterSetLabel: "default"}
+	if c.isLocal() {
+		labels[LocalCluster] = "true"
+	}
+	cluster.SetLabels(labels)
 	if err := unstructured.SetNestedField(cluster.Object, true, "spec", "hubAcceptsClient"); err != nil {
 		return err
 	}

@@ -145,8 +145,11 @@ func Remove(ctx context.Context, dir string) error {
 // Hub returns the hub.
 func (l *Lab) Hub() *Cluster { return l.clusters[0] }
 
-// Managed returns the managed clusters in their order.
-func (l *Lab) Managed() []*Cluster { return l.clusters[1:] }
+// Managed returns the managed clusters in their order, without the hub where that is one.
+func (l *Lab) Managed() []*Cluster { return slices.DeleteFunc(l.joining(), (*Cluster).isLocal) }
+
+// joining returns all clusters that join the hub.
+func (l *Lab) joining() []*Cluster { return slices.Clone(l.clusters[1:]) }
 
 // Options returns what the lab was started with; Pods says which kind of pods was chosen.
 func (l *Lab) Options() Options { return l.opts }
@@ -157,7 +160,7 @@ func (l *Lab) builder() *builder { return &builder{repository: l.repository, pro
 
 func (l *Lab) binary(name string) string { return filepath.Join(l.builder().bin(), name) }
 
-// Clusters lists the hub and the managed clusters.
+// Clusters lists the hub and all clusters that join it.
 func (l *Lab) Clusters() []*Cluster { return slices.Clone(l.clusters) }
 
 // Dir returns the folder of the lab.

@@ -60,6 +60,8 @@ type Options struct {
 	Chaos bool
 	// S3 starts an object store on the hub, for artifacts of Workflows of all clusters; see Lab.S3.
 	S3 bool
+	// HubJoins has the hub join itself, as the managed cluster LocalCluster; the product comes there as a process.
+	HubJoins bool
 	// Shares is the folder of another lab, with simulated pods, whose managed clusters this lab's hub manages as well; it has none of its
 	// own, and OCM is on each of them twice.
 	Shares string
@@ -108,6 +110,8 @@ func (o Options) validate() error {
 		return errors.New("intervals must not be negative")
 	case o.Shares != "" && o.Pods == PodsReal:
 		return errors.New("clusters with real pods cannot be shared")
+	case o.HubJoins && (o.Shares != "" || o.Chaos || o.ProductPods):
+		return errors.New("a hub that joins itself has clusters of its own, no chaos, and the product as processes")
 	}
 	for _, name := range o.WithoutArgo {
 		if !slices.Contains(o.managedNames(), name) {

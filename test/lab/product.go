@@ -35,7 +35,7 @@ func (l *Lab) productBinary() string {
 	return filepath.Join(l.repository, "bin", "argo-multicluster")
 }
 
-// StartProduct builds the product and starts the manager and an agent on each managed cluster but those named. It
+// StartProduct builds the product and starts the manager and an agent on each cluster that joins the hub but those named. It
 // returns when OCM says that the agents work, where there is Argo for them.
 func (l *Lab) StartProduct(ctx context.Context, without ...string) error {
 	if err := l.BuildProduct(ctx); err != nil {
@@ -46,7 +46,7 @@ func (l *Lab) StartProduct(ctx context.Context, without ...string) error {
 	}
 	l.progress.printf("hub: the manager runs")
 	group, ctx := errgroup.WithContext(ctx)
-	for _, c := range l.Managed() {
+	for _, c := range l.joining() {
 		if slices.Contains(without, c.Name) {
 			continue
 		}

@@ -45,6 +45,9 @@ func (c *Cluster) real() bool { return c.lab.opts.Pods == PodsReal }
 
 // site is the cluster's place on the network of a lab with real pods.
 func (c *Cluster) site() node.Site {
+	if c.isLocal() {
+		return c.lab.Hub().site()
+	}
 	return node.Site{Lab: nodeLab(c.lab.dir()), Cluster: c.Name, Index: c.index}
 }
 
@@ -74,13 +77,14 @@ func (l *Lab) startNetwork(ctx context.Context) error {
 	if err := node.PrepareMachine(nodeLab(l.dir())); err != nil {
 		return fmt.Errorf("prepare the machine: %w", err)
 	}
-	for _, c := range l.clusters { // one after the other: all others plug into the hub, which is the first
+	clusters := append([]*Cluster{l.Hub()}, l.Managed()...)
+	for _, c := range clusters { // one after the other: all others plug into the hub, which is the first
 		if err := node.Connect(ctx, c.site(), c.ports[portAPIServer]); err != nil {
 			return fmt.Errorf("network of %s: %w", c.Name, err)
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, c := range l.clusters {
+	for _, c := range clusters {
 		group.Go(func() error { return c.expose(ctx, portAPIServer) })
 	}
 	group.Go(func() error { return l.Hub().expose(ctx, portManagerMetrics) })

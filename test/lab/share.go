@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,21 +23,25 @@ func sharePorts(clusters []clusterState, folder string) error {
 		if theirs[c.Name] == nil || other.opts.Pods != PodsSimulated {
 			return fmt.Errorf("share clusters: the lab in %s has no %s with simulated pods", folder, c.Name)
 		}
-		for _, port := range []string{portAPIServer, portEtcd, portEtcdPeer, portKubelet, portOwnLink} {
-			c.Ports[port] = theirs[c.Name][port]
-		}
+		takePorts(c.Ports, theirs[c.Name])
 	}
 	return nil
 }
 
-// share takes over the access to a cluster that another lab runs, with its authority and its administrator.
-func (c *Cluster) share(context.Context) error {
+// takePorts gives a cluster the API server, and what runs beside it, of another.
+func takePorts(ports, theirs map[string]int) {
+	for _, port := range []string{portAPIServer, portEtcd, portEtcdPeer, portKubelet, portOwnLink} {
+		ports[port] = theirs[port]
+	}
+}
+
+// share takes over the access to a cluster of the lab in the folder, with its authority and its administrator.
+func (c *Cluster) share(folder, name string) error {
 	if err := os.MkdirAll(c.dir(), 0o700); err != nil {
 		return err
 	}
-	folder := c.lab.opts.Shares
 	for at, theirs := range map[string]string{
-		c.path("pki"): filepath.Join(folder, "clusters", c.Name, "pki"), c.Kubeconfig(): filepath.Join(folder, c.Name+".kubeconfig"),
+		c.path("pki"): filepath.Join(folder, "clusters", name, "pki"), c.Kubeconfig(): filepath.Join(folder, name+".kubeconfig"),
 	} {
 		if err := os.Symlink(theirs, at); err != nil && !os.IsExist(err) {
 			return err

@@ -64,7 +64,11 @@ func layOut(options Options) ([]clusterState, error) {
 		portOwnLink, portToxiproxy,
 	}
 	var clusters []clusterState
-	for i, name := range append([]string{hubName}, options.managedNames()...) {
+	names := append([]string{hubName}, options.managedNames()...)
+	if options.HubJoins {
+		names = append(names, LocalCluster)
+	}
+	for i, name := range names {
 		wanted := managedPorts
 		if i == 0 {
 			wanted = hubPorts
@@ -78,6 +82,9 @@ func layOut(options Options) ([]clusterState, error) {
 			ports[use] = port
 		}
 		clusters = append(clusters, clusterState{Name: name, Index: i, Ports: ports})
+	}
+	if options.HubJoins {
+		takePorts(clusters[len(clusters)-1].Ports, clusters[0].Ports)
 	}
 	return clusters, sharePorts(clusters[1:], options.Shares)
 }
@@ -143,11 +150,14 @@ func (l *Lab) startClusters(ctx context.Context) error {
 		close(hubReady)
 		return nil
 	})
-	for _, c := range l.Managed() {
+	for _, c := range l.joining() {
 		group.Go(func() error {
 			start := c.startWorkloads
-			if l.opts.Shares != "" {
-				start = c.share
+			switch {
+			case c.isLocal():
+				start = func(context.Context) error { return c.share(l.dir(), hubName) }
+			case l.opts.Shares != "":
+				start = func(context.Context) error { return c.share(l.opts.Shares, c.Name) }
 			}
 			if err := start(ctx); err != nil {
 				return err

@@ -51,25 +51,35 @@ func (b Binding) Allows(remoteNamespace string) bool {
 	if b.Invalid != "" {
 		return false
 	}
-	return remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace) ||
-		slices.Contains(b.namespaces, contract.AnyNamespace) && !isReserved(remoteNamespace)
+	return b.names(remoteNamespace) || slices.Contains(b.namespaces, contract.AnyNamespace) && !isReserved(remoteNamespace)
+}
+
+// names reports whether the namespace is the one of the same name, or is named, and not only one of "*".
+func (b Binding) names(remoteNamespace string) bool {
+	return remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace)
 }
 
 // Creates reports whether this namespace of a cluster is created with the first Workflow that goes there by this binding. With "*" users
 // could have any created: it must be the one of the same name, or be named.
 func (b Binding) Creates(remoteNamespace string) bool {
-	return b.createsNamespaces && (remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace))
+	return b.createsNamespaces && b.names(remoteNamespace)
 }
 
-// Governing returns the binding that a Workflow goes by to a namespace of the cluster: of those given, which are by name, the first that
-// is valid, holds the cluster and allows the namespace. It reports whether there is one, which is whether the Workflow may go there.
-func Governing(bindings []Binding, managed *clusterv1.ManagedCluster, remoteNamespace string) (Binding, bool) {
-	for _, b := range bindings {
-		if b.Holds(managed) && b.Allows(remoteNamespace) {
-			return b, true
+// Governing returns the binding that a Workflow goes by to a namespace of the cluster: of the target's, which are by name, the first that
+// opens it. It reports whether there is one, which is whether the Workflow may go there.
+func (t Target) Governing(remoteNamespace string) (Binding, bool) {
+	for i := range t.Bindings {
+		if t.isOpenedBy(&t.Bindings[i], remoteNamespace) {
+			return t.Bindings[i], true
 		}
 	}
 	return Binding{}, false
+}
+
+// isOpenedBy reports whether a binding is valid, holds the cluster and allows the namespace there. On the hub, where the manager and Argo's
+// controller have theirs, "*" opens none.
+func (t Target) isOpenedBy(b *Binding, remoteNamespace string) bool {
+	return b.Holds(t.Managed) && b.Allows(remoteNamespace) && (!t.IsHub || b.names(remoteNamespace))
 }
 
 // isReserved reports whether a namespace on a cluster is of Kubernetes or of OCM.

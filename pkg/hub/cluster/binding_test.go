@@ -98,26 +98,30 @@ func TestByWhichBindingAWorkflowGoes(t *testing.T) {
 	for name, test := range map[string]struct {
 		bindings []client.Object
 		remote   string
+		isHub    bool
 		want     string
 	}{
-		"by the only one":                       {[]client.Object{plain("a")}, gen.Namespace, "a"},
-		"by the first by name":                  {[]client.Object{plain("b"), plain("a")}, gen.Namespace, "a"},
-		"not by one of another set":             {[]client.Object{binding("cpu", "a", "unrelated", ""), plain("b")}, gen.Namespace, "b"},
-		"not by one that is invalid":            {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, ""), plain("b")}, gen.Namespace, "b"},
-		"by the one that allows its namespace":  {[]client.Object{plain("a"), allowing("b", "other")}, "other", "b"},
-		"by the first that allows it":           {[]client.Object{plain("a"), allowing("c", "*"), allowing("b", "other")}, "other", "b"},
-		"by none, if none allows it":            {[]client.Object{plain("a"), allowing("b", "*")}, "kube-system", ""},
-		"by none, if the only one is not valid": {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, "a")}, gen.Namespace, ""},
-		"by none, if there is none":             {nil, gen.Namespace, ""},
+		"by the only one":                       {[]client.Object{plain("a")}, gen.Namespace, false, "a"},
+		"by the first by name":                  {[]client.Object{plain("b"), plain("a")}, gen.Namespace, false, "a"},
+		"not by one of another set":             {[]client.Object{binding("cpu", "a", "unrelated", ""), plain("b")}, gen.Namespace, false, "b"},
+		"not by one that is invalid":            {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, ""), plain("b")}, gen.Namespace, false, "b"},
+		"by the one that allows its namespace":  {[]client.Object{plain("a"), allowing("b", "other")}, "other", false, "b"},
+		"by the first that allows it":           {[]client.Object{plain("a"), allowing("c", "*"), allowing("b", "other")}, "other", false, "b"},
+		"by none, if none allows it":            {[]client.Object{plain("a"), allowing("b", "*")}, "kube-system", false, ""},
+		"by none, if the only one is not valid": {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, "a")}, gen.Namespace, false, ""},
+		"on the hub by the one that names it":   {[]client.Object{allowing("a", "*"), allowing("b", "*,other")}, "other", true, "b"},
+		"by none on the hub, if none names it":  {[]client.Object{allowing("a", "*")}, "other", true, ""},
+		"by none, if there is none":             {nil, gen.Namespace, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hub := fakehub.New(t, nil, append(test.bindings, gen.ManagedClusterSet("gpu"), gen.ManagedClusterSet("cpu"))...)
 			bindings, err := cluster.Bindings(t.Context(), hub, gen.Namespace)
 			require.NoError(t, err)
-			got, found := cluster.Governing(bindings, managed, test.remote)
+			to := cluster.Target{Cluster: cluster.Cluster{Managed: managed}, IsHub: test.isHub, Bindings: bindings}
+			got, found := to.Governing(test.remote)
 			assert.Equal(t, test.want, got.Name)
 			assert.Equal(t, test.want != "", found)
-			_, found = cluster.Governing(bindings, nil, test.remote)
+			_, found = cluster.Target{Bindings: bindings}.Governing(test.remote)
 			assert.False(t, found, "a cluster that is gone is bound to nothing")
 		})
 	}

@@ -61,8 +61,7 @@ func isThere(err error) (bool, error) {
 	return err == nil, err
 }
 
-// IsHub reports whether it is the hub itself, whose id is the UID of its kube-system namespace: there, the hub Workflow already has
-// the name.
+// IsHub reports whether it is the hub itself, whose id is the UID of its kube-system namespace. Without the id, what OCM's label says counts.
 func (c Cluster) IsHub(hubID string) bool {
 	if c.Managed == nil {
 		return false
@@ -71,7 +70,7 @@ func (c Cluster) IsHub(hubID string) bool {
 		return true
 	}
 	for _, claim := range c.Managed.Status.ClusterClaims {
-		if claim.Name == clusterClaimID && claim.Value == hubID {
+		if claim.Name == clusterClaimID && claim.Value == hubID && hubID != "" {
 			return true
 		}
 	}

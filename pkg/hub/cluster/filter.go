@@ -15,8 +15,8 @@ import (
 // Target is a managed cluster in the eyes of one Workflow.
 type Target struct {
 	Cluster
-	// HubID is the UID of the hub's kube-system namespace.
-	HubID string
+	// IsHub is whether it is the hub itself.
+	IsHub bool
 	// Bindings are those of the Workflow's namespace.
 	Bindings []Binding
 	// NameTakenBy is the UID of another hub Workflow whose attempt has the same name on the cluster; "" if there is none.
@@ -54,12 +54,12 @@ const (
 
 type filter = func(*hubworkflow.Workflow, Target) *Problem
 
-// permissions are the reasons that only who may change the hub's inventory and bindings can end.
-var permissions = []filter{invalidName, notThere, beingDetached, notAccepted, notBound, invalidBinding, otherNamespace}
+// permissions are the reasons that only who may change the hub's inventory and bindings, or where the Workflow is to go, can end.
+var permissions = []filter{invalidName, notThere, beingDetached, notAccepted, notBound, invalidBinding, otherNamespace, hubItself}
 
 // filters are the reasons why a Workflow may not go to a cluster, the first that applies counts.
 var filters = slices.Concat(permissions, []filter{
-	hubItself, withoutAgent, agentUnavailable, tooSmall, nameTaken, clusterAtCap, namespaceAtCap,
+	withoutAgent, agentUnavailable, tooSmall, nameTaken, clusterAtCap, namespaceAtCap,
 })
 
 // Filter returns why a Workflow may not go to a cluster now, nil if it may.
@@ -68,7 +68,7 @@ func Filter(wf *hubworkflow.Workflow, t Target) *Problem {
 }
 
 // Permitted returns why a Workflow may not go to a cluster whatever state that is in, nil if it may. It reads the target's bindings and
-// ManagedCluster, and nothing else of it.
+// ManagedCluster, whether it is the hub, and nothing else of it.
 func Permitted(wf *hubworkflow.Workflow, t Target) *Problem {
 	return first(permissions, wf, t)
 }
@@ -145,18 +145,24 @@ func otherNamespace(wf *hubworkflow.Workflow, t Target) *Problem {
 	case isReserved(remote):
 		return problem("namespace not allowed", "NamespaceNotAllowed", "annotation %s: no Workflow is sent to namespace %s, which is of "+
 			"Kubernetes or of OCM", contract.AnnotationClusterNamespace, remote)
-	case !t.isBoundBy(func(b Binding) bool { return b.Allows(remote) }):
-		return problem("namespace not allowed", "NamespaceNotAllowed", "annotation %s: the Workflows of namespace %s may not run in namespace "+
-			"%s of managed cluster %q: allow it by annotation %s on the ManagedClusterSetBinding",
-			contract.AnnotationClusterNamespace, wf.GetNamespace(), remote, t.Name, contract.AnnotationNamespaces)
 	}
-	return nil
+	if _, isOpen := t.Governing(remote); isOpen {
+		return nil
+	}
+	allowed := "allow it"
+	if t.IsHub {
+		allowed = "allow it, by its name since this is the hub,"
+	}
+	return problem("namespace not allowed", "NamespaceNotAllowed", "annotation %s: the Workflows of namespace %s may not run in namespace "+
+		"%s of managed cluster %q: %s by annotation %s on the ManagedClusterSetBinding",
+		contract.AnnotationClusterNamespace, wf.GetNamespace(), remote, t.Name, allowed, contract.AnnotationNamespaces)
 }
 
+// hubItself: on the hub, the hub Workflow has its name in its namespace already.
 func hubItself(wf *hubworkflow.Workflow, t Target) *Problem {
-	if t.IsHub(t.HubID) {
-		return problem("the hub itself", "ClusterIsHub", "managed cluster %q is the hub itself, where this Workflow has the name %s/%s already",
-			t.Name, wf.GetNamespace(), wf.GetName())
+	if t.IsHub && contract.RemoteNamespace(wf) == wf.GetNamespace() {
+		return problem("the hub itself", "ClusterIsHub", "managed cluster %q is the hub itself, where this Workflow has the name %s/%s already: "+
+			"name another namespace by annotation %s", t.Name, wf.GetNamespace(), wf.GetName(), contract.AnnotationClusterNamespace)
 	}
 	return nil
 }
@@ -239,7 +245,7 @@ func namespaceAtCap(wf *hubworkflow.Workflow, t Target) *Problem {
 	var full *Binding
 	for i := range t.Bindings {
 		switch b := &t.Bindings[i]; {
-		case !b.Holds(t.Managed) || !b.Allows(contract.RemoteNamespace(wf)):
+		case !t.isOpenedBy(b, contract.RemoteNamespace(wf)):
 		case t.Load.Bindings[i] < b.MaxWorkflows:
 			return nil
 		default:

@@ -66,17 +66,15 @@ func TestWhyAWorkflowMayNotGoToACluster(t *testing.T) {
 		"the same namespace is asked for": {
 			change: func(*cluster.Target) {}, mods: []gen.Mod{gen.WithAnnotations(map[string]string{contract.AnnotationClusterNamespace: "default"})},
 		},
-		"it is the hub, by its label": {
-			func(t *cluster.Target) { t.Managed.Labels = map[string]string{"local-cluster": "true"} }, nil,
-			"ClusterIsHub", "the hub itself", []string{"the hub itself", "default/hello"},
+		"it is the hub": {
+			func(t *cluster.Target) { t.IsHub = true }, nil,
+			"ClusterIsHub", "the hub itself", []string{"the hub itself", "default/hello", contract.AnnotationClusterNamespace},
 		},
-		"it is the hub, by its id": {
-			func(t *cluster.Target) { t.Managed.Status.ClusterClaims = claims("id.k8s.io", gen.HubID) }, nil, "ClusterIsHub", "the hub itself", nil,
+		"it is the hub, and a namespace there is not allowed": {
+			func(t *cluster.Target) { t.IsHub = true },
+			[]gen.Mod{gen.WithAnnotations(map[string]string{contract.AnnotationClusterNamespace: "other"})},
+			"NamespaceNotAllowed", "namespace not allowed", []string{"by its name since this is the hub"},
 		},
-		"it is not the hub": {change: func(t *cluster.Target) {
-			t.Managed.Labels = map[string]string{"local-cluster": "false"}
-			t.Managed.Status.ClusterClaims = append(claims("id.k8s.io", "another"), claims("another", gen.HubID)...)
-		}},
 		"its agent is not enabled": {
 			func(t *cluster.Target) { t.Addon = nil }, nil, "AgentUnavailable", "addon not enabled",
 			[]string{`"cluster1"`, contract.AddonName, contract.LabelWithoutAgent + "=true", "at least once"},
@@ -110,8 +108,8 @@ func TestWhyAWorkflowMayNotGoToACluster(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			target := cluster.Target{
-				Cluster: cluster.Cluster{Name: name1, Managed: gen.ManagedCluster(name1), Addon: gen.ManagedClusterAddOn(name1)},
-				HubID:   gen.HubID, Bindings: []cluster.Binding{opens(labels.Everything())},
+				Cluster:  cluster.Cluster{Name: name1, Managed: gen.ManagedCluster(name1), Addon: gen.ManagedClusterAddOn(name1)},
+				Bindings: []cluster.Binding{opens(labels.Everything())},
 			}
 			test.change(&target)
 			problem := cluster.Filter(hubworkflow.Of(gen.Workflow("hello", test.mods...)), target)
@@ -129,8 +127,21 @@ func TestWhyAWorkflowMayNotGoToACluster(t *testing.T) {
 	}
 }
 
-func claims(name, value string) []clusterv1.ManagedClusterClaim {
-	return []clusterv1.ManagedClusterClaim{{Name: name, Value: value}}
+func TestWhichClusterIsTheHub(t *testing.T) {
+	claims := func(name, value string) clusterv1.ManagedClusterClaim {
+		return clusterv1.ManagedClusterClaim{Name: name, Value: value}
+	}
+	is := func(label, hubID string, claims ...clusterv1.ManagedClusterClaim) bool {
+		managed := gen.ManagedCluster(name1, gen.WithLabels(map[string]string{"local-cluster": label}))
+		managed.Status.ClusterClaims = claims
+		return cluster.Cluster{Name: name1, Managed: managed}.IsHub(hubID)
+	}
+	assert.True(t, is("true", gen.HubID), "by its label")
+	assert.True(t, is("false", gen.HubID, claims("id.k8s.io", gen.HubID)), "by its id")
+	assert.False(t, is("false", gen.HubID, claims("id.k8s.io", "another"), claims("another", gen.HubID)))
+	assert.True(t, is("true", ""), "by its label, where the hub's id is not known")
+	assert.False(t, is("false", "", claims("id.k8s.io", "")))
+	assert.False(t, cluster.Cluster{Name: name1}.IsHub(gen.HubID))
 }
 
 func TestAClusterThatCannotExist(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
-	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -16,13 +15,16 @@ import (
 // tenants are the namespaces of the hub in the eyes of one cluster. They are read from the cache, as the scheduler did that chose the
 // cluster, when first asked for and once for one look at the cluster, however many Workflows wait.
 type tenants struct {
-	reader   client.Reader
-	name     string
-	managed  *clusterv1.ManagedCluster
+	reader      client.Reader
+	name, hubID string
+	// cluster is the cluster, without bindings.
+	cluster  cluster.Target
 	bindings map[string][]cluster.Binding
 }
 
-func (r *Reconciler) tenantsOf(name string) *tenants { return &tenants{reader: r.Client, name: name} }
+func (r *Reconciler) tenantsOf(name string) *tenants {
+	return &tenants{reader: r.Client, name: name, hubID: r.HubID}
+}
 
 // binding returns the one by which Workflows of a namespace of the hub go to a namespace of the cluster, and whether there is one.
 func (t *tenants) binding(ctx context.Context, namespace, remoteNamespace string) (binding cluster.Binding, isBound bool, err error) {
@@ -31,7 +33,7 @@ func (t *tenants) binding(ctx context.Context, namespace, remoteNamespace string
 		if err != nil {
 			return cluster.Binding{}, false, err
 		}
-		t.managed, t.bindings = c.Managed, map[string][]cluster.Binding{}
+		t.cluster, t.bindings = cluster.Target{Cluster: c, IsHub: c.IsHub(t.hubID)}, map[string][]cluster.Binding{}
 	}
 	bindings, isRead := t.bindings[namespace]
 	if !isRead {
@@ -40,7 +42,9 @@ func (t *tenants) binding(ctx context.Context, namespace, remoteNamespace string
 		}
 		t.bindings[namespace] = bindings
 	}
-	binding, isBound = cluster.Governing(bindings, t.managed, remoteNamespace)
+	to := t.cluster
+	to.Bindings = bindings
+	binding, isBound = to.Governing(remoteNamespace)
 	return binding, isBound, nil
 }
 

@@ -44,6 +44,8 @@ type Reconciler struct {
 	// Live reads from the API server. What is delivered is decided by what it says.
 	Live  client.Reader
 	Clock clock.PassiveClock
+	// HubID is the UID of the hub's kube-system namespace.
+	HubID string
 	// Refused takes what the API server has against delivering the Workflow of a RemoteWorkflow; "" withdraws that.
 	Refused func(rw *v1alpha1.RemoteWorkflow, message string)
 

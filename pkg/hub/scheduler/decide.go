@@ -118,7 +118,7 @@ func (c *cache) decide(wf *hubworkflow.Workflow, asked request, bound *bindings,
 	problemOf := func(n *node) *cluster.Problem {
 		// However old a measurement is, nodes are as large as they were.
 		return cluster.Filter(wf, cluster.Target{
-			Cluster: n.Cluster, HubID: c.hubID, Bindings: bound.all, NameTakenBy: c.takenBy(wf, n.Name),
+			Cluster: n.Cluster, IsHub: n.IsHub(c.hubID), Bindings: bound.all, NameTakenBy: c.takenBy(wf, n.Name),
 			Load: &cluster.Load{Cluster: n.unfinished, Bindings: bound.unfinished}, Capacity: n.capacity,
 		})
 	}
@@ -199,7 +199,7 @@ func refusal(reason, message string, args ...any) *hubworkflow.Refusal {
 var anyPlacement = target{placement: "any"}
 
 // obstacle returns what keeps every Workflow with this target from the cluster, however it is named; nil if nothing does. Where the
-// bound sets are not known, the cluster is taken for bound.
+// bound sets are not known, the cluster is taken for bound. What it means that it is the hub depends on the Workflow.
 func (c *cache) obstacle(on target, to cluster.Cluster) *cluster.Problem {
 	all := []cluster.Binding{{Namespace: on.namespace, Set: labels.Everything(), MaxWorkflows: math.MaxInt64}}
 	if known := c.bindings[on.namespace]; known != nil {
@@ -210,7 +210,7 @@ func (c *cache) obstacle(on target, to cluster.Cluster) *cluster.Problem {
 	if on.placement != "" {
 		anyOne.SetAnnotations(map[string]string{contract.AnnotationPlacement: on.placement})
 	}
-	return cluster.Filter(anyOne, cluster.Target{Cluster: to, HubID: c.hubID, Bindings: all})
+	return cluster.Filter(anyOne, cluster.Target{Cluster: to, Bindings: all})
 }
 
 // kindOf returns the kind of a problem, "" for none.

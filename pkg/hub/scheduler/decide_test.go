@@ -265,6 +265,10 @@ func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
 		"it is the hub, by its label": {
 			direct, objects(open(), gen.ManagedCluster(cluster1, isTheHub), addon), "ClusterIsHub", []string{"the hub itself", "default/hello"},
 		},
+		"it is the hub, and a namespace there is not allowed": {
+			gen.Workflow("hello", gen.WithCluster(cluster1), inRemoteNamespace("elsewhere")),
+			objects(open(), gen.ManagedCluster(cluster1, isTheHub), addon), "NamespaceNotAllowed", []string{"this is the hub"},
+		},
 		"it is the hub, by its id": {direct, objects(open(), hubByID, addon), "ClusterIsHub", []string{"the hub itself"}},
 		"the addon is not enabled": {
 			direct, objects(open(), gen.ManagedCluster(cluster1)), "AgentUnavailable", []string{"enable its addon", contract.LabelWithoutAgent},

@@ -284,7 +284,8 @@ func (s *Scheduler) clusterChanged(name string, change func(*cluster.Cluster)) {
 		})
 	}
 	isRelabelled := (was.Managed == nil) != (is.Managed == nil) || !maps.Equal(labelsOf(was), labelsOf(is))
-	if !isRelabelled && kindOf(was.problem) == kindOf(is.problem) {
+	isOther := was.IsHub(s.HubID) != is.IsHub(s.HubID)
+	if !isRelabelled && !isOther && kindOf(was.problem) == kindOf(is.problem) {
 		return
 	}
 	if isRelabelled {
@@ -297,7 +298,8 @@ func (s *Scheduler) clusterChanged(name string, change func(*cluster.Cluster)) {
 			return stays
 		}
 		before, after := kindOf(s.cache.obstacle(on, was.Cluster)), kindOf(s.cache.obstacle(on, is.Cluster))
-		return when(before != "" && before != after || isRelabelled && s.cache.isHeldOtherwise(on.namespace, was, is), after == "")
+		isOpenedOtherwise := isRelabelled && s.cache.isHeldOtherwise(on.namespace, was, is) || isOther
+		return when(before != "" && before != after || isOpenedOtherwise, after == "")
 	})
 }
 

@@ -206,7 +206,9 @@ func (r *Reconciler) readAssigned(ctx context.Context, s *snapshot, name string)
 	if err != nil {
 		return err
 	}
-	s.problem = cluster.Filter(s.wf, cluster.Target{Cluster: s.assigned, HubID: r.HubID, Bindings: bindings})
+	s.problem = cluster.Filter(s.wf, cluster.Target{
+		Cluster: s.assigned, IsHub: s.assigned.IsHub(r.HubID), Bindings: bindings,
+	})
 	return nil
 }
 

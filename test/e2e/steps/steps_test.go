@@ -22,7 +22,7 @@ import (
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab/labtest"
 )
 
-// room is a namespace on the hub and on the clusters, bound to all clusters, with a Placement "fleet" of them.
+// room is a namespace on the hub and on the clusters, bound to all clusters, with a Placement "fleet" of those that are not the hub.
 type room struct {
 	*testing.T
 	namespace string
@@ -58,7 +58,12 @@ func newRoom(t *testing.T) *room {
 		}
 	}
 	require.NoError(t, r.hub.Create(t.Context(), gen.ManagedClusterSetBinding(gen.GlobalSet, gen.InNamespace(r.namespace))))
-	require.NoError(t, r.hub.Create(t.Context(), &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "fleet"}}))
+	fleet := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "fleet"}}
+	notTheHub := metav1.LabelSelectorRequirement{Key: lab.LocalCluster, Operator: metav1.LabelSelectorOpDoesNotExist}
+	fleet.Spec.Predicates = []clusterv1beta1.ClusterPredicate{{RequiredClusterSelector: clusterv1beta1.ClusterSelector{
+		LabelSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{notTheHub}},
+	}}}
+	require.NoError(t, r.hub.Create(t.Context(), fleet))
 	return r
 }
 

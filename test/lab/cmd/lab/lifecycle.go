@@ -52,6 +52,7 @@ func newUp() *cobra.Command {
 	flags.BoolVar(&options.ProductPods, "product-pods", false, "with real pods, leave Argo and the product to chart and addons")
 	flags.DurationVar(&options.StatusSyncInterval, "status-sync-interval", 0, "how often OCM's work agent polls for feedback (default 10s)")
 	flags.DurationVar(&options.WorkResync, "work-resync", 0, "how often OCM's work agent applies again (default 4m to 6m)")
+	flags.BoolVar(&options.HubJoins, "hub-joins", false, "have the hub join itself, as the managed cluster local-cluster")
 	flags.BoolVar(&options.S3, "s3", false, "start an object store on the hub, for artifacts")
 	flags.BoolVar(&options.Audit, "audit", false, "make the API servers write audit logs")
 	return cmd
