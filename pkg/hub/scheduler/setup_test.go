@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	clusterv1beta1 "open-cluster-management.io/api/cluster/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,6 +32,9 @@ func TestAnEventTriesThoseThatItConcerns(t *testing.T) {
 	narrow.Spec.ClusterSelector.LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"gpu": "yes"}}
 	labelled := gen.ManagedCluster(cluster1, gen.WithLabels(map[string]string{"gpu": "yes"}))
 
+	hubByID := gen.ManagedCluster(cluster1)
+	hubByID.Status.ClusterClaims = []clusterv1.ManagedClusterClaim{{Name: "id.k8s.io", Value: gen.HubID}}
+
 	const nobody, direct, placed, both = 0, 1, 2, 3
 	tests := map[string]struct {
 		// before replaces what there is of this: open sets, cluster1 and its addon, cluster2, Placement p and its page.
@@ -52,6 +56,7 @@ func TestAnEventTriesThoseThatItConcerns(t *testing.T) {
 		"the addon of another cluster":                {was: nil, is: gen.ManagedClusterAddOn("cluster3"), want: nobody},
 		"the cluster's resources":                     {before: up, was: managed, is: busier, want: nobody},
 		"the cluster is detached":                     {before: down, was: managed, is: detached, want: both, wantSettling: true},
+		"the cluster is not the hub after all":        {before: hubByID, was: hubByID, is: managed, want: both, wantSettling: true},
 		"a label of the cluster that changes nothing": {before: down, was: managed, is: labelled, want: nobody},
 		"the Placement selects one that can be used":  {before: cluster2, was: page, is: more, want: placed},
 		"the Placement selects one that cannot":       {before: down, was: page, is: more, want: placed, wantSettling: true},
