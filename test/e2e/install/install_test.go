@@ -37,7 +37,6 @@ func TestTheLifeOfAnInstallation(t *testing.T) {
 		step{"manager and agents are upgraded while Workflows run", upgraded},
 		step{"an invalid configuration is told", invalidConfiguration},
 		step{"an agent's image that is not there is told, as soon as its rollout has taken too long", missingImage},
-		step{"killing the leader during 100 Workflows runs each of them once", leaderKilled},
 		step{"the addon shows the failing Deployment, and recovers", shownAndRecovered},
 		step{"an addon on a cluster that is not accepted does no harm", notAccepted},
 		step{"no request of the agents was denied", agentsRequests},
