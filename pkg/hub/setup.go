@@ -214,7 +214,7 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolsc
 	if err != nil {
 		return err
 	}
-	recorder, refusals := mgr.GetEventRecorder(ComponentName), newRefusals()
+	recorder, blocked := mgr.GetEventRecorder(ComponentName), newUndeliverable()
 	argoOnHub, err := addSteps(ctx, mgr, recorder, options)
 	if err != nil {
 		return err
@@ -226,10 +226,10 @@ func addReconcilers(ctx context.Context, mgr manager.Manager, templates []toolsc
 		}).SetupWithManager(ctx, mgr),
 		(&workflow.Reconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock.RealClock{}, HubID: hubID,
-			DeletionTimeout: options.DeletionTimeout, RestoredAt: options.RestoredAt, DeliveryRefused: refusals.of,
-		}).SetupWithManager(ctx, mgr, refusals.changes, controllerOptions(options)),
+			DeletionTimeout: options.DeletionTimeout, RestoredAt: options.RestoredAt, DeliveryRefused: blocked.of,
+		}).SetupWithManager(ctx, mgr, blocked.changes, controllerOptions(options)),
 		(&delivery.Reconciler{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}, HubID: hubID, Refused: refusals.set,
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}, HubID: hubID, Refused: blocked.set,
 		}).SetupWithManager(ctx, mgr, controllerOptions(options)),
 	)
 }

@@ -120,6 +120,12 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 authorizer.group("workflow.open-cluster-management.io").resource("remoteworkflows").check("create").allowed()
 {{- end }}
 
+{{/* The annotations that the manager reads of a ManagedClusterSetBinding, as a JSON array. */}}
+{{- define "hub.bindingAnnotations" -}}
+["workflows.argoproj.io/max-workflows", "workflows.argoproj.io/namespace", "workflows.argoproj.io/executor",
+"workflows.argoproj.io/create-namespace"]
+{{- end }}
+
 {{/* Which of these annotations the request sets or changes, as CEL. A value that was there before is nobody's fault now. */}}
 {{- define "hub.changedAnnotations" -}}
 {{ toJson . }}.filter(key,

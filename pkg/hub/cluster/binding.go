@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,7 +97,7 @@ func Bindings(ctx context.Context, reader client.Reader, namespace string) ([]Bi
 	var bindings []Binding
 	for i := range list.Items {
 		binding := &list.Items[i]
-		if !meta.IsStatusConditionTrue(binding.Status.Conditions, clusterv1beta2.ClusterSetBindingBoundType) {
+		if !IsBound(binding) {
 			continue
 		}
 		set := &clusterv1beta2.ManagedClusterSet{}
@@ -117,6 +118,19 @@ func Bindings(ctx context.Context, reader client.Reader, namespace string) ([]Bi
 	}
 	slices.SortFunc(bindings, func(a, b Binding) int { return strings.Compare(a.Name, b.Name) })
 	return bindings, nil
+}
+
+// IsBound reports whether OCM has bound the set of a binding; nil is bound to none.
+func IsBound(binding *clusterv1beta2.ManagedClusterSetBinding) bool {
+	return binding != nil && meta.IsStatusConditionTrue(binding.Status.Conditions, clusterv1beta2.ClusterSetBindingBoundType)
+}
+
+// IsSameBinding reports whether two versions of a binding, nil for none, open the same.
+func IsSameBinding(was, is *clusterv1beta2.ManagedClusterSetBinding) bool {
+	if !IsBound(was) || !IsBound(is) {
+		return IsBound(was) == IsBound(is)
+	}
+	return was.Spec.ClusterSet == is.Spec.ClusterSet && reflect.DeepEqual(bindingOf(was, nil), bindingOf(is, nil))
 }
 
 func bindingOf(binding *clusterv1beta2.ManagedClusterSetBinding, set labels.Selector) Binding {

@@ -57,7 +57,8 @@ type filter = func(*hubworkflow.Workflow, Target) *Problem
 // permissions are the reasons that only who may change the hub's inventory and bindings, or where the Workflow is to go, can end.
 var permissions = []filter{invalidName, notThere, beingDetached, notAccepted, notBound, invalidBinding, otherNamespace, hubItself}
 
-// filters are the reasons why a Workflow may not go to a cluster, the first that applies counts.
+// filters are the reasons why a Workflow may not go to a cluster, the first that applies counts. One that has not started is taken back
+// from its cluster for them.
 var filters = slices.Concat(permissions, []filter{
 	withoutAgent, agentUnavailable, tooSmall, nameTaken, clusterAtCap, namespaceAtCap,
 })

@@ -54,7 +54,7 @@ type Refusal struct {
 	Message string
 }
 
-// Reasons of a Refusal.
+// Reasons of a Refusal. What one is decided by is also in source.
 const (
 	RefusedWrongCluster        = "WrongCluster"
 	RefusedWrongWorkflow       = "WrongWorkflow"

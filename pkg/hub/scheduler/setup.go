@@ -361,37 +361,12 @@ func (s *Scheduler) pageChanged(placement client.ObjectKey, page string, cluster
 }
 
 func (s *Scheduler) bindingChanged(was, is *clusterv1beta2.ManagedClusterSetBinding) {
-	if what := allowedBy(is); what != allowedBy(was) {
-		namespace := cmp.Or(is, was).Namespace
-		delete(s.cache.bindings, namespace)
-		s.move(func(on target) verdict { return when(on.namespace == namespace, what.set != "") })
+	if cluster.IsSameBinding(was, is) {
+		return
 	}
-}
-
-// allowed is what a binding says: the set, and the annotations that are read of it.
-type allowed struct {
-	set, maxWorkflows, namespaces, createNamespace, executor string
-	hasExecutor                                              bool
-}
-
-func allowedBy(binding *clusterv1beta2.ManagedClusterSetBinding) allowed {
-	set := boundSet(binding)
-	if set == "" {
-		return allowed{}
-	}
-	executor, hasExecutor := binding.Annotations[contract.AnnotationExecutor]
-	return allowed{
-		set, binding.Annotations[contract.AnnotationMaxWorkflows], binding.Annotations[contract.AnnotationNamespaces],
-		binding.Annotations[contract.AnnotationCreateNamespace], executor, hasExecutor,
-	}
-}
-
-// boundSet returns the name of the set that is bound; "" if it is not.
-func boundSet(binding *clusterv1beta2.ManagedClusterSetBinding) string {
-	if binding == nil || !meta.IsStatusConditionTrue(binding.Status.Conditions, clusterv1beta2.ClusterSetBindingBoundType) {
-		return ""
-	}
-	return binding.Spec.ClusterSet
+	namespace := cmp.Or(is, was).Namespace
+	delete(s.cache.bindings, namespace)
+	s.move(func(on target) verdict { return when(on.namespace == namespace, cluster.IsBound(is)) })
 }
 
 func (s *Scheduler) clusterSetChanged(was, is *clusterv1beta2.ManagedClusterSet) {

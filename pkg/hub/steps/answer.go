@@ -1,215 +1,82 @@
 package steps
 
 import (
-	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract/step"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
 )
 
-// Phases of a result. Argo retries a step that has Failed, and by default not one with an Error.
-const (
-	phaseSucceeded = "Succeeded"
-	phaseFailed    = "Failed"
-	phaseError     = "Error"
-)
+// maxResultBytes is how much of results is given to Argo in one patch, and the most that one of them may have: a WorkflowTaskSet holds the
+// tasks as well, and etcd takes some 1.5 MB in one object.
+const maxResultBytes = 256 << 10
 
-// result is what Argo is told of a node: the NodeResult of a WorkflowTaskSet.
-type result struct {
-	Phase   string   `json:"phase"`
-	Message string   `json:"message,omitempty"`
-	Outputs *outputs `json:"outputs,omitempty"`
+// answer gives Argo the results, as many as one patch takes; the others follow. It fails if the task set has changed: what has been read
+// may have been read before Argo took an earlier result away.
+func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error {
+	if len(next.results) == 0 {
+		return nil
+	}
+	return r.answerUpTo(ctx, s, next, maxResultBytes)
 }
 
-// outputs are those of a node. Artifacts are as Argo has them.
-type outputs struct {
-	Parameters []parameter      `json:"parameters,omitempty"`
-	Artifacts  []map[string]any `json:"artifacts,omitempty"`
-	Result     *string          `json:"result,omitempty"`
-	ExitCode   string           `json:"exitCode,omitempty"`
-}
-
-type parameter struct {
-	Name       string `json:"name"`
-	Value      string `json:"value"`
-	GlobalName string `json:"globalName,omitempty"`
-}
-
-// maxNamed is how many clusters a message names.
-const maxNamed = 10
-
-// encode returns the result as JSON, null for none. One that is too large for Argo's WorkflowTaskSet becomes an error that says so.
-func (r *result) encode() ([]byte, error) {
-	raw, err := json.Marshal(r)
-	if err == nil && len(raw) > maxResultBytes {
-		return json.Marshal(errorResult(fmt.Sprintf("the outputs of this step have %d bytes, and at most %d can be given to Argo: pass them "+
-			"as an artifact", len(raw), maxResultBytes)))
-	}
-	return raw, err
-}
-
-func failed(message string) *result      { return &result{Phase: phaseFailed, Message: message} }
-func errorResult(message string) *result { return &result{Phase: phaseError, Message: message} }
-
-// resultOf returns the result of a step whose Workflow, as the API server has it, has finished.
-func resultOf(task map[string]any, kind step.Kind, child *unstructured.Unstructured) *result {
-	status := contract.Status(child)
-	phase, message := contract.StatusString(status, "phase"), contract.StatusString(status, "message")
-	nodes, _, err := contract.Nodes(status)
-	if err != nil {
-		return errorResult(fmt.Sprintf("Workflow %s has %s, and its outputs cannot be read: %v", child.GetName(), phase, err))
-	}
-	name := child.GetName()
-	if kind != step.WorkflowTemplateRef {
-		name += "." + stepTask
-	}
-	var ran node
-	for _, value := range nodes {
-		if n, ok := value.(map[string]any); ok && contract.StatusString(n, "name") == name {
-			ran = n
-		}
-	}
-	switch {
-	case ran == nil && phase == phaseSucceeded:
-		return errorResult(fmt.Sprintf("Workflow %s has succeeded, and does not show the node %s, so that its outputs are not known",
-			child.GetName(), name))
-	case ran == nil:
-		return &result{Phase: phase, Message: message}
-	case phase == phaseSucceeded:
-		out, err := declared(task, ran)
+// someResults returns encoded results of so many bytes, or one, by the ID of their node.
+func (p *plan) someResults(limit int) (map[string]json.RawMessage, error) {
+	nodes, size := map[string]json.RawMessage{}, 0
+	for _, id := range slices.Sorted(maps.Keys(p.results)) {
+		raw, err := p.results[id].encode()
 		if err != nil {
-			return failed(err.Error())
+			return nil, fmt.Errorf("encode result: %w", err)
 		}
-		return &result{Phase: phase, Outputs: out}
+		if size += len(raw); size > limit && len(nodes) > 0 {
+			break
+		}
+		nodes[id] = raw
 	}
-	out, _ := declared(map[string]any{}, ran)
-	return &result{Phase: phase, Message: cmp.Or(ran.text("message"), message), Outputs: out}
+	return nodes, nil
 }
 
-// trimWhole returns of a Workflow what resultOf reads: a step on many clusters has many of them in memory.
-func trimWhole(wf *unstructured.Unstructured) *unstructured.Unstructured {
-	status := contract.Status(wf)
-	nodes, _, err := contract.Nodes(status)
+// answerUpTo gives Argo results of so many bytes, or one. Where etcd does not take them beside the tasks, it gives fewer.
+func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, limit int) error {
+	nodes, err := next.someResults(limit)
 	if err != nil {
-		return wf
+		return err
 	}
-	kept, names := map[string]any{}, []string{wf.GetName(), wf.GetName() + "." + stepTask}
-	for id, value := range nodes {
-		if n, ok := value.(map[string]any); ok && slices.Contains(names, contract.StatusString(n, "name")) {
-			kept[id] = value
-		}
-	}
-	trimmed := contract.NewWorkflow()
-	trimmed.SetName(wf.GetName())
-	trimmed.Object["status"] = map[string]any{"phase": status["phase"], "message": status["message"], "nodes": kept}
-	return trimmed
-}
-
-// declared returns the outputs that a template declares, from those of the node that has run it. Argo waits for ever for a
-// missing one.
-func declared(template map[string]any, ran node) (*outputs, error) {
-	have, _ := ran["outputs"].(map[string]any)
-	want, _ := template["outputs"].(map[string]any)
-	out := &outputs{ExitCode: contract.StatusString(have, "exitCode")}
-	if text, ok := have["result"].(string); ok {
-		out.Result = &text
-	}
-	values := map[string]*string{}
-	for _, p := range list(have, "parameters") {
-		values[contract.StatusString(p, "name")] = contract.Text(p["value"])
-	}
-	for _, p := range list(want, "parameters") {
-		name := contract.StatusString(p, "name")
-		value := values[name]
-		if value == nil {
-			value = contract.Text(nested(p, "valueFrom", "default"))
-		}
-		if value == nil {
-			return nil, fmt.Errorf("output parameter %q has no value, and no default", name)
-		}
-		out.Parameters = append(out.Parameters, parameter{name, *value, contract.StatusString(p, "globalName")})
-	}
-	artifacts := map[string]map[string]any{}
-	for _, a := range list(have, "artifacts") {
-		artifacts[contract.StatusString(a, "name")] = a
-	}
-	for _, a := range list(want, "artifacts") {
-		name := contract.StatusString(a, "name")
-		switch found := artifacts[name]; {
-		case found != nil:
-			out.Artifacts = append(out.Artifacts, found)
-		case a["optional"] != true:
-			return nil, fmt.Errorf("output artifact %q was not written", name)
-		}
-	}
-	return out, nil
-}
-
-// aggregate returns the result of a step that has run in several clusters, in the order of their names. As where Argo itself runs a step
-// several times, an output is the list of theirs, which is empty where all have failed that may. Artifacts are not aggregated.
-func aggregate(task map[string]any, usesResult bool, clusters []string, results []*result, maxFailures int) *result {
-	var bad []string
-	for i, r := range results {
-		if r.Phase != phaseSucceeded {
-			bad = append(bad, fmt.Sprintf("%s: %.200s", clusters[i], cmp.Or(r.Message, r.Phase)))
-		}
-	}
-	what := strings.Join(bad[:min(len(bad), maxNamed)], "; ")
-	if more := len(bad) - maxNamed; more > 0 {
-		what += fmt.Sprintf("; and %d more", more)
-	}
-	if len(bad) > maxFailures {
-		return failed(fmt.Sprintf("failed in %d of %d clusters: %s", len(bad), len(clusters), what))
-	}
-	values, all := map[string][]string{}, []any{}
-	for _, r := range results {
-		if r.Phase != phaseSucceeded || r.Outputs == nil {
-			continue
-		}
-		for _, p := range r.Outputs.Parameters {
-			values[p.Name] = append(values[p.Name], p.Value)
-		}
-		if r.Outputs.Result != nil {
-			all = append(all, item(*r.Outputs.Result))
-		}
-	}
-	out := &outputs{}
-	want, _ := task["outputs"].(map[string]any)
-	for _, p := range list(want, "parameters") {
-		name := contract.StatusString(p, "name")
-		value := encode(append([]string{}, values[name]...))
-		out.Parameters = append(out.Parameters, parameter{name, value, contract.StatusString(p, "globalName")})
-	}
-	if usesResult || len(all) > 0 {
-		text := encode(all)
-		out.Result = &text
-	}
-	message := ""
-	if len(bad) > 0 {
-		message = fmt.Sprintf("failed in %d of %d clusters, of which %d may fail: %s", len(bad), len(clusters), maxFailures, what)
-	}
-	return &result{Phase: phaseSucceeded, Message: message, Outputs: out}
-}
-
-// item returns a result as an item of a list: what it says in JSON, or else the text.
-func item(text string) any {
-	var value any
-	if err := json.Unmarshal([]byte(text), &value); err != nil {
-		return text
-	}
-	return value
-}
-
-func encode(value any) string {
-	raw, err := json.Marshal(value)
+	data, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": s.set.GetUID(), "resourceVersion": s.set.GetResourceVersion()},
+		"status":   map[string]any{"nodes": nodes},
+	})
 	if err != nil {
-		return "" // texts, and what was JSON before
+		return fmt.Errorf("encode results: %w", err)
 	}
-	return string(raw)
+	err = r.Client.Status().Patch(ctx, s.set.DeepCopy(), client.RawPatch(types.MergePatchType, data))
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil // the watch brings what has changed
+	}
+	if report.IsTooLarge(err) && len(nodes) > 1 {
+		return r.answerUpTo(ctx, s, next, limit/2)
+	}
+	if report.IsTooLarge(err) && len(s.set.results) > 0 { // Argo has yet to read those, which makes room
+		next.lookWithin(healAfter)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("patch status of WorkflowTaskSet %s: %w", client.ObjectKeyFromObject(s.set), err)
+	}
+	if len(nodes) < len(next.results) {
+		next.lookWithin(again)
+	}
+	for id := range nodes {
+		if r := next.results[id]; r != nil { // nil takes one back
+			given.WithLabelValues(r.Phase).Inc()
+		}
+	}
+	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestARefusalIsKnownUntilItIsWithdrawnAndEachChangeIsToldOnce(t *testing.T) {
-	r := newRefusals()
+	r := newUndeliverable()
 	a, b := gen.RemoteWorkflow(gen.Workflow("a"), "cluster1"), gen.RemoteWorkflow(gen.Workflow("b"), "cluster1")
 	changes := func() (names []string) {
 		for len(r.changes) > 0 {
