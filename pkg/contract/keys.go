@@ -46,7 +46,8 @@ const (
 	// its namespace on clusters of its set. A whole number from 0 to 1000000.
 	AnnotationMaxWorkflows = argoPrefix + "max-workflows"
 	// AnnotationNamespaces, on a ManagedClusterSetBinding, names the namespaces on the clusters of its set in which the Workflows of its
-	// namespace may run, besides that of the same name: separated by commas, or AnyNamespace.
+	// namespace may run, besides that of the same name: separated by commas, or AnyNamespace. On the ManagedCluster that is the hub itself, it
+	// names those in which Workflows may run there at all.
 	AnnotationNamespaces = argoPrefix + "namespace"
 	// AnnotationExecutor, on a ManagedClusterSetBinding, is the ServiceAccount "<namespace>/<name>" on the managed clusters as which the work
 	// agent creates the Workflows of the binding's namespace.

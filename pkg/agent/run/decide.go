@@ -145,7 +145,7 @@ func decideUnclaimed(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured,
 	case wasStarted(wf) && found.SameAttempt(wanted):
 		return decision{action: claim}
 	case found != wanted:
-		return notOurs(rw)
+		return notOurs(rw, wf)
 	case isDeleted(wf):
 		return decision{action: wait} // the next one is claimed
 	}
@@ -183,7 +183,7 @@ func decideRecorded(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, 
 	case gated && isDeleted(rw):
 		return decision{action: wait}
 	case gated && !hasFinalizer(wf) && contract.ReferenceOf(wf) != contract.ReferenceTo(rw):
-		return notOurs(rw)
+		return notOurs(rw, wf)
 	case gated, !isGuarded(rw, wf):
 		return decision{action: start}
 	}
@@ -344,7 +344,11 @@ func deletedUnfinished(rw *v1alpha1.RemoteWorkflow) metav1.Condition {
 	return remoteDeleted(rw, v1alpha1.ReasonDeletedUnfinished, "was deleted there before it finished")
 }
 
-func notOurs(rw *v1alpha1.RemoteWorkflow) decision {
+func notOurs(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured) decision {
+	if wf.GetUID() == rw.Spec.WorkflowRef.UID {
+		return notStarted(v1alpha1.ReasonNotOurs, fmt.Sprintf("Workflow %s is this one itself, for this cluster is the hub: label its "+
+			"ManagedCluster local-cluster=true", remoteName(rw)))
+	}
 	return notStarted(v1alpha1.ReasonNotOurs, fmt.Sprintf("there is already a Workflow %s that does not belong to this one; it is left "+
 		"alone. Delete it there, or create this Workflow under another name", remoteName(rw)))
 }

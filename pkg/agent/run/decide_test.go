@@ -311,6 +311,14 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// The hub may be registered as its own managed cluster without anything that says so.
+func TestTheHubWorkflowItselfIsNotTakenForSomebodyElses(t *testing.T) {
+	itself := newCopy(t, unlabeled, func(wf *unstructured.Unstructured) { wf.SetUID(newRemote().Spec.WorkflowRef.UID) })
+	got := decide(newRemote(), itself, testNow, testNow)
+	assert.Equal(t, []string{"Started=False/NotOurs"}, brief(got.conditions))
+	assert.Contains(t, got.conditions[0].Message, "default/demo is this one itself, for this cluster is the hub: label its ManagedCluster")
+}
+
 func TestDecisionsNameTheWorkflow(t *testing.T) {
 	for _, got := range []decision{
 		decide(newRemote(), newCopy(t, annotated(contract.AnnotationHubID, "other")), testNow, testNow),

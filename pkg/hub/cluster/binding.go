@@ -52,18 +52,14 @@ func (b Binding) Allows(remoteNamespace string) bool {
 	if b.Invalid != "" {
 		return false
 	}
-	return b.names(remoteNamespace) || slices.Contains(b.namespaces, contract.AnyNamespace) && !isReserved(remoteNamespace)
-}
-
-// names reports whether the namespace is the one of the same name, or is named, and not only one of "*".
-func (b Binding) names(remoteNamespace string) bool {
-	return remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace)
+	return remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace) ||
+		slices.Contains(b.namespaces, contract.AnyNamespace) && !isReserved(remoteNamespace)
 }
 
 // Creates reports whether this namespace of a cluster is created with the first Workflow that goes there by this binding. With "*" users
 // could have any created: it must be the one of the same name, or be named.
 func (b Binding) Creates(remoteNamespace string) bool {
-	return b.createsNamespaces && b.names(remoteNamespace)
+	return b.createsNamespaces && (remoteNamespace == b.Namespace || slices.Contains(b.namespaces, remoteNamespace))
 }
 
 // Governing returns the binding that a Workflow goes by to a namespace of the cluster: of the target's, which are by name, the first that
@@ -77,10 +73,16 @@ func (t Target) Governing(remoteNamespace string) (Binding, bool) {
 	return Binding{}, false
 }
 
-// isOpenedBy reports whether a binding is valid, holds the cluster and allows the namespace there. On the hub, where the manager and Argo's
-// controller have theirs, "*" opens none.
+// isOpenedBy reports whether a binding is valid, holds the cluster and allows the namespace there.
 func (t Target) isOpenedBy(b *Binding, remoteNamespace string) bool {
-	return b.Holds(t.Managed) && b.Allows(remoteNamespace) && (!t.IsHub || b.names(remoteNamespace))
+	return b.Holds(t.Managed) && b.Allows(remoteNamespace) && t.opens(remoteNamespace)
+}
+
+// opens reports whether Workflows that are sent may run in a namespace of the cluster at all. On the hub, where the manager, Argo's
+// controller and others have theirs, only in those that its ManagedCluster names: a binding is for who may bind a set.
+func (t Target) opens(namespace string) bool {
+	return !t.OnHub || t.Managed != nil && !isReserved(namespace) &&
+		slices.Contains(strings.Split(t.Managed.Annotations[contract.AnnotationNamespaces], ","), namespace)
 }
 
 // isReserved reports whether a namespace on a cluster is of Kubernetes or of OCM.

@@ -98,26 +98,29 @@ func TestByWhichBindingAWorkflowGoes(t *testing.T) {
 	for name, test := range map[string]struct {
 		bindings []client.Object
 		remote   string
-		isHub    bool
+		onHub    string
 		want     string
 	}{
-		"by the only one":                       {[]client.Object{plain("a")}, gen.Namespace, false, "a"},
-		"by the first by name":                  {[]client.Object{plain("b"), plain("a")}, gen.Namespace, false, "a"},
-		"not by one of another set":             {[]client.Object{binding("cpu", "a", "unrelated", ""), plain("b")}, gen.Namespace, false, "b"},
-		"not by one that is invalid":            {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, ""), plain("b")}, gen.Namespace, false, "b"},
-		"by the one that allows its namespace":  {[]client.Object{plain("a"), allowing("b", "other")}, "other", false, "b"},
-		"by the first that allows it":           {[]client.Object{plain("a"), allowing("c", "*"), allowing("b", "other")}, "other", false, "b"},
-		"by none, if none allows it":            {[]client.Object{plain("a"), allowing("b", "*")}, "kube-system", false, ""},
-		"by none, if the only one is not valid": {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, "a")}, gen.Namespace, false, ""},
-		"on the hub by the one that names it":   {[]client.Object{allowing("a", "*"), allowing("b", "*,other")}, "other", true, "b"},
-		"by none on the hub, if none names it":  {[]client.Object{allowing("a", "*")}, "other", true, ""},
-		"by none, if there is none":             {nil, gen.Namespace, false, ""},
+		"by the only one":                       {[]client.Object{plain("a")}, gen.Namespace, "", "a"},
+		"by the first by name":                  {[]client.Object{plain("b"), plain("a")}, gen.Namespace, "", "a"},
+		"not by one of another set":             {[]client.Object{binding("cpu", "a", "unrelated", ""), plain("b")}, gen.Namespace, "", "b"},
+		"not by one that is invalid":            {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, ""), plain("b")}, gen.Namespace, "", "b"},
+		"by the one that allows its namespace":  {[]client.Object{plain("a"), allowing("b", "other")}, "other", "", "b"},
+		"by the first that allows it":           {[]client.Object{plain("a"), allowing("c", "*"), allowing("b", "other")}, "other", "", "b"},
+		"by none, if none allows it":            {[]client.Object{plain("a"), allowing("b", "*")}, "kube-system", "", ""},
+		"by none, if the only one is not valid": {[]client.Object{binding("gpu", "a", contract.AnnotationExecutor, "a")}, gen.Namespace, "", ""},
+		"on the hub, if the namespace is open":  {[]client.Object{plain("a"), allowing("b", "*")}, "other", "a,other", "b"},
+		"by none on the hub, if it is not":      {[]client.Object{allowing("b", "other")}, "other", "a,*,other2", ""},
+		"nor if it is Kubernetes' own":          {[]client.Object{allowing("b", "*")}, "kube-system", "kube-system", ""},
+		"by none, if there is none":             {nil, gen.Namespace, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hub := fakehub.New(t, nil, append(test.bindings, gen.ManagedClusterSet("gpu"), gen.ManagedClusterSet("cpu"))...)
 			bindings, err := cluster.Bindings(t.Context(), hub, gen.Namespace)
 			require.NoError(t, err)
-			to := cluster.Target{Cluster: cluster.Cluster{Managed: managed}, IsHub: test.isHub, Bindings: bindings}
+			managed := managed.DeepCopy()
+			managed.Annotations = map[string]string{contract.AnnotationNamespaces: test.onHub}
+			to := cluster.Target{Cluster: cluster.Cluster{Managed: managed}, OnHub: test.onHub != "", Bindings: bindings}
 			got, found := to.Governing(test.remote)
 			assert.Equal(t, test.want, got.Name)
 			assert.Equal(t, test.want != "", found)

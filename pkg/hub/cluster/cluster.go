@@ -19,10 +19,10 @@ import (
 )
 
 // clusterClaimID is the well-known ClusterClaim that holds the UID of a cluster's kube-system namespace, and
-// localClusterLabel the label by which OCM marks the hub that is registered as its own managed cluster.
+// localCluster the name, and the label, that the hub has by convention when it is its own managed cluster.
 const (
-	clusterClaimID    = "id.k8s.io"
-	localClusterLabel = "local-cluster"
+	clusterClaimID = "id.k8s.io"
+	localCluster   = "local-cluster"
 )
 
 // Cluster is what the hub has of a managed cluster.
@@ -61,12 +61,12 @@ func isThere(err error) (bool, error) {
 	return err == nil, err
 }
 
-// IsHub reports whether it is the hub itself, whose id is the UID of its kube-system namespace. Without the id, what OCM's label says counts.
+// IsHub reports whether it is the hub itself, whose id is the UID of its kube-system namespace. Without the id, name and label count.
 func (c Cluster) IsHub(hubID string) bool {
 	if c.Managed == nil {
 		return false
 	}
-	if c.Managed.Labels[localClusterLabel] == "true" {
+	if c.Name == localCluster || c.Managed.Labels[localCluster] == "true" {
 		return true
 	}
 	for _, claim := range c.Managed.Status.ClusterClaims {

@@ -15,8 +15,8 @@ import (
 // Target is a managed cluster in the eyes of one Workflow.
 type Target struct {
 	Cluster
-	// IsHub is whether it is the hub itself.
-	IsHub bool
+	// OnHub is whether it is the hub itself.
+	OnHub bool
 	// Bindings are those of the Workflow's namespace.
 	Bindings []Binding
 	// NameTakenBy is the UID of another hub Workflow whose attempt has the same name on the cluster; "" if there is none.
@@ -150,30 +150,33 @@ func otherNamespace(wf *hubworkflow.Workflow, t Target) *Problem {
 	if _, isOpen := t.Governing(remote); isOpen {
 		return nil
 	}
-	allowed := "allow it"
-	if t.IsHub {
-		allowed = "allow it, by its name since this is the hub,"
+	by := "ManagedClusterSetBinding"
+	if !t.opens(remote) {
+		by = "ManagedCluster, which is the hub itself"
 	}
 	return problem("namespace not allowed", "NamespaceNotAllowed", "annotation %s: the Workflows of namespace %s may not run in namespace "+
-		"%s of managed cluster %q: %s by annotation %s on the ManagedClusterSetBinding",
-		contract.AnnotationClusterNamespace, wf.GetNamespace(), remote, t.Name, allowed, contract.AnnotationNamespaces)
+		"%s of managed cluster %q: allow it by annotation %s on the %s",
+		contract.AnnotationClusterNamespace, wf.GetNamespace(), remote, t.Name, contract.AnnotationNamespaces, by)
 }
 
 // hubItself: on the hub, the hub Workflow has its name in its namespace already.
 func hubItself(wf *hubworkflow.Workflow, t Target) *Problem {
-	if t.IsHub && contract.RemoteNamespace(wf) == wf.GetNamespace() {
+	if t.OnHub && contract.RemoteNamespace(wf) == wf.GetNamespace() {
 		return problem("the hub itself", "ClusterIsHub", "managed cluster %q is the hub itself, where this Workflow has the name %s/%s already: "+
-			"name another namespace by annotation %s", t.Name, wf.GetNamespace(), wf.GetName(), contract.AnnotationClusterNamespace)
+			"it can run in another namespace", t.Name, wf.GetNamespace(), wf.GetName())
 	}
 	return nil
 }
 
 // withoutAgent: a missing addon is a reason to wait, and never to do without the gate. An administrator may say otherwise, and a
-// Placement does not choose such a cluster.
+// Placement does not choose such a cluster. On the hub nobody may: without agent, OCM owns what has the name, be it a hub Workflow.
 func withoutAgent(wf *hubworkflow.Workflow, t Target) *Problem {
 	switch {
 	case t.HasAgent():
 		return nil
+	case t.Addon == nil && t.OnHub && t.isUsedWithoutAgent():
+		return problem("addon not enabled", "AgentUnavailable", "waiting for managed cluster %q: it is the hub itself, and label %s does not "+
+			"count there: enable its addon %s", t.Name, contract.LabelWithoutAgent, contract.AddonName)
 	case t.Addon != nil:
 		return problem("addon being disabled", "AgentUnavailable", "waiting for managed cluster %q: its addon %s is being disabled",
 			t.Name, contract.AddonName)

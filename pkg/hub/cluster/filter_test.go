@@ -32,6 +32,11 @@ func TestWhyAWorkflowMayNotGoToACluster(t *testing.T) {
 			t.Managed.Labels = map[string]string{contract.LabelWithoutAgent: value}
 		}
 	}
+	onHub := func(namespaces string) func(*cluster.Target) {
+		return func(t *cluster.Target) {
+			t.OnHub, t.Managed.Annotations = true, map[string]string{contract.AnnotationNamespaces: namespaces}
+		}
+	}
 	tests := map[string]struct {
 		change     func(*cluster.Target)
 		mods       []gen.Mod
@@ -67,13 +72,22 @@ func TestWhyAWorkflowMayNotGoToACluster(t *testing.T) {
 			change: func(*cluster.Target) {}, mods: []gen.Mod{gen.WithAnnotations(map[string]string{contract.AnnotationClusterNamespace: "default"})},
 		},
 		"it is the hub": {
-			func(t *cluster.Target) { t.IsHub = true }, nil,
-			"ClusterIsHub", "the hub itself", []string{"the hub itself", "default/hello", contract.AnnotationClusterNamespace},
+			func(t *cluster.Target) { t.OnHub = true }, nil,
+			"ClusterIsHub", "the hub itself", []string{"the hub itself", "default/hello", "in another namespace"},
 		},
-		"it is the hub, and a namespace there is not allowed": {
-			func(t *cluster.Target) { t.IsHub = true },
+		"it is the hub, and a namespace there is not open": {
+			func(t *cluster.Target) { t.OnHub = true },
 			[]gen.Mod{gen.WithAnnotations(map[string]string{contract.AnnotationClusterNamespace: "other"})},
-			"NamespaceNotAllowed", "namespace not allowed", []string{"by its name since this is the hub"},
+			"NamespaceNotAllowed", "namespace not allowed", []string{"on the ManagedCluster, which is the hub itself"},
+		},
+		"it is the hub, and the binding does not allow a namespace that is open": {
+			onHub("a,other"), []gen.Mod{gen.WithAnnotations(map[string]string{contract.AnnotationClusterNamespace: "other"})},
+			"NamespaceNotAllowed", "namespace not allowed", []string{"on the ManagedClusterSetBinding"},
+		},
+		"it is the hub, without agent": {
+			func(t *cluster.Target) { withoutAgent("true")(t); onHub("default")(t) },
+			[]gen.Mod{gen.InNamespace("team-a"), gen.WithAnnotations(map[string]string{contract.AnnotationClusterNamespace: "default"})},
+			"AgentUnavailable", "addon not enabled", []string{"it is the hub itself", contract.LabelWithoutAgent},
 		},
 		"its agent is not enabled": {
 			func(t *cluster.Target) { t.Addon = nil }, nil, "AgentUnavailable", "addon not enabled",
@@ -142,6 +156,7 @@ func TestWhichClusterIsTheHub(t *testing.T) {
 	assert.True(t, is("true", ""), "by its label, where the hub's id is not known")
 	assert.False(t, is("false", "", claims("id.k8s.io", "")))
 	assert.False(t, cluster.Cluster{Name: name1}.IsHub(gen.HubID))
+	assert.True(t, cluster.Cluster{Name: "local-cluster", Managed: gen.ManagedCluster("local-cluster")}.IsHub(gen.HubID), "by its name")
 }
 
 func TestAClusterThatCannotExist(t *testing.T) {

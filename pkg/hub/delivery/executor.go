@@ -33,7 +33,7 @@ func (t *tenants) binding(ctx context.Context, namespace, remoteNamespace string
 		if err != nil {
 			return cluster.Binding{}, false, err
 		}
-		t.cluster, t.bindings = cluster.Target{Cluster: c, IsHub: c.IsHub(t.hubID)}, map[string][]cluster.Binding{}
+		t.cluster, t.bindings = cluster.Target{Cluster: c, OnHub: c.IsHub(t.hubID)}, map[string][]cluster.Binding{}
 	}
 	bindings, isRead := t.bindings[namespace]
 	if !isRead {

@@ -78,10 +78,10 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	return manifestwork.AddIndex(ctx, indexer)
 }
 
-// setChanged and clusterMoved drop what does not change which clusters a set holds.
+// setChanged and clusterMoved drop what does not change which clusters a set holds, and what is open there.
 var (
 	setChanged   = predicate.GenerationChangedPredicate{}
-	clusterMoved = predicate.LabelChangedPredicate{}
+	clusterMoved = predicate.Or(predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 )
 
 // notReports drops what a RemoteWorkflow's update says of progress: that comes often, and is nothing to a delivery.

@@ -118,7 +118,7 @@ func (c *cache) decide(wf *hubworkflow.Workflow, asked request, bound *bindings,
 	problemOf := func(n *node) *cluster.Problem {
 		// However old a measurement is, nodes are as large as they were.
 		return cluster.Filter(wf, cluster.Target{
-			Cluster: n.Cluster, IsHub: n.IsHub(c.hubID), Bindings: bound.all, NameTakenBy: c.takenBy(wf, n.Name),
+			Cluster: n.Cluster, OnHub: n.IsHub(c.hubID), Bindings: bound.all, NameTakenBy: c.takenBy(wf, n.Name),
 			Load: &cluster.Load{Cluster: n.unfinished, Bindings: bound.unfinished}, Capacity: n.capacity,
 		})
 	}

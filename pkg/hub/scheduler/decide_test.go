@@ -267,7 +267,7 @@ func TestAWorkflowWaitsAndSaysForWhat(t *testing.T) {
 		},
 		"it is the hub, and a namespace there is not allowed": {
 			gen.Workflow("hello", gen.WithCluster(cluster1), inRemoteNamespace("elsewhere")),
-			objects(open(), gen.ManagedCluster(cluster1, isTheHub), addon), "NamespaceNotAllowed", []string{"this is the hub"},
+			objects(open(), gen.ManagedCluster(cluster1, isTheHub), addon), "NamespaceNotAllowed", []string{"which is the hub itself"},
 		},
 		"it is the hub, by its id": {direct, objects(open(), hubByID, addon), "ClusterIsHub", []string{"the hub itself"}},
 		"the addon is not enabled": {

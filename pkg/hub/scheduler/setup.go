@@ -311,11 +311,12 @@ func labelsOf(n node) map[string]string {
 }
 
 // annotationsOf returns those of a ManagedCluster that decide whether a Workflow may go there.
-func annotationsOf(n node) [2]string {
+func annotationsOf(n node) [3]string {
 	if n.Managed == nil {
-		return [2]string{}
+		return [3]string{}
 	}
-	return [2]string{n.Managed.Annotations[contract.AnnotationMaxWorkflows], n.Managed.Annotations[contract.AnnotationCheckResources]}
+	a := n.Managed.Annotations
+	return [3]string{a[contract.AnnotationMaxWorkflows], a[contract.AnnotationCheckResources], a[contract.AnnotationNamespaces]}
 }
 
 func (s *Scheduler) placementChanged(was, is *clusterv1beta1.Placement) {

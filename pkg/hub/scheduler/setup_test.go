@@ -34,6 +34,8 @@ func TestAnEventTriesThoseThatItConcerns(t *testing.T) {
 
 	hubByID := gen.ManagedCluster(cluster1)
 	hubByID.Status.ClusterClaims = []clusterv1.ManagedClusterClaim{{Name: "id.k8s.io", Value: gen.HubID}}
+	opened := hubByID.DeepCopy()
+	opened.Annotations = map[string]string{contract.AnnotationNamespaces: "a"}
 
 	const nobody, direct, placed, both = 0, 1, 2, 3
 	tests := map[string]struct {
@@ -57,6 +59,7 @@ func TestAnEventTriesThoseThatItConcerns(t *testing.T) {
 		"the cluster's resources":                     {before: up, was: managed, is: busier, want: nobody},
 		"the cluster is detached":                     {before: down, was: managed, is: detached, want: both, wantSettling: true},
 		"the cluster is not the hub after all":        {before: hubByID, was: hubByID, is: managed, want: both, wantSettling: true},
+		"a namespace of the hub is opened":            {before: hubByID, was: hubByID, is: opened, want: both},
 		"a label of the cluster that changes nothing": {before: down, was: managed, is: labelled, want: nobody},
 		"the Placement selects one that can be used":  {before: cluster2, was: page, is: more, want: placed},
 		"the Placement selects one that cannot":       {before: down, was: page, is: more, want: placed, wantSettling: true},

@@ -39,7 +39,8 @@ func Check(ctx context.Context, reader client.Reader, namespace string, s *step.
 	wf := contract.NewWorkflow()
 	wf.SetNamespace(namespace)
 	wf.SetAnnotations(map[string]string{contract.AnnotationCluster: s.Cluster, contract.AnnotationClusterNamespace: s.Namespace})
-	problem := cluster.Permitted(hubworkflow.Of(wf), cluster.Target{Cluster: c, IsHub: c.IsHub(""), Bindings: bindings})
+	// Who asks need not be allowed to read the hub's id.
+	problem := cluster.Permitted(hubworkflow.Of(wf), cluster.Target{Cluster: c, OnHub: c.IsHub(""), Bindings: bindings})
 	if problem == nil {
 		return "", nil
 	}

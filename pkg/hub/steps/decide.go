@@ -186,7 +186,10 @@ func (p *plan) decideStep(s *snapshot, id string) {
 	st := &openStep{snapshot: s, id: id, node: n, task: task}
 	st.deadline, st.problem = s.parent.deadline(n, task)
 	plugin, _ := task["plugin"].(map[string]any)
+	of := contract.ReferenceOf(s.parent.Unstructured)
 	switch parsed, problems := step.Parse(plugin); {
+	case of.UID != "": // its author may not have what is open to this namespace
+		st.problem = fmt.Errorf("this Workflow was sent here for Workflow %s/%s, and cannot have steps in other clusters", of.Namespace, of.Name)
 	case len(plugin) == 0:
 		st.problem = errors.New("the hub's API server drops what is in plugin templates: install the CustomResourceDefinition " +
 			"workflowtasksets.argoproj.io of the Argo Workflows that runs on the hub")

@@ -102,6 +102,17 @@ func TestAStepGetsOneWorkflowThatRunsWhatItsTemplateSays(t *testing.T) {
 	assert.Empty(t, first.results, "no answer before the end: it would count")
 }
 
+// What runs in a namespace of the hub for a Workflow of another one does not have what is open to that namespace.
+func TestAWorkflowThatWasSentToTheHubHasNoStepsInOtherClusters(t *testing.T) {
+	s := waiting(t)
+	s.parent.SetAnnotations(map[string]string{
+		contract.AnnotationHubUID: "uid", contract.AnnotationHubNamespace: "team-a", contract.AnnotationHubName: "hello",
+	})
+	next := decide(s)
+	assert.Empty(t, next.create)
+	assert.Contains(t, next.results["parent-1"].Message, "was sent here for Workflow team-a/hello")
+}
+
 func TestADaemonIsAnError(t *testing.T) {
 	s := waiting(t)
 	s.set.tasks["parent-1"]["daemon"] = true

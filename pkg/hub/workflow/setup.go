@@ -104,11 +104,13 @@ type clusterView struct {
 	unavailable cluster.Unavailable
 	accepted    bool
 	labels      string
+	namespaces  string
 }
 
 func viewOfCluster(managed *clusterv1.ManagedCluster) clusterView {
 	return clusterView{
 		cluster.Cluster{Managed: managed}.Unavailable(), managed.Spec.HubAcceptsClient, labels.Set(managed.Labels).String(),
+		managed.Annotations[contract.AnnotationNamespaces],
 	}
 }
 

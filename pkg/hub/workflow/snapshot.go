@@ -207,7 +207,7 @@ func (r *Reconciler) readAssigned(ctx context.Context, s *snapshot, name string)
 		return err
 	}
 	s.problem = cluster.Filter(s.wf, cluster.Target{
-		Cluster: s.assigned, IsHub: s.assigned.IsHub(r.HubID), Bindings: bindings,
+		Cluster: s.assigned, OnHub: s.assigned.IsHub(r.HubID), Bindings: bindings,
 	})
 	return nil
 }

@@ -61,17 +61,19 @@ func TestAStepRunsInAnotherNamespaceOfTheHub(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, converted, 0o600))
 	r.tool("kubectl", "create", "-f", file)
 
-	// "*" does not open the hub: the namespace has to be named.
+	// A binding alone opens no namespace of the hub.
 	r.allow("*")
 	labtest.Eventually(t, patience, func() error {
 		for _, child := range r.children("travels") {
-			if message, _ := contract.Status(&child)["message"].(string); strings.Contains(message, "by its name since this is the hub") {
+			if message, _ := contract.Status(&child)["message"].(string); strings.Contains(message, "on the ManagedCluster, which is the hub itself") {
 				return nil
 			}
 		}
 		return fmt.Errorf("no child says that its namespace is not allowed: %v", r.children("travels"))
 	})
-	r.allow(elsewhere)
+	hub := gen.ManagedCluster(lab.LocalCluster)
+	opened := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"other,%s"}}}`, contract.AnnotationNamespaces, elsewhere)
+	require.NoError(t, r.hub.Patch(t.Context(), hub, client.RawPatch(types.MergePatchType, opened)))
 
 	remote := contract.NewWorkflowList()
 	labtest.Eventually(t, patience, func() error {

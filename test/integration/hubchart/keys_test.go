@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -60,41 +59,20 @@ func TestInternalKeysAreTheManagers(t *testing.T) {
 	require.NoError(t, user.Patch(t.Context(), plain, merge(`{"spec":{"suspend":true}}`)))
 }
 
-// Where the hub is a managed cluster of its own, its agent, which may patch the Workflows of all namespaces, notes there what it does.
-func TestTheAgentOfTheHubItselfWritesInternalKeysOnWhatRunsThere(t *testing.T) {
+// Where the hub is a managed cluster of its own, its agent notes on what runs there what it does. Of a Workflow for the managed clusters
+// nobody reads that.
+func TestTheAgentOfTheHubItselfWritesItsKeys(t *testing.T) {
 	agent := aUser(t, "agent")
-	local := workflow("runs-on-the-hub")
-	local.SetLabels(nil)
-	require.NoError(t, admin.Create(t.Context(), local))
-	noted := annotation(contract.AnnotationControls, "{}")
-	require.NoError(t, agent.Patch(t.Context(), local.DeepCopy(), merge(noted)))
-	enable := label(contract.LabelEnable, contract.LabelEnableValue)
-	assertForbidden(t, agent, local, `{"metadata":{"labels":{"`+contract.LabelEnable+`":"true"},"annotations":{"`+
-		contract.AnnotationAssigned+`":"forged"}}}`, "are internal")
-	require.NoError(t, agent.Patch(t.Context(), local.DeepCopy(), merge(enable)))
-	assertForbidden(t, agent, local, annotation(contract.AnnotationControls, "forged"), "are internal")
-
-	user := userOfTeam(t, "grace")
-	own := workflow("of-a-user")
-	own.SetLabels(nil)
-	require.NoError(t, user.Create(t.Context(), own))
-	assertForbidden(t, user, own, noted, "are internal")
-	require.NoError(t, user.Patch(t.Context(), own.DeepCopy(), merge(annotation("note", "mine"))))
-}
-
-// userOfTeam returns a client of somebody who may do everything with the Workflows of the team's namespace.
-func userOfTeam(t *testing.T, name string) client.Client {
-	t.Helper()
-	require.NoError(t, admin.Create(t.Context(), &rbacv1.Role{
-		ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: name},
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"argoproj.io"}, Resources: []string{"workflows"}, Verbs: []string{"*"}}},
-	}))
-	require.NoError(t, admin.Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: team, Name: name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
-	}))
-	return as(t, name)
+	wf := create(t, workflow("runs-on-the-hub"))
+	for key := range contract.AnnotationsTo(gen.RemoteWorkflow(wf, team)) {
+		require.NoError(t, agent.Patch(t.Context(), wf.DeepCopy(), merge(annotation(key, "restored"))), key)
+	}
+	for _, key := range []string{contract.AnnotationControls, contract.AnnotationEdits, contract.AnnotationTerminated} {
+		require.NoError(t, agent.Patch(t.Context(), wf.DeepCopy(), merge(annotation(key, "noted"))), key)
+	}
+	for _, key := range []string{contract.AnnotationAssigned, contract.AnnotationStatusHash} {
+		assertForbidden(t, agent, wf, annotation(key, "forged"), "are internal")
+	}
 }
 
 func TestWhoMayChangeARemoteWorkflowMayNotMakeItAnothers(t *testing.T) {

@@ -78,6 +78,10 @@ func TestInvalidAnnotationsAreRefused(t *testing.T) {
 			[]string{"", "A", "a, b", "a,", ",a", "a,*", "**", "a;b", "a.b", label63 + "a"}, `must be "*" or the names of namespaces`,
 		},
 		{
+			[]string{"ManagedCluster"}, contract.AnnotationNamespaces, []string{"a", "a,b-c," + label63},
+			[]string{"", "*", "A", "a, b", "a,", "a,*"}, "must be the names of namespaces, separated by commas",
+		},
+		{
 			[]string{"ManagedClusterSetBinding"}, contract.AnnotationNamespaces, nil, []string{"a,kube-system", "kube-system"},
 			"may not run in kube-system, which belongs to",
 		},
