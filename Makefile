@@ -103,7 +103,7 @@ test-integration: ## Run the tests on real API servers, without pods.
 
 # Those of test/e2e for which it matters that something is executed in the pods. The others take a third of the time with simulated ones.
 REAL := Examples|Manifests|DeletingTheHubsCopy|CutOff|TenantIsSetUp|ArtifactsAreRead
-REAL_STEPS := FilesGo|ArgosOwnProposal
+REAL_STEPS := FilesGo|ArgosOwnProposal|RunTogether
 
 # With simulated pods they wait more than they work: two packages at a time, each on a lab of its own.
 test-e2e: ## Run the tests on a lab of their own: where it matters with real pods, as root on Linux, and else with simulated ones.

@@ -19,7 +19,9 @@ func newExecutorPluginCommand() *cobra.Command {
 It is the container of an Argo executor plugin, in the pod that Argo makes on the hub for each Workflow with plugin templates: it tells
 Argo's agent there that templates with the key "multicluster" are run by somebody. It needs no rights, and connects to nothing.
 
-The hub chart sets it up where the API server has no MutatingAdmissionPolicy. Elsewhere that pod is not started, and nothing is needed.`,
+The hub chart sets it up with hubArgo.enabled and hubArgo.serviceAccount. Argo's controller adds it to the pod if it runs with
+ARGO_EXECUTOR_PLUGINS=true. It runs where the pod does: if the API server has no MutatingAdmissionPolicy, or if the Workflow has HTTP
+templates or other plugins.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var config net.ListenConfig

@@ -2,7 +2,8 @@
 // each Workflow with plugin templates, asks the executor plugins in that pod who runs a template, and fails the node if none does. This
 // one says of steps in other clusters that they are its own, and does nothing: the manager on the hub gives their results.
 //
-// It is for hubs whose API server has no MutatingAdmissionPolicy: on others that pod is not started.
+// It is for hubs whose API server has no MutatingAdmissionPolicy, and for Workflows that have HTTP templates or other plugins as well:
+// else that pod is not started.
 package executorplugin
 
 import (

@@ -74,7 +74,12 @@ func (c *Cluster) argoConfig() map[string]any {
 	return config
 }
 
-func (c *Cluster) startArgoController(ctx context.Context) error {
+// RestartArgo starts the cluster's Argo controller again, with variables beside those that the lab gives it.
+func (c *Cluster) RestartArgo(ctx context.Context, env ...string) error {
+	return c.startArgoController(ctx, env...)
+}
+
+func (c *Cluster) startArgoController(ctx context.Context, env ...string) error {
 	kubeconfig, err := c.serviceAccountIdentity(ctx, argoSpace, argoAccount)
 	if err != nil {
 		return err
@@ -93,7 +98,7 @@ func (c *Cluster) startArgoController(ctx context.Context) error {
 			// second they would compare Argo with Argo.
 			"--qps=200", "--burst=400",
 		},
-		Env: []string{"LEADER_ELECTION_DISABLE=true", "DEFAULT_REQUEUE_TIME=500ms"},
+		Env: append([]string{"LEADER_ELECTION_DISABLE=true", "DEFAULT_REQUEUE_TIME=500ms"}, env...),
 		// Its health check has a fixed port, which one controller on this machine gets.
 		Ready: c.logSays(ArgoController, "Manager initialized successfully"),
 	})

@@ -256,7 +256,8 @@ func (r *Reconciler) tell(s *snapshot, next *plan) {
 			next.lookWithin(tellAgain)
 			r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonAgentPodGated, "LiftGate",
 				"pod %s, which runs HTTP and other plugin templates, stays gated: without the container %s it would fail the steps in other "+
-					"clusters. Set ARGO_EXECUTOR_PLUGINS=true for Argo's controller, and retry the Workflow", pod.Name, pluginContainer)
+					"clusters. Set ARGO_EXECUTOR_PLUGINS=true for Argo's controller, then delete the pod: Argo makes it again",
+				pod.Name, pluginContainer)
 		}
 	}
 	if next.healed {

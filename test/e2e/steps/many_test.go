@@ -3,14 +3,12 @@ package steps
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -65,16 +63,7 @@ func TestATaskSetThatEtcdDoesNotTakeIsTold(t *testing.T) {
   inputs: {parameters: [{name: text}]}
   plugin: {multicluster: {cluster: cluster1, container: {image: busybox, command: ["true"]}}}
 `)
-	labtest.Eventually(t, patience, func() error {
-		var all eventsv1.EventList
-		if err := r.hub.List(t.Context(), &all, client.InNamespace(r.namespace)); err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(all.Items, func(e eventsv1.Event) bool { return e.Reason == "TaskMissing" && e.Regarding.Name == "large" }) {
-			return fmt.Errorf("no Event says so, of %d", len(all.Items))
-		}
-		return nil
-	})
+	r.isTold("large", "TaskMissing")
 	r.argo("terminate", "large")
 	r.ends("large", "Failed")
 	r.leavesNothing("large")
