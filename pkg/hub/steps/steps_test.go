@@ -523,6 +523,8 @@ func TestANodeWhoseStepHasRunDoesNotWaitForItsTask(t *testing.T) {
 	assert.Equal(t, map[string]string{"parent-1": now}, read())
 	s.begun(t, phaseSucceeded)
 	assert.Empty(t, read())
+	s.set = nil
+	assert.Len(t, read(), 1, "nobody could be given its result")
 }
 
 // withSteps gives the Workflow a template whose steps run in another cluster.
