@@ -82,8 +82,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager, 
 		Complete(r))
 }
 
-// parentNameOf returns the name of the Workflow that has the step for which wf was made, "" if wf was made for none. Where an administrator has
-// removed the label or the annotation that say so, the owner does: else nobody would remove our finalizer.
+// parentNameOf returns the name of the Workflow that has the step for which wf was made, "" if wf was made for none. Where an administrator
+// has removed the label or the annotation that say so, the owner does: else nobody would remove our finalizer.
 func parentNameOf(wf client.Object) string {
 	if parent := contract.StepParent(wf); parent != "" {
 		return parent

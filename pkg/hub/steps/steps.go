@@ -267,13 +267,13 @@ func (r *Reconciler) tell(s *snapshot, next *plan) {
 	switch {
 	case len(next.overdue) > 0 && s.isTaskSetLost():
 		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonTaskMissing, "HandOutStep",
-			"somebody has deleted the WorkflowTaskSet %s, through which %d waiting steps get their results: Argo's controller writes it anew when it "+
-				"next looks at the Workflow, at once if you change an annotation of the Workflow", s.parent.GetName(), len(next.overdue))
+			"somebody has deleted the WorkflowTaskSet %s, through which %d waiting steps get their results: Argo's controller writes it anew when "+
+				"it next looks at the Workflow, at once if you change an annotation of the Workflow", s.parent.GetName(), len(next.overdue))
 	case len(next.overdue) > 0:
 		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonTaskMissing, "HandOutStep",
 			"Argo's controller has not written the tasks of %d waiting steps into the WorkflowTaskSet %s, and its log says why: if all waiting "+
-				"tasks are more than etcd takes in one object, limit them with a semaphore; if it lacks the right to write WorkflowTaskSets, grant it; "+
-				"if it has written them into that of a deleted Workflow of this name, which is gone now, change an annotation of the Workflow",
+				"tasks are more than etcd takes in one object, limit them with a semaphore; if it lacks the right to write WorkflowTaskSets, grant "+
+				"it; if it has written them into that of a deleted Workflow of this name, which is gone now, change an annotation of the Workflow",
 			len(next.overdue), s.parent.GetName())
 	}
 	if len(next.undecided) > 0 {
