@@ -56,6 +56,7 @@ const knownKey = "known"
 // keptMetadata are the fields of the metadata that a trimmed object keeps; of the annotations only those that we read.
 var keptMetadata = []string{
 	"name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "finalizers", "labels",
+	"ownerReferences",
 }
 
 // Trim makes a Workflow what the cache keeps of it. It is the transform of the cache; equal input gives equal output.

@@ -145,11 +145,28 @@ func TestAStepIsNotEndedBecauseTheCacheLacksItsTask(t *testing.T) {
 	}}, live)
 	require.NoError(t, r.act(t.Context(), s, next))
 	assert.Equal(t, again, next.within)
-	require.ErrorContains(t, actor(interceptor.Funcs{
-		Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
-			return fmt.Errorf("terminated")
-		},
-	}).act(t.Context(), s, next), "terminated", "the task is gone")
+	live.Object["spec"] = map[string]any{}
+	require.NoError(t, r.Client.Update(t.Context(), live))
+	require.ErrorContains(t, r.act(t.Context(), s, next), "terminated", "the task is gone")
+}
+
+// TestAStepGoesOnWhenItsTaskSetIsDeleted: Argo, which does not delete it, writes it anew, and then reads the result.
+func TestAStepGoesOnWhenItsTaskSetIsDeleted(t *testing.T) {
+	s := waiting(t)
+	s.begun(t, "Running")
+	s.set, s.open, s.now = nil, map[string]string{"parent-1": now}, s.now.Add(time.Minute)
+	s.parent = parentOf(withSteps(t, s.parent.Unstructured))
+	recorder := events.NewFakeRecorder(10)
+	r := actor(interceptor.Funcs{Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+		return fmt.Errorf("terminated")
+	}})
+	r.Recorder = recorder
+	require.NoError(t, r.act(t.Context(), s, decide(s)))
+	assert.Contains(t, <-recorder.Events, "somebody has deleted the WorkflowTaskSet parent")
+
+	at := metav1.Now()
+	s.parent.SetDeletionTimestamp(&at)
+	require.ErrorContains(t, r.act(t.Context(), s, decide(s)), "terminated", "the Workflow is being deleted")
 }
 
 func TestThePodOfArgosAgentStartsWhereItDoesNoHarm(t *testing.T) {
@@ -198,6 +215,9 @@ func TestOneWorkflowThatCannotBeTerminatedKeepsNoOtherRunning(t *testing.T) {
 	other := first.DeepCopy()
 	other.SetName("other")
 	second.Workflow = hubworkflow.Of(other)
+	untasked := s.set.DeepCopy()
+	untasked.SetNamespace("ns")
+	untasked.Object["spec"] = map[string]any{}
 	s.open, s.set = nil, nil
 	var tried []string
 	r := actor(interceptor.Funcs{
@@ -205,7 +225,7 @@ func TestOneWorkflowThatCannotBeTerminatedKeepsNoOtherRunning(t *testing.T) {
 			tried = append(tried, obj.GetName())
 			return fmt.Errorf("%s: refused", obj.GetName())
 		},
-	})
+	}, untasked)
 	err := r.act(t.Context(), s, &plan{terminate: []*child{first, second}})
 	require.ErrorContains(t, err, first.GetName()+": refused")
 	require.ErrorContains(t, err, "other: refused")

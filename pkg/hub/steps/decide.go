@@ -123,6 +123,11 @@ func (p *plan) decideTasks(s *snapshot) {
 	}
 }
 
+// isTaskSetLost reports whether the task set was there, since a step that waits has a Workflow, and is not any more.
+func (s *snapshot) isTaskSetLost() bool {
+	return s.set == nil && slices.ContainsFunc(slices.Collect(maps.Values(s.children)), s.isOfOpenNode)
+}
+
 // overdue returns the nodes that have waited for their tasks for too long.
 func (s *snapshot) overdue() []string {
 	var out []string

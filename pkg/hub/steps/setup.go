@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -52,7 +53,7 @@ func Cached() map[client.Object]cache.ByObject {
 // SetupWithManager adds the reconciler to the manager of a hub that serves WorkflowTaskSets.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager, options controller.Options) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, contract.NewWorkflow(), indexParent, func(obj client.Object) []string {
-		if parent := contract.StepParent(obj); parent != "" {
+		if parent := parentNameOf(obj); parent != "" {
 			return []string{parent}
 		}
 		return nil
@@ -65,7 +66,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager, 
 	}
 	r.parents = parents
 	ofChild := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, wf client.Object) []reconcile.Request {
-		if parent := contract.StepParent(wf); parent != "" {
+		if parent := parentNameOf(wf); parent != "" {
 			return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: wf.GetNamespace(), Name: parent}}}
 		}
 		return nil
@@ -79,6 +80,19 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager, 
 		WatchesRawSource(source.Kind[client.Object](parents, contract.NewWorkflow(), &handler.EnqueueRequestForObject{}, parentChanged)).
 		WithOptions(options).
 		Complete(r))
+}
+
+// parentNameOf returns the name of the Workflow that has the step for which wf was made, "" if wf was made for none. Where an administrator
+// has removed the label or the annotation that say so, the owner does: else nobody would remove our finalizer.
+func parentNameOf(wf client.Object) string {
+	if parent := contract.StepParent(wf); parent != "" {
+		return parent
+	}
+	owner := metav1.GetControllerOf(wf)
+	if _, isOurs := withoutStep(wf.GetFinalizers()); isOurs && owner != nil && owner.Kind == contract.WorkflowGVK.Kind {
+		return owner.Name
+	}
+	return ""
 }
 
 // parentCache returns a cache of the Workflows that are not for the managed clusters, with no more than what may change what is done about

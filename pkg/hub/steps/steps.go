@@ -114,7 +114,7 @@ func (s *snapshot) concernsUs() bool {
 }
 
 // readOpen reads which nodes wait, of a Workflow that goes on. One that has a Workflow has had its task, which Argo takes away before the
-// cache shows that the node has ended.
+// cache shows that the node has ended: it counts only if there is no task set at all.
 func (r *Reconciler) readOpen(ctx context.Context, s *snapshot, key types.NamespacedName) error {
 	wf := contract.NewWorkflow()
 	if err := r.parents.Get(ctx, key, wf); err != nil {
@@ -127,7 +127,7 @@ func (r *Reconciler) readOpen(ctx context.Context, s *snapshot, key types.Namesp
 	s.open = map[string]string{}
 	for id, startedAt := range v.Open {
 		of := contract.StepID{Parent: v.UID, Node: id, StartedAt: startedAt}
-		if s.children[of.WorkflowName(key.Name)] == nil {
+		if s.set == nil || s.children[of.WorkflowName(key.Name)] == nil {
 			s.open[id] = startedAt
 		}
 	}
@@ -193,20 +193,22 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, next *plan) error {
 // terminate ends Workflows that no step waits for. The cache may lag behind: of a step that is open, the API server is asked whether Argo
 // has taken its task away.
 func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) error {
-	var tasks *taskSet
+	var asked *taskAsked
 	var errs []error
 	for _, c := range next.terminate {
 		id := contract.StepNode(c)
 		if s.isOfOpenNode(c) && next.results[id] == nil {
-			if tasks == nil {
-				live := newTaskSet()
-				if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.parent), live); client.IgnoreNotFound(err) != nil {
-					errs = append(errs, fmt.Errorf("get WorkflowTaskSet: %w", err))
+			if asked == nil {
+				var err error
+				if asked, err = r.askForTasks(ctx, s); err != nil {
+					errs = append(errs, err)
 					continue
 				}
-				tasks = taskSetOf(live)
 			}
-			if tasks.has(id) {
+			if asked.lost {
+				continue // until Argo writes it anew
+			}
+			if asked.set.has(id) {
 				next.lookWithin(again)
 				continue
 			}
@@ -216,6 +218,23 @@ func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) err
 		errs = append(errs, r.patch(ctx, c, change))
 	}
 	return errors.Join(errs...)
+}
+
+// taskAsked is what the API server has of a Workflow's tasks.
+type taskAsked struct {
+	set *taskSet
+	// lost is whether somebody has deleted the task set of a Workflow that goes on: Argo does not, and writes all tasks anew when it looks at
+	// the Workflow the next time.
+	lost bool
+}
+
+func (r *Reconciler) askForTasks(ctx context.Context, s *snapshot) (*taskAsked, error) {
+	live := newTaskSet()
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.parent), live)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("get WorkflowTaskSet: %w", err)
+	}
+	return &taskAsked{taskSetOf(live), err != nil && s.parent.GetDeletionTimestamp() == nil}, nil
 }
 
 // withoutStep returns finalizers without ours, and whether it was among them.
@@ -240,10 +259,16 @@ func (r *Reconciler) release(ctx context.Context, next *plan, c *child) error {
 
 // tell says on the Workflow what hinders its steps.
 func (r *Reconciler) tell(s *snapshot, next *plan) {
-	if len(next.overdue) > 0 {
+	switch {
+	case len(next.overdue) > 0 && s.isTaskSetLost():
+		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonTaskMissing, "HandOutStep",
+			"somebody has deleted the WorkflowTaskSet %s, through which %d waiting steps get their results: Argo's controller writes it anew when "+
+				"it next looks at the Workflow, at once if you change an annotation of the Workflow", s.parent.GetName(), len(next.overdue))
+	case len(next.overdue) > 0:
 		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonTaskMissing, "HandOutStep",
 			"Argo's controller has not written the tasks of %d waiting steps into the WorkflowTaskSet %s, and its log says why: if all waiting "+
-				"tasks are more than etcd takes in one object, limit them with a semaphore; if it lacks the right to write WorkflowTaskSets, grant it",
+				"tasks are more than etcd takes in one object, limit them with a semaphore; if it lacks the right to write WorkflowTaskSets, grant "+
+				"it; if it has written them into that of a deleted Workflow of this name, which is gone now, change an annotation of the Workflow",
 			len(next.overdue), s.parent.GetName())
 	}
 	if len(next.undecided) > 0 {

@@ -534,6 +534,8 @@ func TestANodeWhoseStepHasRunDoesNotWaitForItsTask(t *testing.T) {
 	assert.Equal(t, map[string]string{"parent-1": now}, read())
 	s.begun(t, phaseSucceeded)
 	assert.Empty(t, read())
+	s.set = nil
+	assert.Len(t, read(), 1, "nobody could be given its result")
 }
 
 // withSteps gives the Workflow a template whose steps run in another cluster.
@@ -569,6 +571,21 @@ func TestTheCacheOfParentsKnowsWhichNodesWait(t *testing.T) {
 	trimmed, err = trimParent(wf)
 	require.NoError(t, err)
 	assert.Equal(t, view{UID: "u1"}, readView(trimmed.(*unstructured.Unstructured)), "no step of it goes elsewhere")
+}
+
+func TestAChildWhoseKeysAreRemovedStaysThatOfItsStep(t *testing.T) {
+	for name, remove := range map[string]func(*unstructured.Unstructured){
+		"the label":      func(wf *unstructured.Unstructured) { wf.SetLabels(map[string]string{contract.LabelEnable: "true"}) },
+		"the annotation": func(wf *unstructured.Unstructured) { wf.SetAnnotations(nil) },
+	} {
+		wf := waiting(t).begun(t, "Running").DeepCopy()
+		remove(wf)
+		trimmed, err := hubworkflow.Trim(wf)
+		require.NoError(t, err)
+		assert.Equal(t, "parent", parentNameOf(trimmed.(client.Object)), name)
+		wf.SetFinalizers(nil)
+		assert.Empty(t, parentNameOf(wf), "one that a user has made of it, without %s", name)
+	}
 }
 
 func TestAChangeOfAChildConcernsItsParent(t *testing.T) {
