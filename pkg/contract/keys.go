@@ -126,6 +126,9 @@ const (
 	AnnotationStep = internalPrefix + "step"
 	// AnnotationStepClusters, on the first Workflow of a step that runs in every cluster of a Placement, has their names, separated by commas.
 	AnnotationStepClusters = internalPrefix + "step-clusters"
+	// AnnotationTasksAskedFor, on a Workflow with steps in other clusters, is when the hub last had Argo's controller look at it again, since
+	// Argo had not written their tasks, in RFC 3339.
+	AnnotationTasksAskedFor = internalPrefix + "tasks-asked-for"
 	// AnnotationStepSuspended, with the value "true" on the Workflow of a step, says that it was suspended with its parent.
 	AnnotationStepSuspended = internalPrefix + "step-suspended"
 	// GateSteps is the scheduling gate of the pods that Argo makes for plugin nodes.

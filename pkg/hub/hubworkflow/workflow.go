@@ -7,7 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,7 +58,6 @@ const knownKey = "known"
 // keptMetadata are the fields of the metadata that a trimmed object keeps; of the annotations only those that we read.
 var keptMetadata = []string{
 	"name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "finalizers", "labels",
-	"ownerReferences",
 }
 
 // Trim makes a Workflow what the cache keeps of it. It is the transform of the cache; equal input gives equal output.
@@ -70,6 +71,9 @@ func Trim(obj any) (any, error) {
 	}
 	from, _ := wf.Object["metadata"].(map[string]any)
 	metadata := only(from, keptMetadata)
+	if slices.Contains(wf.GetFinalizers(), contract.FinalizerStep) {
+		maps.Copy(metadata, only(from, []string{"ownerReferences"}))
+	}
 	if all, ok := from["annotations"].(map[string]any); ok {
 		annotations := map[string]any{}
 		for key, value := range all {

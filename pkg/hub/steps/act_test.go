@@ -157,13 +157,28 @@ func TestAStepGoesOnWhenItsTaskSetIsDeleted(t *testing.T) {
 	s.set, s.open, s.now = nil, map[string]string{"parent-1": now}, s.now.Add(time.Minute)
 	s.parent = parentOf(withSteps(t, s.parent.Unstructured))
 	recorder := events.NewFakeRecorder(10)
-	r := actor(interceptor.Funcs{Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
-		return fmt.Errorf("terminated")
-	}})
+	var asked string
+	r := actor(interceptor.Funcs{
+		Patch: func(_ context.Context, _ client.WithWatch, obj client.Object, patch client.Patch, _ ...client.PatchOption) error {
+			data, err := patch.Data(obj)
+			if obj.GetName() == s.parent.GetName() {
+				asked = string(data)
+				return err
+			}
+			return fmt.Errorf("terminated")
+		},
+	})
 	r.Recorder = recorder
 	require.NoError(t, r.act(t.Context(), s, decide(s)))
 	assert.Contains(t, <-recorder.Events, "somebody has deleted the WorkflowTaskSet parent")
+	assert.JSONEq(t, `{"metadata": {"uid": "u1", "annotations": {"`+contract.AnnotationTasksAskedFor+`": "2026-01-02T15:05:05Z"}}}`, asked)
 
+	s.parent.SetAnnotations(map[string]string{contract.AnnotationTasksAskedFor: "2026-01-02T15:05:05Z"})
+	for after, want := range map[time.Duration]bool{tellAgain - time.Second: false, tellAgain: true} {
+		later := *s
+		later.now = s.now.Add(after)
+		assert.Equal(t, want, decide(&later).asks, "Argo is asked again, after a while: %s", after)
+	}
 	at := metav1.Now()
 	s.parent.SetDeletionTimestamp(&at)
 	require.ErrorContains(t, r.act(t.Context(), s, decide(s)), "terminated", "the Workflow is being deleted")

@@ -72,6 +72,10 @@ type plan struct {
 	healed bool
 	// overdue are the nodes that wait, and that Argo has written no task for.
 	overdue []string
+	// asks is whether Argo is to look at the Workflow again: it then writes the tasks that it can write.
+	asks bool
+	// waits are the Workflows, as "<node>: Workflow <name>: <message>", that have waited for a cluster for too long.
+	waits []string
 	// undecided are the Placements, as "<node>: <Placement>", that steps have waited for too long.
 	undecided []string
 	// lags are the nodes of which the cache does not show all Workflows yet, or of which one could not be made.
@@ -108,12 +112,14 @@ func decide(s *snapshot) *plan {
 
 // decideTasks notes the nodes for which Argo does not get its tasks written. It would try again for ever, and say so in its log only.
 func (p *plan) decideTasks(s *snapshot) {
-	if s.parent != nil && !s.parent.isFinished() && s.parent.hasSteps() {
+	if s.parent != nil && !s.parent.isFinished() && s.parent.GetDeletionTimestamp() == nil && s.parent.hasSteps() {
 		p.overdue = slices.DeleteFunc(s.overdue(), func(id string) bool { // what is read live may be further than the cache
 			return s.parent.unreadable == nil && !s.parent.node(id).isOpen()
 		})
 	}
 	if len(p.overdue) > 0 {
+		asked, err := time.Parse(time.RFC3339, s.parent.GetAnnotations()[contract.AnnotationTasksAskedFor])
+		p.asks = err != nil || s.now.Sub(asked) >= tellAgain
 		p.lookWithin(tellAgain)
 	}
 	for id, startedAt := range s.open {
@@ -154,6 +160,21 @@ func (p *plan) decideChild(s *snapshot, c *child) {
 		p.suspend = append(p.suspend, c)
 	case !s.parent.isSuspended() && isMarked:
 		p.resume = append(p.resume, c)
+	case contract.IsPending(c.LastPhase()):
+		p.decideWaiting(s, c)
+	}
+}
+
+// decideWaiting notes a Workflow that waits. Its own message says why, and who looks at the Workflow with the step does not see that.
+func (p *plan) decideWaiting(s *snapshot, c *child) {
+	if waited := s.now.Sub(c.GetCreationTimestamp().Time); waited < taskWithin {
+		p.lookWithin(taskWithin - waited)
+		return
+	}
+	p.lookWithin(tellAgain)
+	if c.Message != "" {
+		name := s.parent.node(contract.StepNode(c)).text("displayName")
+		p.waits = append(p.waits, fmt.Sprintf("%s: Workflow %s: %s", name, c.GetName(), c.Message))
 	}
 }
 

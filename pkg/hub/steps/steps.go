@@ -14,6 +14,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,6 +33,7 @@ import (
 const (
 	reasonStepCreated      = "StepCreated"
 	reasonStepRefused      = "StepRefused"
+	reasonStepWaits        = "StepWaits"
 	reasonTaskMissing      = "TaskMissing"
 	reasonResultNotRemoved = "ResultNotRemoved"
 	reasonNoDecision       = "NoClusterSelected"
@@ -177,6 +179,9 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, next *plan) error {
 	for _, wf := range next.create {
 		errs = append(errs, r.create(ctx, s, next, wf))
 	}
+	if next.asks {
+		errs = append(errs, r.askForTasks(ctx, s))
+	}
 	errs = append(errs, r.terminate(ctx, s, next))
 	for _, c := range next.suspend {
 		errs = append(errs, r.patch(ctx, c, suspension(true)))
@@ -200,7 +205,7 @@ func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) err
 		if s.isOfOpenNode(c) && next.results[id] == nil {
 			if asked == nil {
 				var err error
-				if asked, err = r.askForTasks(ctx, s); err != nil {
+				if asked, err = r.readTasks(ctx, s); err != nil {
 					errs = append(errs, err)
 					continue
 				}
@@ -220,6 +225,15 @@ func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) err
 	return errors.Join(errs...)
 }
 
+// askForTasks changes an annotation of the Workflow, so that Argo's controller looks at it: it does not see that its WorkflowTaskSet has been
+// deleted, be it by somebody, or with an earlier Workflow of this name into whose it has written the tasks.
+func (r *Reconciler) askForTasks(ctx context.Context, s *snapshot) error {
+	now := s.now.UTC().Format(time.RFC3339)
+	return r.patch(ctx, &child{Workflow: hubworkflow.Of(s.parent.Unstructured)}, map[string]any{"metadata": map[string]any{
+		"uid": s.parent.GetUID(), "annotations": map[string]any{contract.AnnotationTasksAskedFor: now},
+	}})
+}
+
 // taskAsked is what the API server has of a Workflow's tasks.
 type taskAsked struct {
 	set *taskSet
@@ -228,7 +242,7 @@ type taskAsked struct {
 	lost bool
 }
 
-func (r *Reconciler) askForTasks(ctx context.Context, s *snapshot) (*taskAsked, error) {
+func (r *Reconciler) readTasks(ctx context.Context, s *snapshot) (*taskAsked, error) {
 	live := newTaskSet()
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.parent), live)
 	if client.IgnoreNotFound(err) != nil {
@@ -262,14 +276,17 @@ func (r *Reconciler) tell(s *snapshot, next *plan) {
 	switch {
 	case len(next.overdue) > 0 && s.isTaskSetLost():
 		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonTaskMissing, "HandOutStep",
-			"somebody has deleted the WorkflowTaskSet %s, through which %d waiting steps get their results: Argo's controller writes it anew when "+
-				"it next looks at the Workflow, at once if you change an annotation of the Workflow", s.parent.GetName(), len(next.overdue))
+			"somebody has deleted the WorkflowTaskSet %s, through which %d waiting steps get their results: the hub has Argo's controller write it "+
+				"anew", s.parent.GetName(), len(next.overdue))
 	case len(next.overdue) > 0:
 		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonTaskMissing, "HandOutStep",
 			"Argo's controller has not written the tasks of %d waiting steps into the WorkflowTaskSet %s, and its log says why: if all waiting "+
-				"tasks are more than etcd takes in one object, limit them with a semaphore; if it lacks the right to write WorkflowTaskSets, grant "+
-				"it; if it has written them into that of a deleted Workflow of this name, which is gone now, change an annotation of the Workflow",
+				"tasks are more than etcd takes in one object, limit them with a semaphore; if it lacks the right to write WorkflowTaskSets, grant it",
 			len(next.overdue), s.parent.GetName())
+	}
+	if len(next.waits) > 0 {
+		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeNormal, reasonStepWaits, "RunStep",
+			"%d steps wait to run in other clusters: %.900s", len(next.waits), strings.Join(next.waits, "; "))
 	}
 	if len(next.undecided) > 0 {
 		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonNoDecision, "CreateStep",

@@ -102,6 +102,26 @@ func TestAStepGetsOneWorkflowThatRunsWhatItsTemplateSays(t *testing.T) {
 	assert.Empty(t, first.results, "no answer before the end: it would count")
 }
 
+func TestAStepThatWaitsForItsClusterIsTold(t *testing.T) {
+	at, err := time.Parse(time.RFC3339, now)
+	require.NoError(t, err)
+	created := func(wf *unstructured.Unstructured) { wf.SetCreationTimestamp(metav1.NewTime(at)) }
+	s := waiting(t)
+	c := s.begun(t, "Pending", created)
+	next := decide(s)
+	assert.Empty(t, next.waits)
+	assert.Equal(t, taskWithin, next.within)
+	s.now = s.now.Add(taskWithin)
+	next = decide(s)
+	assert.Equal(t, []string{"one: Workflow " + c.GetName() + ": of the Workflow"}, next.waits)
+	assert.Equal(t, tellAgain, next.within)
+
+	s = waiting(t)
+	s.begun(t, "Running", created)
+	s.now = s.now.Add(taskWithin)
+	assert.Empty(t, decide(s).waits, "it runs")
+}
+
 // What runs in a namespace of the hub for a Workflow of another one does not have what is open to that namespace.
 func TestAWorkflowThatWasSentToTheHubHasNoStepsInOtherClusters(t *testing.T) {
 	s := waiting(t)
