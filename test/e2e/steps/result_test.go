@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -101,6 +102,22 @@ func TestAResultThatIsLostIsGivenAgain(t *testing.T) {
 	r.ends("lost", "Succeeded")
 	assert.Len(t, r.children("lost"), 1)
 	r.hasNoResult("lost")
+}
+
+// Argo's controller does not miss a task set that is deleted: the hub has it look again.
+func TestAStepEndsThoughItsTaskSetIsDeleted(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t)
+	r.create("lost", strings.ReplaceAll(onePod, "template: pod", "template: brief")+`
+- name: brief
+  metadata: {annotations: {simulated-pod/duration: 15s}}
+  plugin: {multicluster: {cluster: cluster1, container: {image: busybox, imagePullPolicy: IfNotPresent, command: [sleep], args: ["15"]}}}
+`)
+	r.hasChildren("lost", 1)
+	require.NoError(t, r.hub.Delete(t.Context(), taskSet(r.namespace, "lost")))
+	r.isTold("lost", "TaskMissing")
+	r.ends("lost", "Succeeded")
+	assert.Len(t, r.children("lost"), 1)
 }
 
 // Not parallel: it stops the manager that others use.
