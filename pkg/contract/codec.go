@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/json"
@@ -20,10 +21,15 @@ func EncodeStatus(status map[string]any) ([]byte, error) {
 	return Compress(raw)
 }
 
+// writers are kept for the next report: each has buffers of some 800 KB, whatever little it compresses.
+var writers = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
 // Compress returns raw gzip'd, always to the same bytes.
 func Compress(raw []byte) ([]byte, error) {
 	var out bytes.Buffer
-	writer := gzip.NewWriter(&out)
+	writer := writers.Get().(*gzip.Writer)
+	defer writers.Put(writer)
+	writer.Reset(&out)
 	if _, err := writer.Write(raw); err != nil {
 		return nil, fmt.Errorf("gzip: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,6 +18,8 @@ func TestAnEncodedStatusIsGzippedJSONAndAlwaysTheSame(t *testing.T) {
 	status := map[string]any{"phase": "Running", "huge": int64(9007199254740993), "nodes": map[string]any{"hello-1": map[string]any{"message": "<&>\u2028 ü \x00"}}}
 	data, err := contract.EncodeStatus(status)
 	require.NoError(t, err)
+	_, err = contract.EncodeStatus(map[string]any{"message": strings.Repeat("another ", 10_000)})
+	require.NoError(t, err)
 	again, err := contract.EncodeStatus(status)
 	require.NoError(t, err)
 	assert.Equal(t, data, again)
@@ -29,6 +32,19 @@ func TestAnEncodedStatusIsGzippedJSONAndAlwaysTheSame(t *testing.T) {
 	require.NoError(t, decoder.Decode(&got))
 	status["huge"] = json.Number("9007199254740993")
 	assert.Equal(t, status, got)
+}
+
+// BenchmarkEncodeStatus encodes what a Workflow of one pod reports.
+func BenchmarkEncodeStatus(b *testing.B) {
+	status := map[string]any{"phase": "Succeeded", "progress": "1/1", "nodes": map[string]any{"hello": map[string]any{
+		"id": "hello", "displayName": "hello", "type": "Pod", "phase": "Succeeded", "templateScope": "local/hello", "hostNodeName": "node",
+		"outputs": map[string]any{"exitCode": "0"}, "resourcesDuration": map[string]any{"cpu": int64(1), "memory": int64(2)},
+	}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := contract.EncodeStatus(status)
+		require.NoError(b, err)
+	}
 }
 
 func TestAStatusThatCannotBeJSONIsAnError(t *testing.T) {
