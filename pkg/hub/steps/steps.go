@@ -225,8 +225,8 @@ func (r *Reconciler) terminate(ctx context.Context, s *snapshot, next *plan) err
 	return errors.Join(errs...)
 }
 
-// askForTasks changes an annotation of the Workflow, so that Argo's controller looks at it: it does not see that its WorkflowTaskSet has been
-// deleted, be it by somebody, or with an earlier Workflow of this name into whose it has written the tasks.
+// askForTasks changes an annotation of the Workflow, so that Argo's controller looks at it: it does not see that its WorkflowTaskSet has
+// been deleted, be it by somebody, or with an earlier Workflow of this name into whose it has written the tasks.
 func (r *Reconciler) askForTasks(ctx context.Context, s *snapshot) error {
 	now := s.now.UTC().Format(time.RFC3339)
 	return r.patch(ctx, &child{Workflow: hubworkflow.Of(s.parent.Unstructured)}, map[string]any{"metadata": map[string]any{
