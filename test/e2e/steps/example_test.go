@@ -2,7 +2,6 @@ package steps
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -126,13 +125,7 @@ func TestArgosOwnProposalRunsWhenItIsConverted(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(examples, "proposal", "multi-cluster.yaml"))
 	require.NoError(t, err)
 	here := strings.NewReplacer("cluster: cluster-1", "cluster: cluster1", "namespace: default", "namespace: "+r.namespace)
-	convert := exec.CommandContext(t.Context(), filepath.Join("..", "..", "..", "bin", "argo-multicluster"), "convert")
-	convert.Stdin = strings.NewReader(here.Replace(string(text)))
-	converted, err := convert.Output()
-	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "converted.yaml")
-	require.NoError(t, os.WriteFile(file, converted, 0o600))
-	name := strings.TrimSpace(r.tool("argo", "submit", file, "-o", "name"))
+	name := strings.TrimSpace(r.tool("argo", "submit", r.converted(here.Replace(string(text))), "-o", "name"))
 
 	wf := r.ends(name, "Succeeded")
 	assert.Equal(t, "Plugin", node(t, wf, name)["type"])

@@ -2,9 +2,6 @@ package steps
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -53,13 +50,7 @@ func TestAStepRunsInAnotherNamespaceOfTheHub(t *testing.T) {
 	for _, right := range gen.ExecutorRights(elsewhere) {
 		require.NoError(t, r.hub.Create(t.Context(), right))
 	}
-	convert := exec.CommandContext(t.Context(), filepath.Join("..", "..", "..", "bin", "argo-multicluster"), "convert")
-	convert.Stdin = strings.NewReader(strings.ReplaceAll(elsewhereOnTheHub, "ELSEWHERE", elsewhere))
-	converted, err := convert.Output()
-	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "converted.yaml")
-	require.NoError(t, os.WriteFile(file, converted, 0o600))
-	r.tool("kubectl", "create", "-f", file)
+	r.tool("kubectl", "create", "-f", r.converted(strings.ReplaceAll(elsewhereOnTheHub, "ELSEWHERE", elsewhere)))
 
 	// A binding alone opens no namespace of the hub.
 	r.allow("*")

@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/test/lab"
@@ -128,19 +127,4 @@ func (r *room) isThePlugin(pod *corev1.Pod, image string) {
 	assert.False(r, *security.AllowPrivilegeEscalation)
 	assert.True(r, *security.RunAsNonRoot)
 	assert.True(r, *security.ReadOnlyRootFilesystem)
-}
-
-// isTold waits for an Event of a Workflow with that reason.
-func (r *room) isTold(name, reason string) {
-	r.Helper()
-	labtest.Eventually(r.T, patience, func() error {
-		var all eventsv1.EventList
-		if err := r.hub.List(r.Context(), &all, client.InNamespace(r.namespace)); err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(all.Items, func(e eventsv1.Event) bool { return e.Reason == reason && e.Regarding.Name == name }) {
-			return fmt.Errorf("no Event %s of %s, of %d", reason, name, len(all.Items))
-		}
-		return nil
-	})
 }

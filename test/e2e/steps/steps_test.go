@@ -2,12 +2,17 @@ package steps
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -129,6 +134,33 @@ func (r *room) children(parent string) []unstructured.Unstructured {
 	found := contract.NewWorkflowList()
 	require.NoError(r, r.hub.List(r.Context(), found, client.InNamespace(r.namespace), client.MatchingLabels{contract.LabelParent: parent}))
 	return found.Items
+}
+
+// isTold waits for an Event of a Workflow with that reason.
+func (r *room) isTold(name, reason string) {
+	r.Helper()
+	labtest.Eventually(r.T, patience, func() error {
+		var all eventsv1.EventList
+		if err := r.hub.List(r.Context(), &all, client.InNamespace(r.namespace)); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(all.Items, func(e eventsv1.Event) bool { return e.Reason == reason && e.Regarding.Name == name }) {
+			return fmt.Errorf("no Event %s of %s, of %d", reason, name, len(all.Items))
+		}
+		return nil
+	})
+}
+
+// converted converts a manifest in the syntax of Argo's own proposal, and returns the file with what comes of it.
+func (r *room) converted(manifest string) string {
+	r.Helper()
+	convert := exec.CommandContext(r.Context(), filepath.Join("..", "..", "..", "bin", "argo-multicluster"), "convert")
+	convert.Stdin = strings.NewReader(manifest)
+	out, err := convert.Output()
+	require.NoError(r, err)
+	file := filepath.Join(r.TempDir(), "converted.yaml")
+	require.NoError(r, os.WriteFile(file, out, 0o600))
+	return file
 }
 
 func TestStepsRunInTheClustersThatTheirTemplatesName(t *testing.T) {
