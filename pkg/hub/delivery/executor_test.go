@@ -64,6 +64,20 @@ func sent(t *testing.T, hub *fakehub.Hub) map[string][]string {
 	return out
 }
 
+// What was open when the scheduler chose the cluster may not be any more.
+func TestNothingIsDeliveredToANamespaceOfTheHubThatIsNotOpen(t *testing.T) {
+	isTheHub := gen.WithLabels(map[string]string{"local-cluster": "true"})
+	for namespaces, want := range map[string]map[string][]string{"": {}, "other": {}, "other,a": {"": {"hello"}}} {
+		opens := gen.WithAnnotations(map[string]string{contract.AnnotationNamespaces: namespaces})
+		wf, rw := of("a", "hello")
+		r, hub, _, refused := newReconciler(t, gen.ManagedCluster(cluster1, isTheHub, opens), gen.ManagedClusterSet(gen.GlobalSet),
+			tenant("a", ""), wf, rw)
+		run(t, r)
+		assert.Equal(t, want, sent(t, hub), namespaces)
+		assert.Equal(t, len(want) == 0, refused[wf.GetName()] != "", "%s: %v", namespaces, refused)
+	}
+}
+
 func TestABurstOfMixedTenantsGoesInOneDeliveryForEachExecutor(t *testing.T) {
 	on := onHub(tenant("a", "team/a"), tenant("b", "team/b"), tenant("b2", "team/b"), tenant("c", ""))
 	want := map[string][]string{}
