@@ -129,14 +129,16 @@ func (f *fleet) occupy(name string, count int64) *corev1.Pod {
 	return pod
 }
 
-// burst creates so many Workflows at once, waits until each has a cluster, and returns how many each cluster has.
+// burst lets so many Workflows wait for a Placement, creates it, waits until each has a cluster, and returns how many each cluster has.
+// Creating them takes longer than one of them runs: without that wait the first would have ended before the last has a cluster.
 func (f *fleet) burst(prefix string, count int, duration time.Duration) map[string]int {
 	f.t.Helper()
 	names := map[string]bool{}
 	for i := range count {
-		wf := f.create(fmt.Sprintf("%s-%d", prefix, i), duration)
+		wf := f.create(fmt.Sprintf("%s-%d", prefix, i), prefix, duration)
 		names[wf.GetName()] = true
 	}
+	require.NoError(f.t, f.hub.Create(f.t.Context(), gen.Placement(prefix)))
 	on := map[string]int{}
 	labtest.Eventually(f.t, patience, func() error {
 		clear(on)
@@ -157,9 +159,9 @@ func (f *fleet) burst(prefix string, count int, duration time.Duration) map[stri
 	return on
 }
 
-func (f *fleet) create(name string, duration time.Duration) *unstructured.Unstructured {
+func (f *fleet) create(name, placement string, duration time.Duration) *unstructured.Unstructured {
 	f.t.Helper()
-	wf := gen.Workflow(name, gen.WithPlacement("room"), gen.WithSpecField([]any{map[string]any{
+	wf := gen.Workflow(name, gen.WithPlacement(placement), gen.WithSpecField([]any{map[string]any{
 		"name":     "main",
 		"metadata": map[string]any{"annotations": map[string]any{podrunner.AnnotationDuration: duration.String()}},
 		"container": map[string]any{"image": "busybox", "command": []any{"true"}, "resources": map[string]any{
@@ -201,7 +203,6 @@ func (f *fleet) end() {
 func TestWorkflowsGoWhereThereIsRoom(t *testing.T) {
 	f, count := newFleet(t), workflows(t)
 	require.NoError(t, client.IgnoreAlreadyExists(f.hub.Create(t.Context(), gen.ManagedClusterSetBinding(gen.GlobalSet))))
-	require.NoError(t, f.hub.Create(t.Context(), gen.Placement("room")))
 	f.resize()
 
 	on := f.burst("spread", count, 5*time.Second)
