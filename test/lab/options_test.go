@@ -82,6 +82,20 @@ func TestEveryPortOfALabIsItsOwn(t *testing.T) {
 	}
 }
 
+func TestTwoLabsThatStartAtATimeHaveDifferentPorts(t *testing.T) {
+	seen := map[int]bool{}
+	for range 2 {
+		clusters, err := layOut(Options{Dir: "/the/same/place", Clusters: 2})
+		require.NoError(t, err)
+		for _, c := range clusters {
+			for use, port := range c.Ports {
+				assert.False(t, seen[port], "port %d of %s", port, use)
+				seen[port] = true
+			}
+		}
+	}
+}
+
 func TestASecondCommandDoesNotGetTheLab(t *testing.T) {
 	dir := t.TempDir()
 	unlock, err := lockFolder(dir)

@@ -2,8 +2,11 @@ package lab
 
 import (
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 )
 
@@ -16,17 +19,28 @@ const (
 )
 
 // portFinder hands out ports that are free on 127.0.0.1. Each lab begins at a place of its own, taken from its
-// folder, so that two labs which start at the same moment do not choose the same.
+// folder, where no other lab begins that runs: so two labs which start at the same moment do not choose the same.
 type portFinder struct{ next, left int }
 
-func newPortFinder(dir string) *portFinder {
+// begun keeps the places where this process' labs begin locked until it ends: much later than a port is handed out, something
+// listens there.
+var begun []func()
+
+func newPortFinder(dir string) (*portFinder, error) {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(dir))
 	blocks := (lastPort - firstPort + 1) / portBlock
-	return &portFinder{
-		next: firstPort + int(hash.Sum32()%uint32(blocks))*portBlock,
-		left: lastPort - firstPort + 1,
+	locks := filepath.Join(os.TempDir(), fmt.Sprintf("argo-multicluster-lab-ports-%d", os.Getuid()))
+	var err error
+	for i := range blocks {
+		block := (int(hash.Sum32()%uint32(blocks)) + i) % blocks
+		var unlock func()
+		if unlock, err = lockFolder(filepath.Join(locks, strconv.Itoa(block))); err == nil {
+			begun = append(begun, unlock)
+			return &portFinder{next: firstPort + block*portBlock, left: lastPort - firstPort + 1}, nil
+		}
 	}
+	return nil, fmt.Errorf("no place for another lab's ports: %w", err)
 }
 
 func (f *portFinder) find() (int, error) {

@@ -54,7 +54,10 @@ func loadUsable(ctx context.Context, dir string) (*state, error) {
 
 // layOut gives each cluster its ports.
 func layOut(options Options) ([]clusterState, error) {
-	finder := newPortFinder(options.Dir)
+	finder, err := newPortFinder(options.Dir)
+	if err != nil {
+		return nil, err
+	}
 	hubPorts := append([]string{
 		portAPIServer, portEtcd, portEtcdPeer, portKubelet, portManagerMetrics, portManagerHealth, portDeputyHealth,
 		portOwnLink, portToxiproxy, portArgoServerClient, portArgoServerServer, portS3,

@@ -56,7 +56,7 @@ func (s *state) save() error {
 	return nil
 }
 
-// lockFolder keeps a second command from starting the same lab at the same time.
+// lockFolder keeps a second command from starting the same lab at the same time, or another one at the same ports.
 func lockFolder(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ var theLab *lab.Lab
 
 func TestMain(m *testing.M) {
 	os.Exit(labtest.Main(m, labtest.Suite{
-		Lab:   lab.Options{Name: "capacity", Clusters: 3, Chaos: true}, // for chaos, as the whole history is looked at
+		Lab:   lab.Options{Name: "capacity", Clusters: 3, Pods: lab.PodsSimulated, Chaos: true}, // as the whole history is looked at
 		Start: func(ctx context.Context, l *lab.Lab) error { return l.StartProduct(ctx) },
 		Open: func(dir string) (err error) {
 			theLab, err = lab.Open(dir)

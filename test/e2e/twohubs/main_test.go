@@ -16,7 +16,7 @@ var first, second *lab.Lab
 
 func TestMain(m *testing.M) {
 	os.Exit(labtest.Main(m, labtest.Suite{
-		Lab: lab.Options{Name: "twohubs", Clusters: 1},
+		Lab: lab.Options{Name: "twohubs", Clusters: 1, Pods: lab.PodsSimulated},
 		Start: func(ctx context.Context, l *lab.Lab) (err error) {
 			if err := l.StartProduct(ctx); err != nil {
 				return err

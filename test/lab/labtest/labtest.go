@@ -32,7 +32,7 @@ const (
 
 // Suite is what the tests of a package have in common.
 type Suite struct {
-	// Lab is the lab that they need; $E2E_PODS says who runs its pods.
+	// Lab is the lab that they need; $E2E_PODS says who runs its pods, unless it does.
 	Lab lab.Options
 	// Start brings what the tests need to the lab that is up.
 	Start func(ctx context.Context, l *lab.Lab) error
@@ -69,7 +69,10 @@ func (s Suite) supervise() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	defer stop()
 	began := time.Now()
-	s.Lab.Pods, s.Lab.Progress = lab.PodMode(os.Getenv(envPods)), os.Stdout
+	s.Lab.Progress = os.Stdout
+	if s.Lab.Pods == "" {
+		s.Lab.Pods = lab.PodMode(os.Getenv(envPods))
+	}
 	l, err := lab.Up(ctx, s.Lab)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bring up the lab:", err)
