@@ -69,7 +69,11 @@ func run(t *testing.T, p plan, bounds patience) []verdict.Finding {
 	group.Go(func() { u.work(t.Context(), p.workflows) })
 	group.Wait()
 	// Argo does not repeat a write that a fault took. It looks again after 20 minutes, for which nobody can wait here, or when it begins.
-	s.strike(t.Context(), []fault{{kind: kill, target: lab.ArgoController}})
+	var argo []fault
+	for cluster := range theLab.Clusters() {
+		argo = append(argo, fault{kind: kill, target: lab.ArgoController, cluster: cluster})
+	}
+	s.strike(t.Context(), argo)
 	healed := time.Now()
 	w := witness{users: u, prefix: p.prefix}
 	unrest := untilNone(t, bounds.toSettle, w.unrest)

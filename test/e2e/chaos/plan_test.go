@@ -98,7 +98,7 @@ type mix struct {
 }
 
 // What a fault can strike, on the hub and on a managed cluster. OCM's agent is registration and work agent in one. Argo's controllers on
-// managed clusters are left alone: when one is struck it may itself leave a Workflow unfinished, as "postponed", and the hub shows just that.
+// managed clusters are left alone until all is over: one that is struck may itself leave a Workflow unfinished, and the hub shows just that.
 var (
 	hubProcesses = []string{
 		lab.ManagerProcess, lab.ManagerProcess, lab.ManagerProcess, lab.DeputyProcess, "kube-apiserver", "ocm-registration", "ocm-placement",
