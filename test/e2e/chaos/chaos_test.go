@@ -68,7 +68,7 @@ func run(t *testing.T, p plan, bounds patience) []verdict.Finding {
 	group.Go(func() { s.strike(t.Context(), p.faults) })
 	group.Go(func() { u.work(t.Context(), p.workflows) })
 	group.Wait()
-	// Argo does not repeat a write that a fault took. It looks again after 20 minutes, for which nobody can wait here, or when it begins.
+	// Argo does not repeat a write that a fault took. It looks again when the Workflow changes, or when it begins.
 	var argo []fault
 	for cluster := range theLab.Clusters() {
 		argo = append(argo, fault{kind: kill, target: lab.ArgoController, cluster: cluster})
