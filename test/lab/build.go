@@ -23,7 +23,7 @@ const argoModule = "github.com/argoproj/argo-workflows/v3"
 const labBinary = "lab"
 
 // ownModules are the programs that are pinned by a module of their own, in a folder of that name in test/lab/tools.
-var ownModules = []string{"clusteradm", toxiproxy, s3}
+var ownModules = []string{"clusteradm", Toxiproxy, s3}
 
 // toolPackages are the programs of the nested modules in test/lab/tools by the name of their binary.
 var toolPackages = map[string]string{
@@ -41,7 +41,7 @@ var toolPackages = map[string]string{
 	"argo":                    argoModule + "/cmd/argo",
 	"helm":                    "helm.sh/helm/v3/cmd/helm",
 	"clusteradm":              "open-cluster-management.io/clusteradm/cmd/clusteradm",
-	toxiproxy:                 "github.com/Shopify/toxiproxy/v2/cmd/server",
+	Toxiproxy:                 "github.com/Shopify/toxiproxy/v2/cmd/server",
 	s3:                        ".",
 }
 

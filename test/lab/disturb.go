@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// toxiproxy is the program, and the process, that all ways to API servers lead through which a test can disturb.
-const toxiproxy = "toxiproxy"
+// Toxiproxy is the program, and the process, that all ways to API servers lead through which a test can disturb. When it begins, it
+// disturbs none.
+const Toxiproxy = "toxiproxy"
 
 // Link is a way to an API server that a test can disturb.
 type Link string
@@ -93,8 +94,8 @@ func (c *Cluster) startToxiproxy(ctx context.Context) error {
 		return err
 	}
 	return c.Start(ctx, Process{
-		Name:  toxiproxy,
-		Path:  c.lab.binary(toxiproxy),
+		Name:  Toxiproxy,
+		Path:  c.lab.binary(Toxiproxy),
 		Args:  []string{"-host=127.0.0.1", fmt.Sprintf("-port=%d", c.ports[portToxiproxy]), "-config=" + config},
 		Ready: c.httpOK(c.toxiproxyURL("proxies", string(LinkOwn))),
 	})

@@ -127,7 +127,7 @@ func (l *Lab) programs() []string {
 		programs = append(programs, realTools...)
 	}
 	if l.opts.Chaos {
-		programs = append(programs, toxiproxy)
+		programs = append(programs, Toxiproxy)
 	}
 	if l.opts.S3 {
 		programs = append(programs, s3)

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -56,7 +57,7 @@ func (s *striker) begin(ctx context.Context, f fault) error {
 	case cut:
 		return c.Disconnect()
 	}
-	return c.Disturb(ctx, f.link, f.how)
+	return s.released(c, c.Disturb(ctx, f.link, f.how))
 }
 
 func (s *striker) end(ctx context.Context, f fault) error {
@@ -72,7 +73,17 @@ func (s *striker) end(ctx context.Context, f fault) error {
 	case cut:
 		return c.Reconnect()
 	}
-	return c.Mend(ctx, f.link)
+	return s.released(c, c.Mend(ctx, f.link))
+}
+
+// released returns the error of a call of toxiproxy. One that locks itself up, as it does once in a thousand calls, is killed instead: it
+// is started again, and disturbs nothing then.
+func (s *striker) released(c *lab.Cluster, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	s.t.Logf("toxiproxy of %s is killed: %v", c.Name, err)
+	return c.Kill(lab.Toxiproxy)
 }
 
 func (s *striker) kill(c *lab.Cluster, process string) error {
