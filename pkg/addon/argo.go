@@ -94,15 +94,17 @@ func argoManifestConfigs() []workv1.ManifestConfigOption {
 }
 
 // argoHealth returns what says whether Argo Workflows works: if this addon has installed it, the controller's Deployment must be
-// available, and the argo-server's, if there is one. Another installation is not looked at.
+// available, and the argo-server's, if there is one. Another installation is not looked at. One that the addon has found to be its own
+// stays so, whatever becomes of the label on its CRD.
 func argoHealth(hubID string) agent.AddonHealthCheckerFunc {
-	return func(results []agent.FieldResult, _ *clusterv1.ManagedCluster, _ *addonv1beta1.ManagedClusterAddOn) error {
+	return func(results []agent.FieldResult, _ *clusterv1.ManagedCluster, addon *addonv1beta1.ManagedClusterAddOn) error {
+		isOurs := meta.IsStatusConditionTrue(addon.Status.Conditions, ConditionArgoManaged)
 		var problems []error
 		controller := false
 		for _, result := range results {
 			values := feedbackOf(result.FeedbackResult)
 			switch {
-			case result.ResourceIdentifier.Resource == crdResource && values.text(feedbackInstalledBy) != hubID:
+			case result.ResourceIdentifier.Resource == crdResource && values.text(feedbackInstalledBy) != hubID && !isOurs:
 				return nil
 			case result.ResourceIdentifier.Resource == "deployments":
 				controller = controller || result.ResourceIdentifier.Name == argoDeployment

@@ -489,6 +489,9 @@ func TestArgosHealth(t *testing.T) {
 		return fieldResult("deployments", argoDeployment, values)
 	}
 	available := map[string]any{feedbackAvailable: "True", "Replicas": 1, "AvailableReplicas": 1}
+	ours := &addonv1beta1.ManagedClusterAddOn{}
+	ours.Status.Conditions = []metav1.Condition{{Type: ConditionArgoManaged, Status: metav1.ConditionTrue}}
+	assert.Error(t, argoHealth(testHubID)([]agent.FieldResult{crd(""), controller(notAvailable)}, nil, ours), "its CRD has lost the label")
 	tests := map[string]struct {
 		results []agent.FieldResult
 		want    string
@@ -508,7 +511,7 @@ func TestArgosHealth(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := argoHealth(testHubID)(test.results, nil, nil)
+			err := argoHealth(testHubID)(test.results, nil, &addonv1beta1.ManagedClusterAddOn{})
 			if test.want == "" {
 				require.NoError(t, err)
 			} else {

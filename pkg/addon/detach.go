@@ -44,8 +44,8 @@ type detachReconciler struct {
 	hubID    string
 }
 
-// Reconcile removes the finalizer from an addon that is being deleted if its cluster is, too, and is not available, and says what
-// remains to be done. As long as the cluster answers, its work agent runs the hook.
+// Reconcile removes the finalizer from an addon that is being deleted if its cluster is, too, and is not available, or if there is no
+// cluster any more, and says what remains to be done. As long as the cluster answers, its work agent runs the hook.
 func (r *detachReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	addon := &addonv1beta1.ManagedClusterAddOn{}
 	if err := r.client.Get(ctx, req.NamespacedName, addon); err != nil {
@@ -55,11 +55,12 @@ func (r *detachReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		return ctrl.Result{}, nil
 	}
 	cluster := &clusterv1.ManagedCluster{}
-	if err := r.client.Get(ctx, client.ObjectKey{Name: req.Namespace}, cluster); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	err := r.client.Get(ctx, client.ObjectKey{Name: req.Namespace}, cluster)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, err
 	}
-	if cluster.DeletionTimestamp.IsZero() ||
-		meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
+	if err == nil && (cluster.DeletionTimestamp.IsZero() ||
+		meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)) {
 		return ctrl.Result{}, nil
 	}
 	if err := r.client.Update(ctx, addon); err != nil {

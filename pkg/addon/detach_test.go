@@ -21,14 +21,17 @@ func TestTheAddonOfADetachedClusterIsLetGoOnlyIfItCannotBeReached(t *testing.T) 
 	tests := map[string]struct {
 		detached, disabled bool
 		available          metav1.ConditionStatus
-		gone               bool
+		// isPast is whether there is no ManagedCluster any more.
+		isPast bool
+		gone   bool
 	}{
-		"detached and away":              {true, true, metav1.ConditionUnknown, true},
-		"detached, and never joined":     {true, true, "", true},
-		"detached, its addon not yet":    {true, false, metav1.ConditionUnknown, false},
-		"detached and there":             {true, true, metav1.ConditionTrue, false},
-		"away, with the addon disabled":  {false, true, metav1.ConditionUnknown, false},
-		"there, with the addon disabled": {false, true, metav1.ConditionTrue, false},
+		"detached and away":              {true, true, metav1.ConditionUnknown, false, true},
+		"detached, and never joined":     {true, true, "", false, true},
+		"detached, and gone already":     {true, true, "", true, true},
+		"detached, its addon not yet":    {true, false, metav1.ConditionUnknown, false, false},
+		"detached and there":             {true, true, metav1.ConditionTrue, false, false},
+		"away, with the addon disabled":  {false, true, metav1.ConditionUnknown, false, false},
+		"there, with the addon disabled": {false, true, metav1.ConditionTrue, false, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +52,11 @@ func TestTheAddonOfADetachedClusterIsLetGoOnlyIfItCannotBeReached(t *testing.T) 
 			if test.disabled {
 				addon.DeletionTimestamp = &now
 			}
-			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(cluster, addon).Build()
+			objects := []client.Object{addon, cluster}
+			if test.isPast {
+				objects = objects[:1]
+			}
+			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
 			recorder := events.NewFakeRecorder(10)
 			r := &detachReconciler{client: c, recorder: recorder, hubID: "hub"}
 

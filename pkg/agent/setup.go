@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
@@ -211,7 +215,7 @@ func addScore(mgr manager.Manager, hub cluster.Cluster, options Options) error {
 }
 
 // addLease renews the Lease by which OCM knows that the addon works: on the leader, from the moment that this cluster
-// serves Workflows. The hub has no part in it, for OCM asks again only when the hub is back.
+// serves Workflows, and as long as it does. The hub has no part in it, for OCM asks again only when the hub is back.
 func addLease(mgr manager.Manager, namespace string) error {
 	kubeClient, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
@@ -224,9 +228,19 @@ func addLease(mgr manager.Manager, namespace string) error {
 			}
 			return fmt.Errorf("wait for Workflows: %w", err)
 		}
-		lease.NewLeaseUpdater(kubeClient, contract.AddonName, namespace).Start(ctx)
+		served := func() bool { return servesWorkflows(kubeClient.Discovery()) }
+		lease.NewLeaseUpdater(kubeClient, contract.AddonName, namespace, served).Start(ctx)
 		return nil
 	}))
+}
+
+// servesWorkflows reports false if the cluster's API server says that it has no Workflows: somebody has removed Argo's CRD.
+func servesWorkflows(server discovery.ServerResourcesInterface) bool {
+	list, err := server.ServerResourcesForGroupVersion(contract.WorkflowGVR.GroupVersion().String())
+	if err != nil {
+		return !apierrors.IsNotFound(err)
+	}
+	return slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == contract.WorkflowGVR.Resource })
 }
 
 // serveProbes answers the kubelet until the context is done. The probes speak of the process alone: it neither helps

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,7 +13,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	fakediscovery "k8s.io/client-go/discovery/fake"
 	"k8s.io/client-go/rest"
+	clienttesting "k8s.io/client-go/testing"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
@@ -115,4 +120,16 @@ func freeAddress(t *testing.T) string {
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
 	return listener.Addr().String()
+}
+
+func TestWithoutTheCRDOfWorkflowsTheAgentDoesNotWork(t *testing.T) {
+	server := &fakediscovery.FakeDiscovery{Fake: &clienttesting.Fake{}}
+	assert.False(t, servesWorkflows(server), "no group")
+	group := &metav1.APIResourceList{GroupVersion: "argoproj.io/v1alpha1", APIResources: []metav1.APIResource{{Name: "cronworkflows"}}}
+	server.Resources = []*metav1.APIResourceList{group}
+	assert.False(t, servesWorkflows(server), "another kind of the group")
+	group.APIResources = append(group.APIResources, metav1.APIResource{Name: "workflows"})
+	assert.True(t, servesWorkflows(server))
+	server.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("down") })
+	assert.True(t, servesWorkflows(server), "nothing is known")
 }

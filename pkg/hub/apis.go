@@ -38,7 +38,7 @@ const (
 const fullCRDAdvice = "the hub has Argo's full Workflow CRD. Its API server drops whatever field this CRD does not know, such as one of " +
 	"a newer Argo on a managed cluster; a status that has lost one is not recognized as the hub's own, and the ttlStrategy of such a " +
 	"Workflow has no effect. It also records the owner of each field, which nearly doubles a large Workflow. The minimal CRD does neither: " +
-	"kubectl replace -f " + argoCRDFolder + "argoproj.io_workflows.yaml (Workflows stay)"
+	"kubectl apply --server-side --force-conflicts -f " + argoCRDFolder + "argoproj.io_workflows.yaml (Workflows stay)"
 
 // workflowCRDName is the name of Argo's CRD.
 var workflowCRDName = contract.WorkflowGVR.Resource + "." + contract.WorkflowGVR.Group

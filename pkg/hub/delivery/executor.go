@@ -59,7 +59,7 @@ func (r *Reconciler) bind(ctx context.Context, tenants *tenants, payloads []payl
 			return nil, err
 		}
 		if !isBound {
-			r.refuse(p.rw)
+			r.refuse(p.rw, refusedRetry)
 			r.Refused(p.rw, fmt.Sprintf("no ManagedClusterSetBinding opens managed cluster %q to namespace %s any more",
 				tenants.name, spec.WorkflowRef.Namespace))
 			continue

@@ -30,14 +30,26 @@ type snapshot struct {
 	now time.Time
 	// wanted are the RemoteWorkflows that nothing has claimed and that are not deleted, by UID.
 	wanted map[types.UID]*v1alpha1.RemoteWorkflow
-	// works are the deliveries.
-	works []*workv1.ManifestWork
+	// works are the deliveries, and listed the UIDs of the RemoteWorkflows whose Workflow they deliver.
+	works  []*workv1.ManifestWork
+	listed map[types.UID]bool
 	// rebound are the UIDs of those that do not carry a Workflow as its binding says by now.
 	rebound map[types.UID]bool
 	// expected are the UIDs in deliveries that the cache does not show yet.
 	expected map[types.UID]bool
 	// refused are when those are tried again, by UID, that could not be delivered lately.
 	refused map[types.UID]time.Time
+}
+
+// list adds a delivery.
+func (s *snapshot) list(work *workv1.ManifestWork) {
+	s.works = append(s.works, work)
+	if !work.DeletionTimestamp.IsZero() && !manifestwork.IsUngated(work) {
+		return // it delivers nothing any more
+	}
+	for _, item := range manifestwork.Items(work) {
+		s.listed[item.RemoteWorkflowUID] = true
+	}
 }
 
 // todo is what is to be done.
@@ -61,26 +73,18 @@ type change struct {
 // plan returns what is to be done about the deliveries of a cluster.
 func plan(s *snapshot) todo {
 	var out todo
-	listed := map[types.UID]bool{}
 	for _, work := range s.works {
-		if !work.DeletionTimestamp.IsZero() && !manifestwork.IsUngated(work) {
-			continue // it delivers nothing any more
-		}
-		items := manifestwork.Items(work)
-		for _, item := range items {
-			listed[item.RemoteWorkflowUID] = true
-		}
 		if !work.DeletionTimestamp.IsZero() {
 			continue
 		}
-		change, within := planWork(s, work, items)
+		change, within := planWork(s, work, manifestwork.Items(work))
 		if change != nil {
 			out.changes = append(out.changes, *change)
 		}
 		out.within = sooner(out.within, within)
 	}
 	for uid, rw := range s.wanted {
-		if !isWaiting(rw) || listed[uid] || s.expected[uid] {
+		if !isWaiting(rw) || s.listed[uid] || s.expected[uid] {
 			continue
 		}
 		if within := s.refused[uid].Sub(s.now); within > 0 {
@@ -149,6 +153,9 @@ func dueAt(work *workv1.ManifestWork, now time.Time) time.Time {
 	}
 	if created.After(now) {
 		created = now
+	}
+	if last.After(now) { // by the clock of another replica
+		last = now
 	}
 	ages := retries
 	if manifestwork.IsRefused(work) {

@@ -131,7 +131,10 @@ func TestWhatIsPlanned(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := &snapshot{now: gen.Time.Add(test.after), wanted: byUID(test.wanted), works: test.works, expected: map[types.UID]bool{}}
+			s := &snapshot{now: gen.Time.Add(test.after), wanted: byUID(test.wanted), expected: map[types.UID]bool{}, listed: map[types.UID]bool{}}
+			for _, work := range test.works {
+				s.list(work)
+			}
 			for _, rw := range test.expected {
 				s.expected[rw.UID] = true
 			}
@@ -190,7 +193,8 @@ func TestWhatIsNotClaimedIsTriedAgainAtGrowingIntervals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rw := attempt("a")
-			s := &snapshot{now: gen.Time.Time, wanted: byUID(all(rw)), works: []*workv1.ManifestWork{gen.Delivery(all(rw), test.mods...)}}
+			s := &snapshot{now: gen.Time.Time, wanted: byUID(all(rw)), listed: map[types.UID]bool{}}
+			s.list(gen.Delivery(all(rw), test.mods...))
 			var ages []int
 			for len(ages) < len(test.want) {
 				got := plan(s)
@@ -222,11 +226,13 @@ func TestWhenADeliveryIsDue(t *testing.T) {
 		"after a time that was late":               {[]gen.Mod{retried(at(29))}, 30 * time.Second},
 		"after a long time":                        {[]gen.Mod{retried(at(1000))}, 1120 * time.Second},
 		"a label that is no time is none":          {[]gen.Mod{retried("yesterday")}, 15 * time.Second},
-		"a creation that is to come is one of now": {[]gen.Mod{created(gen.Time.Add(time.Hour))}, 15 * time.Second},
+		"a creation that is to come is one of now": {[]gen.Mod{created(gen.Time.Add(time.Hour))}, 1015 * time.Second},
+		"a time by a clock that is ahead is now":   {[]gen.Mod{retried(at(3600))}, 1120 * time.Second},
 	}
+	now := gen.Time.Add(1000 * time.Second)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			due := dueAt(gen.Delivery(all(attempt("a")), test.mods...), gen.Time.Time)
+			due := dueAt(gen.Delivery(all(attempt("a")), test.mods...), now)
 			assert.WithinDuration(t, gen.Time.Add(test.want), due, 0)
 		})
 	}

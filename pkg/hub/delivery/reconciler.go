@@ -106,7 +106,7 @@ func sooner(a, b time.Duration) time.Duration {
 
 // snapshot reads.
 func (r *Reconciler) snapshot(ctx context.Context, cluster string, tenants *tenants) (*snapshot, error) {
-	s := &snapshot{now: r.Clock.Now(), wanted: map[types.UID]*v1alpha1.RemoteWorkflow{}, rebound: map[types.UID]bool{}}
+	s := &snapshot{now: r.Clock.Now(), wanted: map[types.UID]*v1alpha1.RemoteWorkflow{}, rebound: map[types.UID]bool{}, listed: map[types.UID]bool{}}
 	var waiting v1alpha1.RemoteWorkflowList
 	if err := r.Client.List(ctx, &waiting, client.InNamespace(cluster), client.MatchingFields{indexWaiting: ""},
 		client.UnsafeDisableDeepCopy); err != nil {
@@ -123,7 +123,7 @@ func (r *Reconciler) snapshot(ctx context.Context, cluster string, tenants *tena
 	for i := range works.Items {
 		work := &works.Items[i]
 		shown[work.UID] = true
-		s.works = append(s.works, work)
+		s.list(work)
 		if !work.DeletionTimestamp.IsZero() || manifestwork.IsUngated(work) {
 			continue
 		}
@@ -133,17 +133,18 @@ func (r *Reconciler) snapshot(ctx context.Context, cluster string, tenants *tena
 		}
 		s.rebound[work.UID] = isRebound
 	}
-	s.expected, s.refused = r.expected(cluster, shown, s.now), r.refused(cluster, s.wanted)
+	s.expected, s.refused = r.expected(cluster, shown, s.now), r.refused(cluster, s.wanted, s.listed)
 	return s, nil
 }
 
-// refused returns when those are tried again that could not be delivered lately. What is not wanted any more is forgotten.
-func (r *Reconciler) refused(cluster string, wanted map[types.UID]*v1alpha1.RemoteWorkflow) map[types.UID]time.Time {
+// refused returns when those are tried again that could not be delivered lately. What is not wanted any more is forgotten, and what is
+// listed: an API server may take a delivery and fail to say so.
+func (r *Reconciler) refused(cluster string, wanted map[types.UID]*v1alpha1.RemoteWorkflow, listed map[types.UID]bool) map[types.UID]time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	until := map[types.UID]time.Time{}
 	for uid, refusal := range r.refusals[cluster] {
-		if wanted[uid] == nil {
+		if wanted[uid] == nil || listed[uid] {
 			delete(r.refusals[cluster], uid)
 			r.Refused(refusal.rw, "")
 			continue
@@ -156,8 +157,8 @@ func (r *Reconciler) refused(cluster string, wanted map[types.UID]*v1alpha1.Remo
 	return until
 }
 
-// refuse notes that the Workflow of rw could not be delivered.
-func (r *Reconciler) refuse(rw *v1alpha1.RemoteWorkflow) {
+// refuse notes that the Workflow of rw could not be delivered, and is to be tried again after a while.
+func (r *Reconciler) refuse(rw *v1alpha1.RemoteWorkflow, after time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.refusals == nil {
@@ -166,7 +167,7 @@ func (r *Reconciler) refuse(rw *v1alpha1.RemoteWorkflow) {
 	if r.refusals[rw.Namespace] == nil {
 		r.refusals[rw.Namespace] = map[types.UID]refusal{}
 	}
-	r.refusals[rw.Namespace][rw.UID] = refusal{rw, r.Clock.Now().Add(refusedRetry)}
+	r.refusals[rw.Namespace][rw.UID] = refusal{rw, r.Clock.Now().Add(after)}
 }
 
 // accept forgets a refusal.
@@ -256,12 +257,12 @@ func (r *Reconciler) fence(ctx context.Context, waiting []*v1alpha1.RemoteWorkfl
 			}
 			// One that was changed since its attempt was made gets another one.
 			if !isWanted(live, rw) || report.IsOtherSpec(live.SpecDigest, rw.Spec.SpecDigest) {
-				r.refuse(rw)
+				r.refuse(rw, refusedRetry)
 				return nil
 			}
 			p, err := newPayload(live, rw)
 			if err != nil {
-				r.refuse(rw)
+				r.refuse(rw, refusedRetry)
 				r.Refused(rw, err.Error())
 				return nil
 			}
@@ -297,12 +298,13 @@ func (r *Reconciler) create(ctx context.Context, cluster string, batch []payload
 	case !hubworkflow.IsRefused(err):
 		if apierrors.IsInternalError(err) { // such as a webhook that cannot be called: it may take long
 			for _, p := range batch {
+				r.refuse(p.rw, 0)
 				r.Refused(p.rw, refusalOf(err))
 			}
 		}
 		return false, fmt.Errorf("create ManifestWork: %w", err)
 	case len(batch) == 1:
-		r.refuse(batch[0].rw)
+		r.refuse(batch[0].rw, refusedRetry)
 		r.Refused(batch[0].rw, refusalOf(err))
 		return true, nil
 	}

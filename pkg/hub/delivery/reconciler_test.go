@@ -276,6 +276,34 @@ func TestARefusalGoesWithItsRemoteWorkflow(t *testing.T) {
 	assert.Empty(t, r.refusals)
 }
 
+func TestWhatAnAPIServerOutOfOrderSaysIsWithdrawnOnceItIsDeliveredOrNotWanted(t *testing.T) {
+	for name, then := range map[string]func(t *testing.T, hub *fakehub.Hub, rw *v1alpha1.RemoteWorkflow){
+		"it took the delivery, and failed to say so": func(t *testing.T, hub *fakehub.Hub, rw *v1alpha1.RemoteWorkflow) {
+			t.Helper()
+			hub.Fail("create ManifestWork", nil)
+			require.NoError(t, hub.Create(t.Context(), gen.Delivery(all(rw))))
+		},
+		"it is not wanted any more": func(t *testing.T, hub *fakehub.Hub, rw *v1alpha1.RemoteWorkflow) {
+			t.Helper()
+			require.NoError(t, hub.Patch(t.Context(), rw, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+			require.NoError(t, hub.Delete(t.Context(), rw))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wf, rw := waiting("hello")
+			r, hub, _, refused := newReconciler(t, wf, rw)
+			hub.Fail("create ManifestWork", apierrors.NewInternalError(errors.New("failed calling webhook")))
+			_, err := try(t, r)
+			require.Error(t, err)
+			require.NotEmpty(t, refused["hello"])
+			then(t, hub, rw)
+			run(t, r)
+			assert.Empty(t, refused["hello"])
+			assert.Empty(t, r.refusals)
+		})
+	}
+}
+
 // choosy is an API server that refuses what carries a Workflow of this name, under a name that it has generated.
 type choosy struct {
 	client.Client

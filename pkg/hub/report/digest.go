@@ -42,7 +42,8 @@ const maxCachedData = 8 << 10
 func Trim(obj any) (any, error) {
 	if rw, ok := obj.(*v1alpha1.RemoteWorkflow); ok {
 		rw.ManagedFields = nil
-		if report := rw.Status.Report; report != nil && report.Digest != "" && len(report.Data) > maxCachedData {
+		if report := rw.Status.Report; report != nil && len(report.Data) > maxCachedData {
+			report.Digest = digestOf(report)
 			report.Data = nil
 		}
 		if rw.Status.Spec != nil {
@@ -64,11 +65,7 @@ func SourceDigest(rw *v1alpha1.RemoteWorkflow, labels map[string]string, run Run
 		s.Reported, s.ReportedMessage = reported.Status, reported.Message
 	}
 	if report := rw.Status.Report; report != nil {
-		s.ReportedOf, s.ReportedRemoteUID, s.ReportedAttempt, s.Data = report.WorkflowUID, report.RemoteUID, report.Attempt, report.Digest
-		if s.Data == "" {
-			data := sha256.Sum256(report.Data)
-			s.Data = hex.EncodeToString(data[:])
-		}
+		s.ReportedOf, s.ReportedRemoteUID, s.ReportedAttempt, s.Data = report.WorkflowUID, report.RemoteUID, report.Attempt, digestOf(report)
 	}
 	raw, err := json.Marshal(s)
 	if err != nil {
@@ -76,4 +73,13 @@ func SourceDigest(rw *v1alpha1.RemoteWorkflow, labels map[string]string, run Run
 	}
 	hash := sha256.Sum256(raw)
 	return hex.EncodeToString(hash[:16])
+}
+
+// digestOf returns the digest that the report has, or what it would be.
+func digestOf(report *v1alpha1.Report) string {
+	if report.Digest != "" {
+		return report.Digest
+	}
+	data := sha256.Sum256(report.Data)
+	return hex.EncodeToString(data[:])
 }

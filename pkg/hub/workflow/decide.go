@@ -267,9 +267,9 @@ func takeBack(s *snapshot) *decision {
 	return &decision{action: wait}
 }
 
-// carryControls leaves what has finished.
+// carryControls leaves what has finished, and what its cluster removes.
 func carryControls(s *snapshot) *decision {
-	if s.own == nil || s.own.isDeleted() || s.own.Spec.Reporting != v1alpha1.ReportingAgent || contract.IsFinished(s.own.Status.Phase) {
+	if s.own == nil || s.own.isRemovalAsked() || s.own.Spec.Reporting != v1alpha1.ReportingAgent || contract.IsFinished(s.own.Status.Phase) {
 		return nil
 	}
 	wanted := wantedControls(s, edits.Found{})

@@ -248,7 +248,7 @@ func TestWhatTheUserWantsOfTheRunGoesToItsCluster(t *testing.T) {
 		"what is no control is nobody's":       {map[string]any{"shutdown": "Halt", "entrypoint": "other"}, nil, nil},
 		"what it wants already is not carried": {map[string]any{"suspend": true}, []gen.Mod{having(v1alpha1.Controls{Suspend: true})}, nil},
 		"what has finished is not changed":     {map[string]any{"suspend": true}, []gen.Mod{gen.WithReport(map[string]any{"phase": "Failed"})}, nil},
-		"nor is what goes":                     {map[string]any{"suspend": true}, []gen.Mod{gen.Deleting()}, nil},
+		"nor is what goes":                     {map[string]any{"suspend": true}, []gen.Mod{gen.Deleting(), removing(v1alpha1.RemovalTerminate)}, nil},
 		"nor what runs without an agent":       {map[string]any{"suspend": true}, []gen.Mod{gen.WithReporting(v1alpha1.ReportingFeedback)}, nil},
 	} {
 		for started, mods := range map[string][]gen.Mod{"before its start": nil, "after its start": {claimed()}} {
@@ -386,6 +386,19 @@ func TestWhatHasNotStartedIsTakenBackWhereItCannotStart(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { check(t, test.s, test.want) })
 	}
+}
+
+func TestWhatTheUserWantsGoesToTheClusterAlsoIfSomebodyHasDeletedTheRemoteWorkflow(t *testing.T) {
+	s := scene(assigned(gen.WithHubStatus("Running")), own(claimed(), gen.Deleting()))
+	s.wf.Controls = contract.ControlsOf(map[string]any{"shutdown": "Stop"})
+	got := decide(s)
+	assert.Equal(t, control, got.action)
+	assert.Equal(t, v1alpha1.ShutdownStop, got.controls.Shutdown)
+
+	b := newBench(t, waiting(), gen.Deleting())
+	b.edits(resumes("a"), nil)
+	assert.Equal(t, []string{patchRemote + nameOf(b.wf)}, b.writes())
+	assert.Len(t, b.remote().Spec.Edits, 1)
 }
 
 func TestARemoteWorkflowThatSomebodyElseDeletedGoesAtTheEnd(t *testing.T) {

@@ -30,9 +30,9 @@ const (
 	maxEdits = 16
 )
 
-// takeEdit leaves what has shown nothing yet that could be edited, and what somebody has erased.
+// takeEdit leaves what has shown nothing yet that could be edited, what somebody has erased, and what its cluster removes.
 func takeEdit(s *snapshot) *decision {
-	if s.own == nil || s.own.isDeleted() || !s.hasStarted() || !s.wf.IsForeign() || s.wf.StatusHash == "" {
+	if s.own == nil || s.own.isRemovalAsked() || !s.hasStarted() || !s.wf.IsForeign() || s.wf.StatusHash == "" {
 		return nil
 	}
 	if s.own.Spec.Reporting == v1alpha1.ReportingAgent && !s.own.hasReport() {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+	utilwait "k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/pager"
 	"k8s.io/client-go/util/workqueue"
 	addonv1beta1 "open-cluster-management.io/api/addon/v1beta1"
@@ -22,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -39,6 +42,8 @@ const (
 	indexOpen = "workflow.open"
 	// open are those that have not finished, or that are being deleted; unclaimed are those that nothing has claimed.
 	open, unclaimed = "open", "unclaimed"
+	// unlabelledRetry is how soon it is looked again for Workflows that have lost their label, if the API server does not answer.
+	unlabelledRetry = 10 * time.Second
 )
 
 // SetupWithManager adds the reconciler to the manager. All that can end a wait is watched; refused brings the RemoteWorkflows whose
@@ -63,7 +68,7 @@ func (r *Reconciler) SetupWithManager(
 			func(ctx context.Context, rw *v1alpha1.RemoteWorkflow) []reconcile.Request {
 				return ofRemoteWorkflow(ctx, rw)
 			}))).
-		WatchesRawSource(source.Func(r.unlabelled)).
+		WatchesRawSource(source.Func(r.lookForUnlabelled)).
 		WithOptions(options).
 		Complete(r)
 }
@@ -197,6 +202,21 @@ func enqueue(queue workqueue.TypedRateLimitingInterface[reconcile.Request], item
 	if item.Workflow.Name != "" {
 		queue.Add(reconcile.Request{NamespacedName: item.Workflow})
 	}
+}
+
+// lookForUnlabelled queues what unlabelled finds, and returns at once: a hub may have so many other Workflows that they take minutes, and
+// its API server may refuse for longer.
+func (r *Reconciler) lookForUnlabelled(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	go func() {
+		_ = utilwait.PollUntilContextCancel(ctx, unlabelledRetry, true, func(ctx context.Context) (bool, error) {
+			err := r.unlabelled(ctx, queue)
+			if err != nil && ctx.Err() == nil {
+				log.FromContext(ctx).Error(err, "cannot look for Workflows that have lost their label, and tries again")
+			}
+			return err == nil, nil
+		})
+	}()
+	return nil
 }
 
 // unlabelled finds, when the reconciler starts, the Workflows that wait for it with its finalizer, and that the cache does not

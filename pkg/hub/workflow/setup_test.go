@@ -194,4 +194,5 @@ func TestWorkflowsThatLostTheirLabelUnseenAreFound(t *testing.T) {
 
 	hub.Fail("live list Workflow", errors.New("down"))
 	require.ErrorContains(t, r.unlabelled(t.Context(), queue), "down")
+	require.NoError(t, r.lookForUnlabelled(t.Context(), queue), "the manager starts all the same")
 }

@@ -94,9 +94,12 @@ func goneOf(s *snapshot) *end {
 		return &end{message: fmt.Sprintf("cluster %s: the cluster was detached from the hub, which hears no more of the remote Workflow %s/%s",
 			s.own.Namespace, s.own.Spec.Remote.Namespace, s.own.Spec.Remote.Name), at: s.now}
 	case isGone:
+		at := gone.LastTransitionTime.Time
+		if report.FormatTime(&gone.LastTransitionTime) == "" { // by a cluster's mistake, or its malice
+			at = s.now
+		}
 		return &end{
-			message: fmt.Sprintf("cluster %s: %s", s.own.Namespace, gone.Message), at: gone.LastTransitionTime.Time,
-			isCutShort: gone.Reason == v1alpha1.ReasonDeletedUnfinished,
+			message: fmt.Sprintf("cluster %s: %s", s.own.Namespace, gone.Message), at: at, isCutShort: gone.Reason == v1alpha1.ReasonDeletedUnfinished,
 		}
 	case s.own.Spec.Reporting == v1alpha1.ReportingFeedback && s.own.isDeleted() && s.own.delivery == nil && s.hasStarted():
 		return &end{message: fmt.Sprintf("cluster %s: RemoteWorkflow %s was deleted on the hub, and the remote Workflow %s/%s with it",

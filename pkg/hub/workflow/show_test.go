@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -471,6 +472,14 @@ func TestAnEndThatTheClusterDoesNotReport(t *testing.T) {
 			assert.Empty(t, hub.Events())
 		})
 	}
+}
+
+func TestAnEndAtATimeThatArgosClientsCannotReadIsNow(t *testing.T) {
+	s := scene(assigned(), own(claimed(), gone(v1alpha1.ReasonDeletedUnfinished)))
+	end := meta.FindStatusCondition(s.own.Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+	assert.Equal(t, end.LastTransitionTime.Time, goneOf(s).at)
+	end.LastTransitionTime = metav1.NewTime(time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -14*60*60)))
+	assert.Equal(t, s.now, goneOf(s).at)
 }
 
 // withScheduled adds what a Workflow has that has shown no phase before its end.

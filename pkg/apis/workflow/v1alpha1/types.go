@@ -335,6 +335,7 @@ type RemoteReference struct {
 type RemoteWorkflowStatus struct {
 	// remoteUID is the UID of the one remote Workflow that may run. It is set before that starts and never changes.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 64",message="a UID has at most 64 characters"
 	RemoteUID types.UID `json:"remoteUID,omitempty"`
 
 	// phase of the Workflow, as Argo reports it.
@@ -358,11 +359,13 @@ type RemoteWorkflowStatus struct {
 	// nodes counts the Workflow's nodes by their phase.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(phase, size(phase) <= 64)",message="a phase has at most 64 characters"
 	Nodes map[string]int32 `json:"nodes,omitempty"`
 
 	// labels that spec.workflowMetadata of the Workflow has set on it, resolved.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(key, size(key) <= 317 && size(self[key]) <= 63)",message="a key has at most 317 characters, a value 63"
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// observedGeneration is the generation of the spec that the agent has acted on.
@@ -434,12 +437,14 @@ const (
 type Report struct {
 	// workflowUID is the UID of the hub Workflow that was run.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 64",message="a UID has at most 64 characters"
 	WorkflowUID types.UID `json:"workflowUID"`
 	// attempt is the attempt to run it.
 	// +required
 	Attempt int32 `json:"attempt"`
 	// remoteUID is the UID of the reported remote Workflow.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 64",message="a UID has at most 64 characters"
 	RemoteUID types.UID `json:"remoteUID"`
 	// data is the Workflow's status: JSON, gzip'd. It is opaque so that a status with thousands of nodes
 	// costs one field on the wire and in etcd.
