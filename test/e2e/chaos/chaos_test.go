@@ -65,15 +65,17 @@ func run(t *testing.T, p plan, bounds patience) []verdict.Finding {
 
 	began := time.Now()
 	var group sync.WaitGroup
-	group.Go(func() { s.strike(t.Context(), p.faults) })
+	group.Go(func() {
+		s.strike(t.Context(), p.faults)
+		// Argo does not repeat a write that a fault took, and passes over some Workflows then until it begins anew.
+		var argo []fault
+		for cluster := range theLab.Clusters() {
+			argo = append(argo, fault{kind: kill, target: lab.ArgoController, cluster: cluster})
+		}
+		s.strike(t.Context(), argo)
+	})
 	group.Go(func() { u.work(t.Context(), p.workflows) })
 	group.Wait()
-	// Argo does not repeat a write that a fault took. It looks again when the Workflow changes, or when it begins.
-	var argo []fault
-	for cluster := range theLab.Clusters() {
-		argo = append(argo, fault{kind: kill, target: lab.ArgoController, cluster: cluster})
-	}
-	s.strike(t.Context(), argo)
 	healed := time.Now()
 	w := witness{users: u, prefix: p.prefix}
 	unrest := untilNone(t, bounds.toSettle, w.unrest)
