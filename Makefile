@@ -105,10 +105,10 @@ test-integration: ## Run the tests on real API servers, without pods.
 REAL := Examples|Manifests|DeletingTheHubsCopy|CutOff|TenantIsSetUp|ArtifactsAreRead
 REAL_STEPS := FilesGo|ArgosOwnProposal|RunTogether
 
-# One package at a time, as a lab keeps two cores busy; but that of install, which waits for OCM and Helm half of its time, has two beside it.
+# One package at a time: a lab keeps two cores busy.
 test-e2e: ## Run the tests on a lab of their own: where it matters with real pods, as root on Linux, and else with simulated ones.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v -run='$(REAL)' ./test/e2e
-	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=2 -v ./test/e2e/install ./test/e2e/twohubs ./test/e2e/capacity
+	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e/install ./test/e2e/twohubs ./test/e2e/capacity
 	E2E_PODS=$(PODS) go test -count=1 -timeout=20m -p=1 -v -run='$(REAL_STEPS)' ./test/e2e/steps
 	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v -skip='$(REAL)|$(REAL_STEPS)' \
 		./test/e2e ./test/e2e/steps ./test/e2e/chaos

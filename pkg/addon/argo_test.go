@@ -491,7 +491,7 @@ func TestArgosHealth(t *testing.T) {
 	available := map[string]any{feedbackAvailable: "True", "Replicas": 1, "AvailableReplicas": 1}
 	ours := &addonv1beta1.ManagedClusterAddOn{}
 	ours.Status.Conditions = []metav1.Condition{{Type: ConditionArgoManaged, Status: metav1.ConditionTrue}}
-	assert.Error(t, argoHealth(testHubID)([]agent.FieldResult{crd(""), controller(notAvailable)}, nil, ours), "its CRD has lost the label")
+	require.Error(t, argoHealth(testHubID)([]agent.FieldResult{crd(""), controller(notAvailable)}, nil, ours), "its CRD has lost the label")
 	tests := map[string]struct {
 		results []agent.FieldResult
 		want    string

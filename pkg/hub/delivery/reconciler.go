@@ -106,7 +106,9 @@ func sooner(a, b time.Duration) time.Duration {
 
 // snapshot reads.
 func (r *Reconciler) snapshot(ctx context.Context, cluster string, tenants *tenants) (*snapshot, error) {
-	s := &snapshot{now: r.Clock.Now(), wanted: map[types.UID]*v1alpha1.RemoteWorkflow{}, rebound: map[types.UID]bool{}, listed: map[types.UID]bool{}}
+	s := &snapshot{
+		now: r.Clock.Now(), wanted: map[types.UID]*v1alpha1.RemoteWorkflow{}, rebound: map[types.UID]bool{}, listed: map[types.UID]bool{},
+	}
 	var waiting v1alpha1.RemoteWorkflowList
 	if err := r.Client.List(ctx, &waiting, client.InNamespace(cluster), client.MatchingFields{indexWaiting: ""},
 		client.UnsafeDisableDeepCopy); err != nil {
@@ -139,7 +141,9 @@ func (r *Reconciler) snapshot(ctx context.Context, cluster string, tenants *tena
 
 // refused returns when those are tried again that could not be delivered lately. What is not wanted any more is forgotten, and what is
 // listed: an API server may take a delivery and fail to say so.
-func (r *Reconciler) refused(cluster string, wanted map[types.UID]*v1alpha1.RemoteWorkflow, listed map[types.UID]bool) map[types.UID]time.Time {
+func (r *Reconciler) refused(
+	cluster string, wanted map[types.UID]*v1alpha1.RemoteWorkflow, listed map[types.UID]bool,
+) map[types.UID]time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	until := map[types.UID]time.Time{}

@@ -99,7 +99,8 @@ func goneOf(s *snapshot) *end {
 			at = s.now
 		}
 		return &end{
-			message: fmt.Sprintf("cluster %s: %s", s.own.Namespace, gone.Message), at: at, isCutShort: gone.Reason == v1alpha1.ReasonDeletedUnfinished,
+			message: fmt.Sprintf("cluster %s: %s", s.own.Namespace, gone.Message), at: at,
+			isCutShort: gone.Reason == v1alpha1.ReasonDeletedUnfinished,
 		}
 	case s.own.Spec.Reporting == v1alpha1.ReportingFeedback && s.own.isDeleted() && s.own.delivery == nil && s.hasStarted():
 		return &end{message: fmt.Sprintf("cluster %s: RemoteWorkflow %s was deleted on the hub, and the remote Workflow %s/%s with it",
