@@ -149,6 +149,8 @@ func (s *snapshot) overdue() []string {
 func (p *plan) decideChild(s *snapshot, c *child) {
 	isMarked := c.GetAnnotations()[contract.AnnotationStepSuspended] == "true"
 	switch {
+	case c.IsDeleted() && c.isFinished() && s.isOfOpenNode(c) && s.parent.GetDeletionTimestamp().IsZero():
+		// Argo takes the task back before it writes the result into the Workflow. If that fails, it hands out the same task again.
 	case c.IsDeleted() && !p.wanted[c.GetName()]:
 		p.release = append(p.release, c)
 	case c.IsDeleted(), c.isFinished():

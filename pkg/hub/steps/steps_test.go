@@ -497,6 +497,19 @@ func TestAChildIsOfTheNodeThatStartedAtThatTime(t *testing.T) {
 	assert.False(t, s.isOfOpenNode(c), "it is of an earlier try")
 }
 
+func TestADeletedChildStaysUntilArgoHasItsResult(t *testing.T) {
+	s := waiting(t)
+	c := s.begun(t, "Succeeded")
+	now := metav1.Now()
+	c.SetDeletionTimestamp(&now)
+	var p plan
+	p.decideChild(s, c)
+	assert.Empty(t, p.release, "Argo has taken the task back, and may hand it out again")
+	s.parent.node("parent-1")["phase"] = "Succeeded"
+	p.decideChild(s, c)
+	assert.Len(t, p.release, 1)
+}
+
 func TestACacheKeepsOfTasksOnlyThoseOfSteps(t *testing.T) {
 	set := newTaskSet()
 	set.Object["spec"] = parse(t, "{tasks: {a: {http: {url: x}}, b: {plugin: {multicluster: {}}}}}")
