@@ -149,9 +149,7 @@ func (s *snapshot) overdue() []string {
 func (p *plan) decideChild(s *snapshot, c *child) {
 	isMarked := c.GetAnnotations()[contract.AnnotationStepSuspended] == "true"
 	switch {
-	case c.IsDeleted() && c.isFinished() && s.isOfOpenNode(c) && s.parent.GetDeletionTimestamp().IsZero():
-		// Argo takes the task back before it writes the result into the Workflow. If that fails, it hands out the same task again.
-	case c.IsDeleted() && !p.wanted[c.GetName()]:
+	case c.IsDeleted() && !p.wanted[c.GetName()] && !s.mayBeWantedAgain(c):
 		p.release = append(p.release, c)
 	case c.IsDeleted(), c.isFinished():
 	case !p.wanted[c.GetName()]:
@@ -189,6 +187,12 @@ func (s *snapshot) isOfOpenNode(c *child) bool {
 	n := s.parent.node(id.Node)
 	id.StartedAt = n.text("startedAt")
 	return n.isOpen() && id.IsOf(c)
+}
+
+// mayBeWantedAgain reports whether the result of a finished child has not arrived in the parent. Argo takes the task back before it writes
+// the result there; if that fails, it hands out the same task again.
+func (s *snapshot) mayBeWantedAgain(c *child) bool {
+	return c.isFinished() && s.isOfOpenNode(c) && s.parent.GetDeletionTimestamp().IsZero()
 }
 
 // decideStep decides about one node that Argo has handed out.
