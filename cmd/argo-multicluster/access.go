@@ -21,7 +21,7 @@ type access struct {
 
 func (a *access) addFlags(flags *pflag.FlagSet, cluster string) {
 	flags.StringVar(&a.kubeconfig, "kubeconfig", "",
-		"kubeconfig of the "+cluster+"; by default $KUBECONFIG, and in a pod its service account")
+		"kubeconfig of the "+cluster+"; by default $KUBECONFIG, else ~/.kube/config, and in a pod its service account")
 	flags.Int8Var(&a.logLevel, "log-level", 0, "verbosity of the logs: 0 says what changes, 4 what is looked at")
 	flags.StringVar(&a.logFormat, "log-format", "json", "format of the logs: json or text")
 }

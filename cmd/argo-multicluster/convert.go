@@ -24,8 +24,8 @@ makes each such template of a Workflow, WorkflowTemplate, ClusterWorkflowTemplat
 "multicluster", which every Argo takes. All else, comments and order included, stays as it is.
 
 A template with steps, dag or http goes into a WorkflowTemplate of its own, with all templates that it calls; that is printed before the
-manifest, and the cluster needs it, too. A template with a namespace and no cluster is to run on the hub, as a managed cluster of
-its own; no Workflow is sent there yet, so that is a warning.
+manifest, and the cluster needs it, too. A template with a namespace and no cluster is to run on the hub, which has to
+be one of its own managed clusters.
 
 If anything cannot be converted, all of it is said with its line and column, and nothing is printed to standard output.`,
 		Example: `  argo-multicluster convert workflow.yaml | kubectl create -f -

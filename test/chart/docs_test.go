@@ -35,6 +35,7 @@ func TestThePermissionsOnTheHubAreDocumented(t *testing.T) {
 		"The manager in its own namespace":              find[rbacv1.Role](t, objects, "Role", manager).Rules,
 		"The uninstall hook, beside the manager's":      hooks[:hooksOwn],
 		"The uninstall hook in the release's namespace": find[rbacv1.Role](t, objects, "Role", hook).Rules,
+		"Argo's controller on the hub":                  find[rbacv1.ClusterRole](t, objects, "ClusterRole", clusterRole+"-argo").Rules,
 		"Users who may view":                            find[rbacv1.ClusterRole](t, objects, "ClusterRole", aggregateToView).Rules,
 		"Users who may edit":                            find[rbacv1.ClusterRole](t, objects, "ClusterRole", aggregateToEdit).Rules,
 	} {

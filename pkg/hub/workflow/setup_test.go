@@ -3,6 +3,7 @@ package workflow
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -189,7 +190,8 @@ func TestWorkflowsThatLostTheirLabelUnseenAreFound(t *testing.T) {
 	abandoned := gen.Workflow("abandoned", gen.WithAssignment(cluster1), withoutLabels())
 	r, hub, _ := newReconciler(t, abandoned, gen.Workflow("labelled", gen.WithAssignment(cluster1)), gen.Workflow("another", withoutLabels()))
 	queue := newQueue(t)
-	require.NoError(t, r.unlabelled(t.Context(), queue))
+	require.NoError(t, r.lookForUnlabelled(t.Context(), queue))
+	require.Eventually(t, func() bool { return queue.Len() > 0 }, 10*time.Second, time.Millisecond)
 	assert.Equal(t, named("abandoned"), queued(queue))
 
 	hub.Fail("live list Workflow", errors.New("down"))
