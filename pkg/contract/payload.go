@@ -2,6 +2,7 @@ package contract
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,7 +18,8 @@ import (
 // annotations and spec, with the controls of rw, without whatever belongs to the hub Workflow alone, and with the reference back to rw.
 // It never has a status. wf is not changed; equal input gives equal output, and a payload is its own payload.
 //
-// The error is the user's: a spec whose podMetadata is not what Argo defines, or with steps that only the hub can send to other clusters.
+// The error is the user's: a spec whose podMetadata is not what Argo defines, whose workflowMetadata sets what is the hub's, or with steps
+// that only the hub can send to other clusters.
 func Payload(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (*unstructured.Unstructured, error) {
 	ref := ReferenceTo(rw)
 	spec, ok := wf.Object["spec"].(map[string]any)
@@ -69,8 +71,18 @@ func Payload(wf *unstructured.Unstructured, rw *v1alpha1.RemoteWorkflow) (*unstr
 	return payload, nil
 }
 
-// mayTravel returns an error for a spec that no cluster but the hub can run.
+// mayTravel returns an error for a spec that no cluster but the hub can run, or whose Workflow would not be known there as the hub's.
 func mayTravel(spec map[string]any) error {
+	metadata, _ := spec["workflowMetadata"].(map[string]any)
+	for _, field := range []string{"labels", "annotations", "labelsFrom"} {
+		named, _ := metadata[field].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(named)) {
+			if isReserved(key) || strings.Contains(key, "{{") { // Argo replaces variables in keys, too
+				return fmt.Errorf("spec.workflowMetadata.%s must not set %q: that is for the hub and Argo's controller to set, so remove it",
+					field, key)
+			}
+		}
+	}
 	templates, _ := spec["templates"].([]any)
 	if name, found := step.InTemplates(templates); found {
 		return fmt.Errorf("template %q has its steps run in other clusters, so the Workflow itself has to run on the hub: create it "+
@@ -103,6 +115,15 @@ func isOfTheHub(key string) bool {
 		return true
 	}
 	return strings.HasPrefix(key, internalPrefix)
+}
+
+// isReserved reports whether a label or annotation of a remote Workflow is not for its author to set.
+func isReserved(key string) bool {
+	switch key {
+	case LabelCluster, LabelWorkflowNamespace, AnnotationHubNamespace, AnnotationHubName, AnnotationHubUID:
+		return true
+	}
+	return isOfTheHub(key)
 }
 
 // argoCDPrefix is that of Argo CD's labels and annotations.

@@ -246,6 +246,30 @@ func TestAWorkflowWithStepsInOtherClustersDoesNotTravel(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestAWorkflowThatWouldSetTheKeysOfTheHubDoesNotTravel(t *testing.T) {
+	refused := []string{
+		contract.AnnotationHubUID, contract.AnnotationHubName, contract.AnnotationHubNamespace, contract.AnnotationHubID,
+		contract.AnnotationAttempt, contract.AnnotationRemoteWorkflowUID, contract.AnnotationControls, contract.AnnotationEdits,
+		contract.LabelInstanceID, contract.LabelCluster, contract.LabelWorkflowNamespace, contract.LabelPhase, contract.LabelCompleted,
+		"{{workflow.parameters.key}}",
+	}
+	for _, field := range []string{"labels", "annotations", "labelsFrom"} {
+		sets := func(key string) error {
+			value := any("")
+			if field == "labelsFrom" {
+				value = map[string]any{"expression": `""`}
+			}
+			wf := gen.Workflow("hello", gen.WithSpecField(map[string]any{field: map[string]any{key: value, "team": value}}, "workflowMetadata"))
+			_, err := contract.Payload(wf, gen.RemoteWorkflow(wf, "cluster1"))
+			return err
+		}
+		for _, key := range refused {
+			require.ErrorContains(t, sets(key), "spec.workflowMetadata."+field+" must not set \""+key+"\"", "%s %s", field, key)
+		}
+		require.NoError(t, sets("workflows.argoproj.io/title"), "%s: what Argo shows to people is theirs", field)
+	}
+}
+
 func TestPayloadTakesPodMetadataAsArgoDoes(t *testing.T) {
 	tests := map[string]struct {
 		podMetadata any

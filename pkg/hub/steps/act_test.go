@@ -2,7 +2,9 @@ package steps
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -272,6 +274,64 @@ func TestResultsAreGivenInPatchesThatEtcdTakes(t *testing.T) {
 	assert.Less(t, sizes[0], maxResultBytes+1000)
 	assert.Greater(t, sizes[0], maxResultBytes/2)
 	assert.Equal(t, again, next.within, "the others follow")
+}
+
+// TestALargeResultKeepsNoOtherFromBeingGiven: what makes room for it is that others end.
+func TestALargeResultKeepsNoOtherFromBeingGiven(t *testing.T) {
+	large, small := strings.Repeat("x", 200<<10), "small"
+	for name, tc := range map[string]struct {
+		results map[string]*result
+		room    int
+		runs    bool
+		want    []string
+		err     string
+	}{
+		"the others are given":                            {map[string]*result{"a": {Outputs: &outputs{Result: &large}}, "b": {Outputs: &outputs{Result: &small}}}, 1000, false, []string{"b"}, ""},
+		"while others run, it waits until they make room": {map[string]*result{"a": {Outputs: &outputs{Result: &large}}}, 1000, true, nil, "too large"},
+		"where nothing will make room, it is an error":    {map[string]*result{"a": {Outputs: &outputs{Result: &large}}}, 1000, false, []string{"a"}, ""},
+		"a large one is given where it fits":              {map[string]*result{"a": {Outputs: &outputs{Result: &large}}}, 300 << 10, false, []string{"a"}, ""},
+		"there is no room for an error either":            {map[string]*result{"a": {Outputs: &outputs{Result: &large}}}, 10, false, nil, "too large"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := waiting(t)
+			s.set.SetNamespace("ns")
+			s.set.results = nil
+			s.set.tasks = map[string]map[string]any{"a": {}, "b": {}}
+			if len(tc.results) == 1 && !tc.runs {
+				delete(s.set.tasks, "b")
+			}
+			var given []string
+			var nodes map[string]result
+			r := actor(interceptor.Funcs{
+				SubResourcePatch: func(
+					_ context.Context, _ client.Client, _ string, obj client.Object, patch client.Patch, _ ...client.SubResourcePatchOption,
+				) error {
+					data, err := patch.Data(obj)
+					require.NoError(t, err)
+					if len(data) > tc.room {
+						return apierrors.NewInternalError(fmt.Errorf("etcdserver: request is too large"))
+					}
+					var patched struct {
+						Status struct{ Nodes map[string]result }
+					}
+					require.NoError(t, json.Unmarshal(data, &patched))
+					nodes = patched.Status.Nodes
+					given = slices.Sorted(maps.Keys(nodes))
+					return nil
+				},
+			}, s.set.DeepCopy())
+			err := r.answer(t.Context(), s, &plan{results: tc.results})
+			if tc.err != "" {
+				require.ErrorContains(t, err, tc.err)
+			} else {
+				require.NoError(t, err)
+			}
+			assert.Equal(t, tc.want, given)
+			if tc.room == 1000 && slices.Equal(given, []string{"a"}) {
+				assert.Contains(t, nodes["a"].Message, "do not fit into its WorkflowTaskSet, beside the tasks of the Workflow: pass them as an artifact")
+			}
+		})
+	}
 }
 
 // TestFewerResultsAreGivenWhereEtcdRefusesMore: it holds the tasks as well, and what Argo has not read yet.

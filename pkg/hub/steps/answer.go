@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,37 +19,54 @@ import (
 // tasks as well, and etcd takes some 1.5 MB in one object.
 const maxResultBytes = 256 << 10
 
+// encodedResult is the result of a node as Argo reads it.
+type encodedResult struct {
+	id  string
+	raw json.RawMessage
+}
+
 // answer gives Argo the results, as many as one patch takes; the others follow. It fails if the task set has changed: what has been read
 // may have been read before Argo took an earlier result away.
 func (r *Reconciler) answer(ctx context.Context, s *snapshot, next *plan) error {
 	if len(next.results) == 0 {
 		return nil
 	}
-	return r.answerUpTo(ctx, s, next, maxResultBytes)
+	results, err := next.encodedResults()
+	if err != nil {
+		return err
+	}
+	return r.answerUpTo(ctx, s, next, results, maxResultBytes)
 }
 
-// someResults returns encoded results of so many bytes, or one, by the ID of their node.
-func (p *plan) someResults(limit int) (map[string]json.RawMessage, error) {
-	nodes, size := map[string]json.RawMessage{}, 0
+// encodedResults returns the results, the smallest first: a large one, for which there is no room yet, keeps no other from being given.
+func (p *plan) encodedResults() ([]encodedResult, error) {
+	var results []encodedResult
 	for _, id := range slices.Sorted(maps.Keys(p.results)) {
 		raw, err := p.results[id].encode()
 		if err != nil {
 			return nil, fmt.Errorf("encode result: %w", err)
 		}
-		if size += len(raw); size > limit && len(nodes) > 0 {
+		results = append(results, encodedResult{id, raw})
+	}
+	slices.SortStableFunc(results, func(a, b encodedResult) int { return cmp.Compare(len(a.raw), len(b.raw)) })
+	return results, nil
+}
+
+// upTo returns those of the results that have so many bytes together, or the first.
+func upTo(limit int, results []encodedResult) map[string]json.RawMessage {
+	nodes, size := map[string]json.RawMessage{}, 0
+	for _, result := range results {
+		if size += len(result.raw); size > limit && len(nodes) > 0 {
 			break
 		}
-		nodes[id] = raw
+		nodes[result.id] = result.raw
 	}
-	return nodes, nil
+	return nodes
 }
 
 // answerUpTo gives Argo results of so many bytes, or one. Where etcd does not take them beside the tasks, it gives fewer.
-func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, limit int) error {
-	nodes, err := next.someResults(limit)
-	if err != nil {
-		return err
-	}
+func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, results []encodedResult, limit int) error {
+	nodes := upTo(limit, results)
 	data, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": s.set.GetUID(), "resourceVersion": s.set.GetResourceVersion()},
 		"status":   map[string]any{"nodes": nodes},
@@ -57,17 +75,18 @@ func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, li
 		return fmt.Errorf("encode results: %w", err)
 	}
 	err = r.Client.Status().Patch(ctx, s.set.DeepCopy(), client.RawPatch(types.MergePatchType, data))
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return nil // the watch brings what has changed
-	}
-	if report.IsTooLarge(err) && len(nodes) > 1 {
-		return r.answerUpTo(ctx, s, next, limit/2)
-	}
-	if report.IsTooLarge(err) && len(s.set.results) > 0 { // Argo has yet to read those, which makes room
+	case report.IsTooLarge(err) && len(nodes) > 1:
+		return r.answerUpTo(ctx, s, next, results, limit/2)
+	case report.IsTooLarge(err) && len(s.set.results) > 0: // Argo has yet to read those, which makes room
 		next.lookWithin(healAfter)
 		return nil
-	}
-	if err != nil {
+	case report.IsTooLarge(err) && s.neverFits(next, results[0].id):
+		next.results[results[0].id] = tooLarge(len(results[0].raw), "do not fit into its WorkflowTaskSet, beside the tasks of the Workflow")
+		return r.answer(ctx, s, next)
+	case err != nil:
 		return fmt.Errorf("patch status of WorkflowTaskSet %s: %w", client.ObjectKeyFromObject(s.set), err)
 	}
 	if len(nodes) < len(next.results) {
@@ -79,4 +98,18 @@ func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, li
 		}
 	}
 	return nil
+}
+
+// neverFits reports whether a result for which there is no room has outputs, and each task waits for one of the results: no other step ends
+// before them, with which its task would go.
+func (s *snapshot) neverFits(next *plan, id string) bool {
+	if r := next.results[id]; r == nil || r.Outputs == nil {
+		return false
+	}
+	for task := range s.set.tasks {
+		if _, ok := next.results[task]; !ok {
+			return false
+		}
+	}
+	return true
 }

@@ -41,7 +41,7 @@ type snapshot struct {
 	open map[string]string
 	// gated are the pods of Argo's agent that wait, although it has something to do.
 	gated []agentPod
-	// decided returns the clusters of a Placement, sorted.
+	// decided returns the clusters of a Placement, sorted; none while it is not known that they are all.
 	decided func(placement string) ([]string, error)
 }
 
@@ -218,9 +218,9 @@ func (p *plan) decideStep(s *snapshot, id string) {
 	st := &openStep{snapshot: s, id: id, node: n, task: task}
 	st.deadline, st.problem = s.parent.deadline(n, task)
 	plugin, _ := task["plugin"].(map[string]any)
-	of := contract.ReferenceOf(s.parent.Unstructured)
 	switch parsed, problems := step.Parse(plugin); {
-	case of.UID != "": // its author may not have what is open to this namespace
+	case s.parent.wasSent(): // its author may not have what is open to this namespace
+		of := contract.ReferenceOf(s.parent.Unstructured)
 		st.problem = fmt.Errorf("this Workflow was sent here for Workflow %s/%s, and cannot have steps in other clusters", of.Namespace, of.Name)
 	case len(plugin) == 0:
 		st.problem = errors.New("the hub's API server drops what is in plugin templates: install the CustomResourceDefinition " +

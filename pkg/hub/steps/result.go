@@ -48,10 +48,13 @@ const maxNamed = 10
 func (r *result) encode() ([]byte, error) {
 	raw, err := json.Marshal(r)
 	if err == nil && len(raw) > maxResultBytes {
-		return json.Marshal(errorResult(fmt.Sprintf("the outputs of this step have %d bytes, and at most %d can be given to Argo: pass them "+
-			"as an artifact", len(raw), maxResultBytes)))
+		return json.Marshal(tooLarge(len(raw), fmt.Sprintf("at most %d can be given to Argo", maxResultBytes)))
 	}
 	return raw, err
+}
+
+func tooLarge(size int, why string) *result {
+	return errorResult(fmt.Sprintf("the outputs of this step have %d bytes, and %s: pass them as an artifact", size, why))
 }
 
 func failed(message string) *result      { return &result{Phase: phaseFailed, Message: message} }

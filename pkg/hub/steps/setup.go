@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -76,7 +77,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager, 
 		For(newTaskSet()).
 		Watches(contract.NewWorkflow(), ofChild, builder.WithPredicates(childChanged)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(ofPod)).
-		Watches(&clusterv1beta1.PlacementDecision{}, handler.EnqueueRequestsFromMapFunc(r.ofDecision)).
+		Watches(&clusterv1beta1.PlacementDecision{}, handler.EnqueueRequestsFromMapFunc(r.ofPlacement)).
+		Watches(&clusterv1beta1.Placement{}, handler.EnqueueRequestsFromMapFunc(r.ofPlacement), builder.WithPredicates(selectionChanged)).
 		WatchesRawSource(source.Kind[client.Object](parents, contract.NewWorkflow(), &handler.EnqueueRequestForObject{}, parentChanged)).
 		WithOptions(options).
 		Complete(r))
@@ -170,11 +172,11 @@ func viewOfChild(wf *unstructured.Unstructured) string {
 	return fmt.Sprint(c.isFinished(), contract.EncodeControls(c.Controls), c.GetAnnotations()[contract.AnnotationStepSuspended])
 }
 
-// ofDecision maps what a Placement has decided to the Workflows in its namespace that have steps: one may wait for it.
-func (r *Reconciler) ofDecision(ctx context.Context, decision client.Object) []reconcile.Request {
+// ofPlacement maps a Placement, or what it has decided, to the Workflows in its namespace that have steps: one may wait for it.
+func (r *Reconciler) ofPlacement(ctx context.Context, placement client.Object) []reconcile.Request {
 	sets := &unstructured.UnstructuredList{}
 	sets.SetGroupVersionKind(contract.WorkflowTaskSetGVK.GroupVersion().WithKind(contract.WorkflowTaskSetGVK.Kind + "List"))
-	if err := r.Client.List(ctx, sets, client.InNamespace(decision.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, sets, client.InNamespace(placement.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list the steps that a Placement's decision may concern")
 		return nil
 	}
@@ -187,18 +189,39 @@ func (r *Reconciler) ofDecision(ctx context.Context, decision client.Object) []r
 	return requests
 }
 
-// decided returns the clusters that a Placement has decided for, sorted.
-func decided(ctx context.Context, reader client.Reader, namespace, placement string) ([]string, error) {
+// selectionChanged passes what a Placement says of how many clusters it has selected: OCM writes that after the decisions.
+var selectionChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*clusterv1beta1.Placement)
+		after, ok2 := e.ObjectNew.(*clusterv1beta1.Placement)
+		return !ok || !ok2 || before.Status.NumberOfSelectedClusters != after.Status.NumberOfSelectedClusters
+	},
+}
+
+// decided returns the clusters that a Placement has decided for, sorted; none while its decisions are not as many as its status says. OCM
+// writes at most 100 of them into one PlacementDecision, one after the other.
+func decided(ctx context.Context, reader client.Reader, namespace, name string) ([]string, error) {
+	placement := &clusterv1beta1.Placement{}
+	if err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, placement); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("get Placement %s: %w", name, err)
+	}
 	pages := &clusterv1beta1.PlacementDecisionList{}
-	ofPlacement := client.MatchingLabels{clusterv1beta1.PlacementLabel: placement}
+	ofPlacement := client.MatchingLabels{clusterv1beta1.PlacementLabel: name}
 	if err := reader.List(ctx, pages, client.InNamespace(namespace), ofPlacement); err != nil {
-		return nil, fmt.Errorf("list the decisions of Placement %s: %w", placement, err)
+		return nil, fmt.Errorf("list the decisions of Placement %s: %w", name, err)
 	}
 	var clusters []string
 	for _, page := range pages.Items {
 		for _, decision := range page.Status.Decisions {
 			clusters = append(clusters, decision.ClusterName)
 		}
+	}
+	byOthers := placement.GetAnnotations()[clusterv1beta1.PlacementDisableAnnotation] == "true" // who need not write its status
+	if !byOthers && len(clusters) != int(placement.Status.NumberOfSelectedClusters) {
+		return nil, nil
 	}
 	slices.Sort(clusters)
 	return slices.Compact(clusters), nil

@@ -131,6 +131,12 @@ func TestAWorkflowThatWasSentToTheHubHasNoStepsInOtherClusters(t *testing.T) {
 	next := decide(s)
 	assert.Empty(t, next.create)
 	assert.Contains(t, next.results["parent-1"].Message, "was sent here for Workflow team-a/hello")
+
+	s.parent.SetAnnotations(map[string]string{contract.AnnotationHubUID: ""}) // as a template's workflowMetadata may have it set
+	s.parent.SetFinalizers([]string{contract.FinalizerReport})
+	next = decide(s)
+	assert.Empty(t, next.create)
+	assert.Contains(t, next.results["parent-1"].Message, "was sent here for")
 }
 
 func TestADaemonIsAnError(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract/step"
@@ -134,6 +135,11 @@ func (p *parent) hasSteps() bool {
 	stored, _ := p.status["storedTemplates"].(map[string]any)
 	_, found := step.InTemplates(slices.Concat(templates, slices.Collect(maps.Values(stored))))
 	return found
+}
+
+// wasSent reports whether the Workflow runs here for one of a hub. The finalizer stays, whatever a template has Argo set on the Workflow.
+func (p *parent) wasSent() bool {
+	return contract.ReferenceOf(p.Unstructured).UID != "" || controllerutil.ContainsFinalizer(p, contract.FinalizerReport)
 }
 
 func (p *parent) isFinished() bool {
