@@ -275,6 +275,11 @@ func (w *workflow) validPlace(t *manifest.Template) bool {
 
 // leaf returns the edit that makes a template's body that of a plugin.
 func (w *workflow) leaf(t *manifest.Template, kind string) []edit {
+	if w.Defaults != nil {
+		if key, _ := manifest.Pair(w.Defaults.Node, kind); key != nil {
+			w.problem(w.Defaults.Problem(key, "it does not reach template %q, which runs in another cluster: write it there", t.Name))
+		}
+	}
 	w.problem(lint.Variables(t)...)
 	w.problem(lint.Volumes(t, manifest.Get(t.Node, kind))...)
 	var pieces []piece

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
@@ -28,6 +29,13 @@ var (
 func (w *workflow) composite(t *manifest.Template, kind string) []edit {
 	templates := w.reached(t)
 	before := len(w.problems)
+	if w.Defaults != nil {
+		w.problem(w.Defaults.Problem(w.Defaults.Node, "they do not reach template %q, which runs in cluster %q as a whole: write them in it, "+
+			"and in what it calls", t.Name, w.placeOf(t).cluster))
+	}
+	if kind == "http" {
+		w.problem(w.usesOfResult(t)...)
+	}
 	for _, other := range templates {
 		w.liftable(t, other)
 	}
@@ -237,8 +245,8 @@ func (w *workflow) removals() []edit {
 	return edits
 }
 
-// ofWorkflow finds what a lifted template has of the whole Workflow's.
-var ofWorkflow = regexp.MustCompile(`\bworkflow\.(parameters|outputs)\b`)
+// ofWorkflow finds what a lifted template has of the whole Workflow's: in the cluster it is part of another one.
+var ofWorkflow = regexp.MustCompile(`\bworkflow\.(annotations|labels|mainEntrypoint|name|outputs|parameters|scheduledTime|uid)\b`)
 
 // liftable notes why a template cannot be part of a composite that is lifted out.
 func (w *workflow) liftable(composite, t *manifest.Template) {
@@ -251,8 +259,8 @@ func (w *workflow) liftable(composite, t *manifest.Template) {
 	}
 	for _, v := range w.Document.Variables(t.Node) {
 		if ofWorkflow.MatchString(v.Name) {
-			w.problem(t.Problem(&yaml.Node{Line: v.Line, Column: v.Column}, "{{%s}} is the Workflow's, and not known in a step in another "+
-				"cluster: pass it as an input parameter of template %q", v.Name, composite.Name))
+			w.problem(t.Problem(&yaml.Node{Line: v.Line, Column: v.Column}, "{{%s}} is that of the Workflow on the hub, and a step in another "+
+				"cluster does not know it: pass it as an input parameter of template %q", v.Name, composite.Name))
 		}
 	}
 	for _, inner := range w.Templates {
@@ -268,6 +276,36 @@ func (w *workflow) liftable(composite, t *manifest.Template) {
 			}
 		}
 	}
+}
+
+// resultOf finds the result of a step or task in a variable.
+var resultOf = regexp.MustCompile(`\b(?:steps|tasks)(?:\.([^.'"\]]+)|\[['"]([^'"]+)['"]\])\.outputs\.result\b`)
+
+// usesOfResult returns a problem for each place at which the result of an HTTP template is used: what a template that is stored in the
+// cluster returns does not come back.
+func (w *workflow) usesOfResult(t *manifest.Template) []manifest.Problem {
+	var problems []manifest.Problem
+	for _, caller := range w.Templates {
+		for _, v := range w.Document.Variables(caller.Node) {
+			for _, found := range resultOf.FindAllStringSubmatch(v.Name, -1) {
+				name := found[1] + found[2]
+				if w.calls(caller, name, t) {
+					problems = append(problems, caller.Problem(&yaml.Node{Line: v.Line, Column: v.Column}, "{{%s}} does not come back from "+
+						"cluster %q: have a template with steps run there, which calls template %q and has an output parameter with "+
+						"valueFrom.parameter", v.Name, w.placeOf(t).cluster, t.Name))
+				}
+			}
+		}
+	}
+	return problems
+}
+
+// calls reports whether the step or task of this name in a template calls another one.
+func (w *workflow) calls(caller *manifest.Template, name string, t *manifest.Template) bool {
+	return slices.ContainsFunc(manifest.Calls(caller.Node), func(call *yaml.Node) bool {
+		return manifest.Text(call, "name") == name &&
+			(manifest.Text(call, "template") == t.Name && t.Outer == nil || manifest.Get(call, "inline") == t.Node)
+	})
 }
 
 // samePlace notes why a template of a composite cannot run where the composite runs.
@@ -294,9 +332,12 @@ func (w *workflow) lift(t *manifest.Template, templates []*manifest.Template) *y
 		kind = w.Kind
 	}
 	name := nameOf(w.Name, t.Name)
-	metadata := mapping(scalar("name"), scalar(name))
-	if w.Namespace != "" && kind == "WorkflowTemplate" {
-		metadata.Content = append(metadata.Content, scalar("namespace"), scalar(w.Namespace))
+	metadata, namespace := mapping(scalar("name"), scalar(name)), ""
+	if kind == "WorkflowTemplate" {
+		namespace = w.namespaceThere(t)
+	}
+	if namespace != "" {
+		metadata.Content = append(metadata.Content, scalar("namespace"), scalar(namespace))
 	}
 	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
 	entrypoint := t.Name
@@ -312,18 +353,27 @@ func (w *workflow) lift(t *manifest.Template, templates []*manifest.Template) *y
 	if err != nil {
 		w.problem(t.Problem(t.Node, "%s", err))
 	}
-	switch earlier, ok := w.lifted[keyOf(kind, w.Namespace, name)]; {
+	switch earlier, ok := w.lifted[keyOf(kind, namespace, name)]; {
 	case !ok:
 		w.made = append(w.made, text)
 	case earlier != text:
 		w.problem(t.Problem(t.Node, "it would become the %s %s, and there is another one of this name: rename the template", kind, name))
 	}
-	w.lifted[keyOf(kind, w.Namespace, name)] = text
+	w.lifted[keyOf(kind, namespace, name)] = text
 	ref := mapping(scalar("name"), scalar(name), scalar("template"), scalar(entrypoint))
 	if kind == "ClusterWorkflowTemplate" {
 		ref.Content = append(ref.Content, scalar("clusterScope"), &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"})
 	}
 	return ref
+}
+
+// namespaceThere returns the namespace on its cluster in which a template runs, "" where only the run decides.
+func (w *workflow) namespaceThere(t *manifest.Template) string {
+	namespace := cmp.Or(w.placeOf(t).namespace, w.Namespace)
+	if strings.Contains(namespace, "{{") {
+		return ""
+	}
+	return namespace
 }
 
 // lifted returns a template as it is in the WorkflowTemplate.

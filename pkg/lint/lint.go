@@ -2,6 +2,7 @@
 package lint
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,13 +167,29 @@ func whole(wf *manifest.Workflow, steps []Step) []manifest.Problem {
 		p.Warning = true
 		problems = append(problems, p)
 	}
-	for _, kind := range []step.Kind{step.Container, step.Script} {
-		key, _ := manifest.Pair(manifest.Get(wf.Spec, "templateDefaults"), string(kind))
-		if key != nil && slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == kind }) {
-			p := wf.Problem(key, "this default does not reach what runs in other clusters: write it in each template")
-			p.Warning = true
-			problems = append(problems, p)
+	return append(problems, defaults(wf, steps)...)
+}
+
+// defaults returns a warning for each default that does not reach steps: a plugin template gets none of its body from Argo, and what is
+// stored in the cluster gets none at all.
+func defaults(wf *manifest.Workflow, steps []Step) []manifest.Problem {
+	key, all := manifest.Pair(wf.Spec, "templateDefaults")
+	if key == nil {
+		return nil
+	}
+	unreached := map[*yaml.Node]bool{}
+	for _, s := range steps {
+		if s.Kind.IsReference() {
+			unreached[key] = true
+		} else if of, _ := manifest.Pair(all, string(s.Kind)); of != nil {
+			unreached[of] = true
 		}
+	}
+	var problems []manifest.Problem
+	for at := range unreached {
+		p := wf.Problem(at, "this default does not reach what runs in other clusters: write it in each template")
+		p.Warning = true
+		problems = append(problems, p)
 	}
 	return problems
 }
@@ -218,9 +235,11 @@ func find(s Step, documents []*manifest.Document) *manifest.Workflow {
 	if s.Reference.ClusterScope {
 		kind = "ClusterWorkflowTemplate"
 	}
+	namespace := cmp.Or(s.Namespace, s.Workflow.Namespace)
+	isKnown := namespace != "" && !strings.Contains(namespace, "{{")
 	for _, d := range documents {
 		for _, wf := range d.Workflows {
-			elsewhere := wf.Namespace != "" && s.Workflow.Namespace != "" && wf.Namespace != s.Workflow.Namespace
+			elsewhere := wf.Namespace != "" && isKnown && wf.Namespace != namespace
 			if wf.Kind == kind && wf.Name == s.Reference.Name && !elsewhere {
 				return wf
 			}

@@ -128,6 +128,35 @@ spec:
 	assert.Contains(t, got[3], `11:5: template "templateDefaults": it would make a plugin of every template`)
 }
 
+func TestDefaultsThatDoNotReachAStep(t *testing.T) {
+	for body, want := range map[string]string{
+		"resource: {action: get}":                      "9:22: warning: this default does not reach",
+		"container: {image: a}":                        "",
+		"templateRef: {name: stored, template: whole}": "9:3: warning: this default does not reach",
+		"workflowTemplateRef: {name: stored}":          "9:3: warning: this default does not reach",
+	} {
+		got := linted(t, `apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata:
+  name: a
+  namespace: hub
+spec:
+  entrypoint: main
+
+  templateDefaults: {resource: {setOwnerReference: true}, timeout: 5m}
+  templates:
+    - name: main
+      plugin: {multicluster: {cluster: c1, `+body+`}}
+`)
+		if want == "" {
+			require.Empty(t, got)
+			continue
+		}
+		require.Len(t, got, 1, body)
+		assert.Contains(t, got[0], want)
+	}
+}
+
 func TestReferencesAmongTheFiles(t *testing.T) {
 	const stored = `---
 apiVersion: argoproj.io/v1alpha1
@@ -143,6 +172,11 @@ spec:
       container: {image: a}
     - name: remote
       plugin: {multicluster: {cluster: c1, container: {image: a}}}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: WorkflowTemplate
+metadata: {name: there, namespace: there}
+spec: {templates: [{name: t, container: {image: a}}]}
 `
 	for name, c := range map[string]struct {
 		ref  string
@@ -158,6 +192,11 @@ spec:
 		"what is in no file":               {"templateRef: {name: other, template: t}", nil},
 		"what is of the whole hub":         {"templateRef: {name: stored, template: absent, clusterScope: true}", nil},
 		"a variable":                       {`templateRef: {name: stored, template: "{{workflow.name}}"}`, nil},
+		"the one in the step's namespace": {"namespace: there, templateRef: {name: there, template: absent}", []string{
+			`WorkflowTemplate there has no template "absent"`}},
+		"one in another namespace": {"namespace: here, templateRef: {name: there, template: absent}", nil},
+		"one in a namespace by variable": {`namespace: "{{workflow.namespace}}", templateRef: {name: there, template: absent}`, []string{
+			`WorkflowTemplate there has no template "absent"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := linted(t, of(`
