@@ -99,16 +99,18 @@ test-unit: ## Run the unit tests; with the race detector where there is the C co
 
 test-integration: ## Run the tests on real API servers, without pods.
 	$(LAB) build etcd kube-apiserver
-	KUBEBUILDER_ASSETS=$(BIN)/lab go test -count=1 -timeout=20m -p=1 ./test/integration/... ./test/bench
+	KUBEBUILDER_ASSETS=$(BIN)/lab go test -count=1 -timeout=20m -p=2 ./test/integration/...
+	KUBEBUILDER_ASSETS=$(BIN)/lab go test -count=1 -timeout=20m ./test/bench
 
 # Those of test/e2e for which it matters that something is executed in the pods. The others take a third of the time with simulated ones.
 REAL := Examples|Manifests|DeletingTheHubsCopy|CutOff|TenantIsSetUp|ArtifactsAreRead
 REAL_STEPS := FilesGo|ArgosOwnProposal|RunTogether
 
-# One package at a time: a lab keeps two cores busy.
+# A lab keeps two cores busy. But the long one of test/e2e/install, with two clusters, waits more than it works.
 test-e2e: ## Run the tests on a lab of their own: where it matters with real pods, as root on Linux, and else with simulated ones.
 	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v -run='$(REAL)' ./test/e2e
-	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v ./test/e2e/install ./test/e2e/twohubs ./test/e2e/capacity
+	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=2 -v ./test/e2e/install ./test/e2e/capacity
+	E2E_PODS=$(PODS) go test -count=1 -timeout=20m -v ./test/e2e/twohubs
 	E2E_PODS=$(PODS) go test -count=1 -timeout=20m -p=1 -v -run='$(REAL_STEPS)' ./test/e2e/steps
 	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v -skip='$(REAL)|$(REAL_STEPS)' \
 		./test/e2e ./test/e2e/steps ./test/e2e/chaos
