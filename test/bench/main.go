@@ -49,7 +49,7 @@ It prints the figures as a table, and writes them with a chart into a folder. do
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&quick, "quick", false, "measure with small numbers: minutes in place of an hour")
+	flags.BoolVar(&quick, "quick", false, "measure with small numbers: minutes in place of two hours")
 	given.addFlags(flags)
 	return cmd
 }
