@@ -199,8 +199,12 @@ func (s *score) explain(of int, p preference, now time.Time) string {
 	case of == 1:
 		choice = "the only cluster of its Placement"
 	case !s.isSized:
-		return fmt.Sprintf("of the %d clusters of its Placement, that with the fewest unfinished Workflows, %d, where it may go: the size of "+
-			"one of them is not known", of, s.unfinished)
+		which := "fewest"
+		if p.isPack {
+			which = "most"
+		}
+		return fmt.Sprintf("of the %d clusters of its Placement, that with the %s unfinished Workflows, %d, where it may go: the size of "+
+			"one of them is not known", of, which, s.unfinished)
 	case !s.fits:
 		choice = fmt.Sprintf("none of the %d clusters of its Placement where it may go has room for its largest pod now, and this one has "+
 			"the most free", of)

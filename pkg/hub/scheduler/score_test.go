@@ -60,6 +60,15 @@ func TestPick(t *testing.T) {
 	}
 }
 
+func TestWithoutSizesTheUnfinishedWorkflowsDecideAndTheEventSaysSo(t *testing.T) {
+	for want, p := range map[string]preference{"fewest unfinished Workflows, 1,": {}, "most unfinished Workflows, 3,": {isPack: true}} {
+		best, _ := pick([]*node{loaded("a", 3, 0), loaded("b", 1, 0)}, hubworkflow.Of(gen.Workflow("hello")), p, now,
+			func(*node) *cluster.Problem { return nil })
+		require.NotNil(t, best)
+		assert.Contains(t, best.explain(2, p, now), "of the 2 clusters of its Placement, that with the "+want)
+	}
+}
+
 func TestPickSaysOnceAndInOneOrderWhyNoneIsUsable(t *testing.T) {
 	kinds := map[string]string{"a": "z", "b": "y", "c": "z", "d": "x"}
 	best, problems := pick([]*node{loaded("c", 0, 1), loaded("d", 9, 0), loaded("a", 1, 7), loaded("b", 0, 3)},
