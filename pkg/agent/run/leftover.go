@@ -86,7 +86,7 @@ func decideAbsent(wf *unstructured.Unstructured, since, now time.Time) decision 
 }
 
 // reconcileAbsent sees to the remote Workflow of a RemoteWorkflow that the hub's cache does not show. Only the hub's API server can say
-// that there is none, and any other answer ends what it has said before.
+// that there is none: it is asked at first, and before anything is done. Any other answer ends what it has said before.
 func (r *Reconciler) reconcileAbsent(ctx context.Context, key client.ObjectKey) (reconcile.Result, error) {
 	known := r.hints.of(key.Name, "")
 	wf, next, err := r.findAbsent(ctx, key, known.entered)
@@ -101,6 +101,8 @@ func (r *Reconciler) reconcileAbsent(ctx context.Context, key client.ObjectKey) 
 		return retryStale(reconcile.Result{}, r.discard(ctx, key, wf))
 	case next.action == wait && next.within == 0:
 		return reconcile.Result{}, nil // it runs on
+	case next.action == wait && !known.entered.IsZero():
+		return reconcile.Result{RequeueAfter: next.within}, nil // not for each change of what runs
 	}
 	if err := r.confirm(ctx, key, func(live *v1alpha1.RemoteWorkflow) bool { return live == nil }); err != nil {
 		known.entered = time.Time{}

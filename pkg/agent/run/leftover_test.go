@@ -83,9 +83,14 @@ func TestAStartedRunWithoutRemoteWorkflowGoesOnAndIsDeletedWhenItHasFinished(t *
 	e := newEnv(t, newCopy(t, opened, withFinalizer("example.com/of-another"), inPhase("Running")))
 	assert.Equal(t, absenceGrace, e.reconcile().RequeueAfter)
 	assert.Len(t, e.said(), 1)
+	asked := e.hubAsked
+	e.change(withStatus(map[string]any{"phase": "Running", "progress": "0/2"}))
+	e.clock.SetTime(testNow.Add(absenceGrace / 2))
+	assert.Equal(t, absenceGrace/2, e.reconcile().RequeueAfter)
+	assert.Equal(t, asked, e.hubAsked, "the hub is not asked for each change")
 	e.clock.SetTime(testNow.Add(absenceGrace))
 	assert.Zero(t, e.reconcile())
-	asked := e.hubAsked
+	asked = e.hubAsked
 	e.change(withStatus(map[string]any{"phase": "Running", "progress": "1/2"}))
 	assert.Zero(t, e.reconcile())
 	assert.Equal(t, asked, e.hubAsked, "as long as it runs, there is nothing to ask")
