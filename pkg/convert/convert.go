@@ -67,6 +67,14 @@ func (c *converter) problem(p ...manifest.Problem) {
 	c.problems = append(c.problems, p...)
 }
 
+// warn notes problems that keep nothing from being converted.
+func (c *converter) warn(problems ...manifest.Problem) {
+	for _, p := range problems {
+		p.Warning = true
+		c.problem(p)
+	}
+}
+
 // reserve notes the names of what is stored already.
 func (c *converter) reserve(d *manifest.Document) {
 	for _, wf := range d.Workflows {
@@ -277,7 +285,7 @@ func (w *workflow) validPlace(t *manifest.Template) bool {
 func (w *workflow) leaf(t *manifest.Template, kind string) []edit {
 	if w.Defaults != nil {
 		if key, _ := manifest.Pair(w.Defaults.Node, kind); key != nil {
-			w.problem(w.Defaults.Problem(key, "it does not reach template %q, which runs in another cluster: write it there", t.Name))
+			w.warn(w.Defaults.Problem(key, "it does not reach template %q, which runs in another cluster: write there what it needs", t.Name))
 		}
 	}
 	w.problem(lint.Variables(t)...)

@@ -29,12 +29,12 @@ var (
 func (w *workflow) composite(t *manifest.Template, kind string) []edit {
 	templates := w.reached(t)
 	before := len(w.problems)
-	if w.Defaults != nil {
-		w.problem(w.Defaults.Problem(w.Defaults.Node, "they do not reach template %q, which runs in cluster %q as a whole: write them in it, "+
-			"and in what it calls", t.Name, w.placeOf(t).cluster))
+	if w.Defaults != nil && len(w.Defaults.Node.Content) > 0 {
+		w.warn(w.Defaults.Problem(w.Defaults.Node, "they do not reach what template %q runs in cluster %q as a whole: write there what it needs",
+			t.Name, w.placeOf(t).cluster))
 	}
 	if kind == "http" {
-		w.problem(w.usesOfResult(t)...)
+		w.warn(w.usesOfResult(t)...)
 	}
 	for _, other := range templates {
 		w.liftable(t, other)
@@ -246,7 +246,7 @@ func (w *workflow) removals() []edit {
 }
 
 // ofWorkflow finds what a lifted template has of the whole Workflow's: in the cluster it is part of another one.
-var ofWorkflow = regexp.MustCompile(`\bworkflow\.(annotations|labels|mainEntrypoint|name|outputs|parameters|scheduledTime|uid)\b`)
+var ofWorkflow = regexp.MustCompile(`(?:^|[^\w.'"-])workflow\.(?:annotations|labels|mainEntrypoint|name|outputs|parameters|scheduledTime|uid)\b`)
 
 // liftable notes why a template cannot be part of a composite that is lifted out.
 func (w *workflow) liftable(composite, t *manifest.Template) {
@@ -257,11 +257,11 @@ func (w *workflow) liftable(composite, t *manifest.Template) {
 				"their name, or by templateRef", name.Value, w.placeOf(composite).cluster))
 		}
 	}
-	for _, v := range w.Document.Variables(t.Node) {
-		if ofWorkflow.MatchString(v.Name) {
-			w.problem(t.Problem(&yaml.Node{Line: v.Line, Column: v.Column}, "{{%s}} is that of the Workflow on the hub, and a step in another "+
-				"cluster does not know it: pass it as an input parameter of template %q", v.Name, composite.Name))
+	for i := 0; i+1 < len(t.Node.Content); i += 2 {
+		if key := t.Node.Content[i].Value; t == composite && (key == "inputs" || slices.Contains(ofParentAlone, key)) {
+			continue // the Workflow on the hub puts its values in
 		}
+		w.ofWorkflow(composite, t, t.Node.Content[i+1])
 	}
 	for _, inner := range w.Templates {
 		if inner != t && inner.Outer != t {
@@ -278,26 +278,49 @@ func (w *workflow) liftable(composite, t *manifest.Template) {
 	}
 }
 
-// resultOf finds the result of a step or task in a variable.
+// ofWorkflow notes what a part of a template that is lifted out has of the whole Workflow's.
+func (w *workflow) ofWorkflow(composite, t *manifest.Template, part *yaml.Node) {
+	for _, v := range w.Document.Variables(part) {
+		if ofWorkflow.MatchString(v.Name) {
+			w.problem(t.Problem(&yaml.Node{Line: v.Line, Column: v.Column}, "{{%s}} is that of the Workflow on the hub, and a step in another "+
+				"cluster does not know it: pass it as an input parameter of template %q", v.Name, composite.Name))
+		}
+	}
+}
+
+// resultOf finds the result of a step or task in a variable or an expression.
 var resultOf = regexp.MustCompile(`\b(?:steps|tasks)(?:\.([^.'"\]]+)|\[['"]([^'"]+)['"]\])\.outputs\.result\b`)
 
-// usesOfResult returns a problem for each place at which the result of an HTTP template is used: what a template that is stored in the
-// cluster returns does not come back.
+// usesOfResult returns a problem for each place at which the Workflow on the hub uses the result of an HTTP template: what a template that is
+// stored in the cluster returns does not come back.
 func (w *workflow) usesOfResult(t *manifest.Template) []manifest.Problem {
 	var problems []manifest.Problem
 	for _, caller := range w.Templates {
-		for _, v := range w.Document.Variables(caller.Node) {
-			for _, found := range resultOf.FindAllStringSubmatch(v.Name, -1) {
-				name := found[1] + found[2]
-				if w.calls(caller, name, t) {
-					problems = append(problems, caller.Problem(&yaml.Node{Line: v.Line, Column: v.Column}, "{{%s}} does not come back from "+
-						"cluster %q: have a template with steps run there, which calls template %q and has an output parameter with "+
-						"valueFrom.parameter", v.Name, w.placeOf(t).cluster, t.Name))
+		if w.isLifted(caller) || isSet(caller) && isComposite(caller) {
+			continue
+		}
+		for _, text := range texts(caller.Node) {
+			for _, found := range resultOf.FindAllStringSubmatch(text.Value, -1) {
+				if w.calls(caller, found[1]+found[2], t) {
+					problems = append(problems, caller.Problem(text, "%s does not come back from cluster %q: have a template with steps run there, "+
+						"which calls template %q and has an output parameter with valueFrom.parameter", found[0], w.placeOf(t).cluster, t.Name))
 				}
 			}
 		}
 	}
 	return problems
+}
+
+// texts returns all scalars at a node and below.
+func texts(n *yaml.Node) []*yaml.Node {
+	if n.Kind == yaml.ScalarNode {
+		return []*yaml.Node{n}
+	}
+	var found []*yaml.Node
+	for _, child := range n.Content {
+		found = append(found, texts(child)...)
+	}
+	return found
 }
 
 // calls reports whether the step or task of this name in a template calls another one.

@@ -41,12 +41,12 @@ var controllers = []string{
 	"deployment-controller",
 	"replicaset-controller",
 	"job-controller",
+	"pod-garbage-collector-controller", // an API server that is killed leaves pods without a node half deleted
 }
 
 // nodeControllers are what belongs to nodes with a kubelet, and would take a simulated one for lost.
 var nodeControllers = []string{
 	"node-lifecycle-controller",
-	"pod-garbage-collector-controller",
 	"taint-eviction-controller",
 }
 

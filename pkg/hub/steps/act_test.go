@@ -278,27 +278,37 @@ func TestResultsAreGivenInPatchesThatEtcdTakes(t *testing.T) {
 
 // TestALargeResultKeepsNoOtherFromBeingGiven: what makes room for it is that others end.
 func TestALargeResultKeepsNoOtherFromBeingGiven(t *testing.T) {
-	large, small := strings.Repeat("x", 200<<10), "small"
+	of := func(phase string, size int) *result {
+		text := strings.Repeat("x", size)
+		return &result{Phase: phase, Message: "exit code 1", Outputs: &outputs{Result: &text}}
+	}
+	const large, room = 200 << 10, 1000
 	for name, tc := range map[string]struct {
-		results map[string]*result
-		room    int
-		runs    bool
-		want    []string
-		err     string
+		results  map[string]*result
+		room     int
+		runs     bool // another step
+		hasHTTP  bool
+		given    []string
+		phase    string
+		wantsErr bool
 	}{
-		"the others are given":                            {map[string]*result{"a": {Outputs: &outputs{Result: &large}}, "b": {Outputs: &outputs{Result: &small}}}, 1000, false, []string{"b"}, ""},
-		"while others run, it waits until they make room": {map[string]*result{"a": {Outputs: &outputs{Result: &large}}}, 1000, true, nil, "too large"},
-		"where nothing will make room, it is an error":    {map[string]*result{"a": {Outputs: &outputs{Result: &large}}}, 1000, false, []string{"a"}, ""},
-		"a large one is given where it fits":              {map[string]*result{"a": {Outputs: &outputs{Result: &large}}}, 300 << 10, false, []string{"a"}, ""},
-		"there is no room for an error either":            {map[string]*result{"a": {Outputs: &outputs{Result: &large}}}, 10, false, nil, "too large"},
+		"the others are given":                  {results: map[string]*result{"a": of("Succeeded", large), "b": of("Succeeded", 5)}, room: room, given: []string{"b"}},
+		"it waits until another step ends":      {results: map[string]*result{"a": of("Succeeded", large)}, room: room, runs: true, wantsErr: true},
+		"or an HTTP template does":              {results: map[string]*result{"a": of("Succeeded", large)}, room: room, hasHTTP: true, wantsErr: true},
+		"if nothing makes room, it is an error": {results: map[string]*result{"a": of("Succeeded", large)}, room: room, given: []string{"a"}, phase: "Error"},
+		"a failure stays one, which is retried": {results: map[string]*result{"a": of("Failed", large)}, room: room, given: []string{"a"}, phase: "Failed"},
+		"a large one is given where it fits":    {results: map[string]*result{"a": of("Succeeded", large)}, room: 300 << 10, given: []string{"a"}},
+		"a small one is not replaced":           {results: map[string]*result{"a": of("Succeeded", 5)}, room: 10, wantsErr: true},
+		"there is no room for an error either":  {results: map[string]*result{"a": of("Succeeded", large)}, room: 10, wantsErr: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := waiting(t)
 			s.set.SetNamespace("ns")
 			s.set.results = nil
-			s.set.tasks = map[string]map[string]any{"a": {}, "b": {}}
-			if len(tc.results) == 1 && !tc.runs {
-				delete(s.set.tasks, "b")
+			s.set.hasOthers = tc.hasHTTP
+			s.set.tasks = map[string]map[string]any{"a": {}}
+			if tc.runs {
+				s.set.tasks["b"] = map[string]any{}
 			}
 			var given []string
 			var nodes map[string]result
@@ -321,14 +331,17 @@ func TestALargeResultKeepsNoOtherFromBeingGiven(t *testing.T) {
 				},
 			}, s.set.DeepCopy())
 			err := r.answer(t.Context(), s, &plan{results: tc.results})
-			if tc.err != "" {
-				require.ErrorContains(t, err, tc.err)
+			if tc.wantsErr {
+				require.ErrorContains(t, err, "too large")
 			} else {
 				require.NoError(t, err)
 			}
-			assert.Equal(t, tc.want, given)
-			if tc.room == 1000 && slices.Equal(given, []string{"a"}) {
-				assert.Contains(t, nodes["a"].Message, "do not fit into its WorkflowTaskSet, beside the tasks of the Workflow: pass them as an artifact")
+			assert.Equal(t, tc.given, given)
+			if tc.phase != "" {
+				assert.Equal(t, tc.phase, nodes["a"].Phase)
+				assert.Nil(t, nodes["a"].Outputs)
+				assert.Contains(t, nodes["a"].Message, "do not fit into the WorkflowTaskSet beside the tasks: pass them as an artifact")
+				assert.Equal(t, tc.phase == "Failed", strings.HasPrefix(nodes["a"].Message, "exit code 1; "))
 			}
 		})
 	}

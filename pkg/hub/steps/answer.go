@@ -19,6 +19,9 @@ import (
 // tasks as well, and etcd takes some 1.5 MB in one object.
 const maxResultBytes = 256 << 10
 
+// maxMessageBytes is more than a result has that only has a message, and says that the outputs are too large.
+const maxMessageBytes = 2 << 10
+
 // encodedResult is the result of a node as Argo reads it.
 type encodedResult struct {
 	id  string
@@ -83,8 +86,9 @@ func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, re
 	case report.IsTooLarge(err) && len(s.set.results) > 0: // Argo has yet to read those, which makes room
 		next.lookWithin(healAfter)
 		return nil
-	case report.IsTooLarge(err) && s.neverFits(next, results[0].id):
-		next.results[results[0].id] = tooLarge(len(results[0].raw), "do not fit into its WorkflowTaskSet, beside the tasks of the Workflow")
+	case report.IsTooLarge(err) && s.neverFits(next, results[0]):
+		least := results[0]
+		next.results[least.id] = next.results[least.id].tooLarge(len(least.raw), "do not fit into the WorkflowTaskSet beside the tasks")
 		return r.answer(ctx, s, next)
 	case err != nil:
 		return fmt.Errorf("patch status of WorkflowTaskSet %s: %w", client.ObjectKeyFromObject(s.set), err)
@@ -100,10 +104,10 @@ func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, re
 	return nil
 }
 
-// neverFits reports whether a result for which there is no room has outputs, and each task waits for one of the results: no other step ends
-// before them, with which its task would go.
-func (s *snapshot) neverFits(next *plan, id string) bool {
-	if r := next.results[id]; r == nil || r.Outputs == nil {
+// neverFits reports whether a result for which there is no room is larger than one that says so, and each task waits for one of the results:
+// no other step ends before them, with which its task would go.
+func (s *snapshot) neverFits(next *plan, result encodedResult) bool {
+	if len(result.raw) <= maxMessageBytes || s.set.hasOthers {
 		return false
 	}
 	for task := range s.set.tasks {

@@ -41,7 +41,7 @@ type snapshot struct {
 	open map[string]string
 	// gated are the pods of Argo's agent that wait, although it has something to do.
 	gated []agentPod
-	// decided returns the clusters of a Placement, sorted; none while it is not known that they are all.
+	// decided returns the clusters of a Placement, sorted; none while they are not as many as it has selected.
 	decided func(placement string) ([]string, error)
 }
 
@@ -221,7 +221,8 @@ func (p *plan) decideStep(s *snapshot, id string) {
 	switch parsed, problems := step.Parse(plugin); {
 	case s.parent.wasSent(): // its author may not have what is open to this namespace
 		of := contract.ReferenceOf(s.parent.Unstructured)
-		st.problem = fmt.Errorf("this Workflow was sent here for Workflow %s/%s, and cannot have steps in other clusters", of.Namespace, of.Name)
+		st.problem = fmt.Errorf("this Workflow was sent here for Workflow %q of namespace %q, and cannot have steps in other clusters", of.Name,
+			of.Namespace)
 	case len(plugin) == 0:
 		st.problem = errors.New("the hub's API server drops what is in plugin templates: install the CustomResourceDefinition " +
 			"workflowtasksets.argoproj.io of the Argo Workflows that runs on the hub")

@@ -44,17 +44,22 @@ type parameter struct {
 // maxNamed is how many clusters a message names.
 const maxNamed = 10
 
-// encode returns the result as JSON, null for none. One that is too large for Argo's WorkflowTaskSet becomes an error that says so.
+// encode returns the result as JSON, null for none. Of one that is too large for Argo's WorkflowTaskSet it is that, and why.
 func (r *result) encode() ([]byte, error) {
 	raw, err := json.Marshal(r)
 	if err == nil && len(raw) > maxResultBytes {
-		return json.Marshal(tooLarge(len(raw), fmt.Sprintf("at most %d can be given to Argo", maxResultBytes)))
+		return json.Marshal(r.tooLarge(len(raw), fmt.Sprintf("at most %d can be given to Argo", maxResultBytes)))
 	}
 	return raw, err
 }
 
-func tooLarge(size int, why string) *result {
-	return errorResult(fmt.Sprintf("the outputs of this step have %d bytes, and %s: pass them as an artifact", size, why))
+// tooLarge returns the result without its outputs: that of a step that has succeeded is an error, as who needs them has to know.
+func (r *result) tooLarge(size int, why string) *result {
+	message := fmt.Sprintf("the outputs of this step have %d bytes, and %s: pass them as an artifact", size, why)
+	if r.Phase == phaseSucceeded {
+		return errorResult(message)
+	}
+	return &result{Phase: r.Phase, Message: fmt.Sprintf("%.1024s; %s", r.Message, message)} // Argo retries it as it would have
 }
 
 func failed(message string) *result      { return &result{Phase: phaseFailed, Message: message} }

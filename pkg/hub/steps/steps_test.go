@@ -130,7 +130,7 @@ func TestAWorkflowThatWasSentToTheHubHasNoStepsInOtherClusters(t *testing.T) {
 	})
 	next := decide(s)
 	assert.Empty(t, next.create)
-	assert.Contains(t, next.results["parent-1"].Message, "was sent here for Workflow team-a/hello")
+	assert.Contains(t, next.results["parent-1"].Message, "was sent here for Workflow \"hello\" of namespace \"team-a\"")
 
 	s.parent.SetAnnotations(map[string]string{contract.AnnotationHubUID: ""}) // as a template's workflowMetadata may have it set
 	s.parent.SetFinalizers([]string{contract.FinalizerReport})

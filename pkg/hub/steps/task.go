@@ -137,7 +137,8 @@ func (p *parent) hasSteps() bool {
 	return found
 }
 
-// wasSent reports whether the Workflow runs here for one of a hub. The finalizer stays, whatever a template has Argo set on the Workflow.
+// wasSent reports whether the Workflow runs here for one of a hub. A template may have Argo change the annotations of the Workflow, and not
+// the finalizer that the agent puts on it.
 func (p *parent) wasSent() bool {
 	return contract.ReferenceOf(p.Unstructured).UID != "" || controllerutil.ContainsFinalizer(p, contract.FinalizerReport)
 }
