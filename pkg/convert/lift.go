@@ -246,7 +246,8 @@ func (w *workflow) removals() []edit {
 }
 
 // ofWorkflow finds what a lifted template has of the whole Workflow's: in the cluster it is part of another one.
-var ofWorkflow = regexp.MustCompile(`(?:^|[^\w.'"-])workflow\.(?:annotations|labels|mainEntrypoint|name|outputs|parameters|scheduledTime|uid)\b`)
+var ofWorkflow = regexp.MustCompile(
+	`(?:^|[^\w.'"-])workflow\.(?:annotations|labels|mainEntrypoint|name|outputs|parameters|scheduledTime|uid)\b`)
 
 // liftable notes why a template cannot be part of a composite that is lifted out.
 func (w *workflow) liftable(composite, t *manifest.Template) {
@@ -302,8 +303,9 @@ func (w *workflow) usesOfResult(t *manifest.Template) []manifest.Problem {
 		for _, text := range texts(caller.Node) {
 			for _, found := range resultOf.FindAllStringSubmatch(text.Value, -1) {
 				if w.calls(caller, found[1]+found[2], t) {
-					problems = append(problems, caller.Problem(text, "%s does not come back from cluster %q: have a template with steps run there, "+
-						"which calls template %q and has an output parameter with valueFrom.parameter", found[0], w.placeOf(t).cluster, t.Name))
+					problems = append(problems, caller.Problem(text, "%s does not come back from cluster %q: have a template with steps run "+
+						"there, which calls template %q and has an output parameter with valueFrom.parameter",
+						found[0], w.placeOf(t).cluster, t.Name))
 				}
 			}
 		}

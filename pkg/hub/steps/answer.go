@@ -104,8 +104,8 @@ func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, re
 	return nil
 }
 
-// neverFits reports whether a result for which there is no room is larger than one that says so, and each task waits for one of the results:
-// no other step ends before them, with which its task would go.
+// neverFits reports whether a result for which there is no room is larger than one that says so, and each task waits for one of the
+// results: no other step ends before them, with which its task would go.
 func (s *snapshot) neverFits(next *plan, result encodedResult) bool {
 	if len(result.raw) <= maxMessageBytes || s.set.hasOthers {
 		return false

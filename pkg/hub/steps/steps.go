@@ -290,7 +290,7 @@ func (r *Reconciler) tell(s *snapshot, next *plan) {
 	}
 	if len(next.undecided) > 0 {
 		r.Recorder.Eventf(s.parent.Unstructured, nil, corev1.EventTypeWarning, reasonNoDecision, "CreateStep",
-			"%d steps that run on all clusters of a Placement wait until it has decided for as many as its status says, and for one at least: %.700s",
+			"%d steps that run on all clusters of a Placement wait until it has decided for as many as its status says, at least one: %.700s",
 			len(next.undecided), strings.Join(next.undecided, ", "))
 	}
 	for _, pod := range s.gated {
