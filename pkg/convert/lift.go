@@ -245,7 +245,7 @@ func (w *workflow) removals() []edit {
 	return edits
 }
 
-// ofWorkflow finds what a lifted template has of the whole Workflow's: in the cluster it is part of another one.
+// ofWorkflow finds variables of the whole Workflow. In its cluster a lifted template is part of another one.
 var ofWorkflow = regexp.MustCompile(
 	`(?:^|[^\w.'"-])workflow\.(?:annotations|labels|mainEntrypoint|name|outputs|parameters|scheduledTime|uid)\b`)
 
@@ -292,8 +292,8 @@ func (w *workflow) ofWorkflow(composite, t *manifest.Template, part *yaml.Node) 
 // resultOf finds the result of a step or task in a variable or an expression.
 var resultOf = regexp.MustCompile(`\b(?:steps|tasks)(?:\.([^.'"\]]+)|\[['"]([^'"]+)['"]\])\.outputs\.result\b`)
 
-// usesOfResult returns a problem for each place at which the Workflow on the hub uses the result of an HTTP template: what a template that is
-// stored in the cluster returns does not come back.
+// usesOfResult returns a problem for each place at which the Workflow on the hub uses the result of an HTTP template: what a template that
+// is stored in the cluster returns does not come back.
 func (w *workflow) usesOfResult(t *manifest.Template) []manifest.Problem {
 	var problems []manifest.Problem
 	for _, caller := range w.Templates {
