@@ -9,8 +9,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
@@ -159,7 +161,11 @@ func TestALeftoverIsRemovedAtOnce(t *testing.T) {
 				objects = append(objects, rw)
 			}
 			e := newEnv(t, objects...)
-			assert.Zero(t, e.reconcile())
+			within := time.Duration(0)
+			if rw != nil {
+				within = staleRetry
+			}
+			assert.Equal(t, within, e.reconcile().RequeueAfter, "it may be gone before the watch has shown it")
 			uid, version, background := testUID, "1", metav1.DeletePropagationBackground
 			assert.Equal(t, []client.DeleteOptions{{
 				Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}, PropagationPolicy: &background,
@@ -173,6 +179,28 @@ func TestALeftoverIsRemovedAtOnce(t *testing.T) {
 			assert.Empty(t, e.hubWrites)
 			e.reconcile()
 			assert.Len(t, e.managedDeletes, 1)
+		})
+	}
+}
+
+// TestWhatIsGoneWithoutAnEventIsConfirmed: while the cluster cannot be watched, what is created and deleted there brings none.
+func TestWhatIsGoneWithoutAnEventIsConfirmed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		uid    types.UID
+		there  *unstructured.Unstructured
+		within time.Duration
+	}{
+		"one that was created again": {"another-uid", newCopy(t), staleRetry},
+		"the run":                    {testUID, newCopy(t, ungated, inPhase("Succeeded")), firstLook},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, newRemote(claimedFor(tc.uid), toTerminate), tc.there)
+			assert.Equal(t, tc.within, e.reconcile().RequeueAfter)
+			assert.Nil(t, e.workflow())
+			assert.Zero(t, e.reconcile())
+			said := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionRemoteDeleted)
+			require.NotNil(t, said)
+			assert.Equal(t, v1alpha1.ReasonRemoved, said.Reason)
 		})
 	}
 }

@@ -96,10 +96,26 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if result.RequeueAfter == 0 && isDeleted(rw) && isRecorded(rw, wf) && !isFollowed(rw, wf) {
-		result.RequeueAfter = staleRetry // no event tells what becomes of it
+	if result.RequeueAfter == 0 {
+		result.RequeueAfter = lookAgain(rw, wf, next)
 	}
 	return result, nil
+}
+
+// lookAgain returns when to see whether a Workflow has gone if no event tells; 0 for never. None does of one that the cache does not show by
+// its labels, nor of one that was created and is gone while the cluster could not be watched.
+func lookAgain(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, done decision) time.Duration {
+	switch {
+	case done.action == discard:
+		return staleRetry
+	case !isDeleted(rw) || !isRecorded(rw, wf):
+		return 0
+	case !isFollowed(rw, wf):
+		return staleRetry
+	case done.action == remove:
+		return firstLook
+	}
+	return 0
 }
 
 // act does what has been decided, directly after the agent's own claim or not. wf is nil only where the decision needs none.
