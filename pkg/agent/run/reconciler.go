@@ -102,8 +102,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return result, nil
 }
 
-// lookAgain returns when to see whether a Workflow has gone if no event tells; 0 for never. None does of one that the cache does not show by
-// its labels, nor of one that was created and is gone while the cluster could not be watched.
+// lookAgain returns when to see whether a Workflow has gone if no event tells; 0 for never. None does of one that the cache does not show
+// by its labels, nor of one that was created and is gone while the cluster could not be watched.
 func lookAgain(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, done decision) time.Duration {
 	switch {
 	case done.action == discard:
