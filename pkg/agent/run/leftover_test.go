@@ -205,6 +205,28 @@ func TestWhatIsGoneWithoutAnEventIsConfirmed(t *testing.T) {
 	}
 }
 
+func TestItIsLookedAgainWhereNoEventMayTell(t *testing.T) {
+	run, unfollowed := newCopy(t, opened, inPhase("Succeeded")), newCopy(t, opened, unlabeled)
+	for name, tc := range map[string]struct {
+		rw   *v1alpha1.RemoteWorkflow
+		wf   *unstructured.Unstructured
+		done action
+		want time.Duration
+	}{
+		"a leftover was deleted":               {newRemote(claimed), newCopy(t), discard, staleRetry},
+		"the run is removed":                   {newRemote(claimed, toTerminate), run, remove, firstLook},
+		"its artifacts are collected":          {newRemote(claimed, toTerminate), run, wait, firstLook},
+		"it is left to itself":                 {newRemote(claimed, toLeave), run, unguard, firstLook},
+		"it is removed, and has no label":      {newRemote(claimed, toTerminate), unfollowed, remove, staleRetry},
+		"it has no label":                      {newRemote(claimed), unfollowed, refuse, lastLook},
+		"it runs":                              {newRemote(claimed), run, report, 0},
+		"nothing says what is to become of it": {newRemote(claimed, remoteDeletedBare), run, report, 0},
+		"it is gone":                           {newRemote(claimed, toTerminate), nil, inform, 0},
+	} {
+		assert.Equal(t, tc.want, lookAgain(tc.rw, tc.wf, decision{action: tc.done}), name)
+	}
+}
+
 func TestALeftoverIsNotRemovedUnlessTheHubConfirmsIt(t *testing.T) {
 	for name, cached := range map[string]*v1alpha1.RemoteWorkflow{
 		"the cache does not show the RemoteWorkflow":     nil,

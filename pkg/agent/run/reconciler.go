@@ -108,12 +108,14 @@ func lookAgain(rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, done 
 	switch {
 	case done.action == discard:
 		return staleRetry
-	case !isDeleted(rw) || !isRecorded(rw, wf):
+	case !isRecorded(rw, wf):
 		return 0
-	case !isFollowed(rw, wf):
+	case isDeleted(rw) && !isFollowed(rw, wf):
 		return staleRetry
-	case done.action == remove:
+	case isDeleted(rw) && rw.Spec.Removal != "":
 		return firstLook
+	case !isFollowed(rw, wf):
+		return lastLook
 	}
 	return 0
 }

@@ -24,7 +24,8 @@ import (
 // watch brings the change, and with it the next try. The same of anything else, such as the namespace of a cluster,
 // is an error like any other: no watch would bring the next try.
 func IgnoreStale(err error) error {
-	if (apierrors.IsConflict(err) || apierrors.IsNotFound(err)) && isOfWorkflow(err) {
+	isGone := apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) // the 404 of one that does not serve the kind says nothing
+	if (apierrors.IsConflict(err) || isGone) && isOfWorkflow(err) {
 		return nil
 	}
 	return err

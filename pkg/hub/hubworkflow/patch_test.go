@@ -2,6 +2,7 @@ package hubworkflow_test
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -247,7 +248,9 @@ func TestIgnoreStale(t *testing.T) {
 		"the RemoteWorkflow has changed":        {apierrors.NewConflict(remoteWorkflows, "hello", nil), false},
 		"the namespace of a cluster is missing": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "cluster1"), false},
 		"the kind is not served":                {apierrors.NewNotFound(remoteWorkflows, ""), false},
-		"something else":                        {errors.New("down"), false},
+		"the API server serves no Workflows": {apierrors.NewGenericServerResponse(http.StatusNotFound, "patch",
+			contract.WorkflowGVR.GroupResource(), "hello", "404 page not found", 0, true), false},
+		"something else": {errors.New("down"), false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

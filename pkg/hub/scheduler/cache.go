@@ -161,10 +161,10 @@ func (c *cache) recount(n *node, was *clusterv1.ManagedCluster) {
 	}
 }
 
-// isHeldOtherwise reports whether a binding of the namespace holds the cluster as it is, and not as it was, or the other way round.
+// isHeldOtherwise reports whether a binding of the namespace may hold the cluster as it is, and not as it was, or the other way round.
 func (c *cache) isHeldOtherwise(namespace string, was, is node) bool {
 	known := c.bindings[namespace]
-	return known != nil && slices.ContainsFunc(known.all, func(b cluster.Binding) bool { return b.Holds(was.Managed) != b.Holds(is.Managed) })
+	return known == nil || slices.ContainsFunc(known.all, func(b cluster.Binding) bool { return b.Holds(was.Managed) != b.Holds(is.Managed) })
 }
 
 // assume counts a Workflow for a cluster before its assignment can be seen.

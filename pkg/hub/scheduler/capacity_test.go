@@ -398,6 +398,34 @@ func TestOfTwoWithOneNameOnAClusterOneWaits(t *testing.T) {
 	assert.Equal(t, cluster1, h.clusterOf(b))
 }
 
+// TestANameThatAWorkflowGivesUpIsFree: by the annotation that says in which namespace of the cluster it is to run.
+func TestANameThatAWorkflowGivesUpIsFree(t *testing.T) {
+	anywhere, shared := gen.WithAnnotations(map[string]string{contract.AnnotationNamespaces: "*"}), inRemoteNamespace("shared")
+	a := gen.Workflow("same", gen.WithAssignment(cluster1), shared)
+	b := gen.Workflow("same", gen.InNamespace("b"), gen.WithUID("b"), gen.WithCluster(cluster1), shared, created(time.Hour))
+	h := newHarness(t, objects(fleet(gen.Nodes(1, 4)), gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere),
+		gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere, gen.InNamespace("b")), a, b)...)
+	h.run()
+	require.Empty(t, h.clusterOf(b))
+	h.told(a, with(a, inRemoteNamespace("other")))
+	h.run()
+	assert.Equal(t, cluster1, h.clusterOf(b))
+}
+
+// TestWhatIsNotKnownOfANamespaceMayHaveChanged: bindings are forgotten where there are too many namespaces.
+func TestWhatIsNotKnownOfANamespaceMayHaveChanged(t *testing.T) {
+	set := gen.ManagedClusterSet("s")
+	was, is := gen.ManagedCluster("cluster1"), gen.ManagedCluster("cluster1", gen.InClusterSet("s"))
+	waits := gen.Workflow("waits", gen.WithCluster("cluster1"))
+	h := newHarness(t, objects(fleet(gen.Nodes(1, 4))[1:], set, gen.ManagedClusterSetBinding("s"), was, waits)...)
+	h.run()
+	require.Empty(t, h.clusterOf(waits))
+	clear(h.cache.bindings)
+	h.told(was, is)
+	h.run()
+	assert.Equal(t, "cluster1", h.clusterOf(waits))
+}
+
 func TestAnExecutorThatIsCorrectedEndsTheWait(t *testing.T) {
 	executor := func(value string) gen.Mod {
 		return gen.WithAnnotations(map[string]string{contract.AnnotationExecutor: value})

@@ -215,6 +215,9 @@ func (s *Scheduler) decide(it *item, bound *bindings, now time.Time) decision {
 		again.cluster = at.cluster
 		if d := s.cache.decide(it.wf, again, bound, now); d.cluster != "" {
 			d.note = "as it was tried before"
+			if at.remoteName != it.remoteName {
+				s.queue.wake(at.remoteName)
+			}
 			return d
 		}
 	}

@@ -139,9 +139,7 @@ func (s *Scheduler) workflowChanged(was, is *unstructured.Unstructured) {
 	wf := s.cache.workflow(is)
 	isOurs, at := owns(wf), s.cache.places[is.GetUID()]
 	s.cache.setWorkflow(wf, isOurs)
-	if s.cache.places[is.GetUID()].cluster != at.cluster {
-		s.left(at)
-	}
+	s.moved(at, s.cache.places[is.GetUID()])
 	if isOurs {
 		s.queue.set(wf, s.requestOf(wf))
 	} else {
@@ -182,6 +180,16 @@ func (s *Scheduler) hasRoom(name, namespace string) {
 		if on.cluster == name || on.namespace == namespace || s.cache.selects(on, name) {
 			s.queue.wakeFirst(on)
 		}
+	}
+}
+
+// moved frees those who wait for a Workflow to leave where it was, if it has.
+func (s *Scheduler) moved(from, to place) {
+	switch {
+	case from.cluster != to.cluster:
+		s.left(from)
+	case from.remoteName != to.remoteName:
+		s.queue.wake(from.remoteName)
 	}
 }
 

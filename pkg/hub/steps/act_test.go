@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
@@ -131,6 +132,41 @@ func TestAStepWaitsForQuota(t *testing.T) {
 	next := decide(s)
 	require.ErrorContains(t, r.act(t.Context(), s, next), "exceeded quota")
 	assert.Empty(t, next.results, "as Argo waits with a pod")
+}
+
+// TestWhatChangedBackBeforeTheCacheShowedItIsSeen: as a Workflow that was suspended and resumed. No event comes of that.
+func TestWhatChangedBackBeforeTheCacheShowedItIsSeen(t *testing.T) {
+	for name, change := range map[string]func(wf *unstructured.Unstructured){
+		"the cache has what the API server has": func(*unstructured.Unstructured) {},
+		"the cache lags":                        func(wf *unstructured.Unstructured) { wf.SetResourceVersion("1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := waiting(t)
+			c := s.begun(t, "Running")
+			s.set.SetNamespace("ns")
+			api := fake.NewClientBuilder().WithObjects(s.set.Unstructured, s.parent.Unstructured, c.Unstructured).WithIndex(contract.NewWorkflow(), indexParent,
+				func(obj client.Object) []string { return []string{parentNameOf(obj)} }).Build()
+			live := contract.NewWorkflow()
+			require.NoError(t, api.Get(t.Context(), client.ObjectKeyFromObject(s.parent), live))
+			change(live)
+			cached, err := trimParent(live)
+			require.NoError(t, err)
+			parents := interceptor.NewClient(api, interceptor.Funcs{
+				Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+					cached.(*unstructured.Unstructured).DeepCopyInto(obj.(*unstructured.Unstructured))
+					return nil
+				},
+			})
+			r := &Reconciler{Client: api, Live: api, Recorder: events.NewFakeRecorder(10), Clock: clock.RealClock{}, parents: parents}
+			result, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s.parent)})
+			require.NoError(t, err)
+			want := time.Duration(0)
+			if name == "the cache lags" {
+				want = taskWithin
+			}
+			assert.Equal(t, want, result.RequeueAfter)
+		})
+	}
 }
 
 func TestAStepIsNotEndedBecauseTheCacheLacksItsTask(t *testing.T) {

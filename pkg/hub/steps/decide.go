@@ -33,8 +33,11 @@ type snapshot struct {
 	now time.Time
 	// set is the task set of the Workflow; nil if there is none.
 	set *taskSet
-	// parent is the Workflow, as the API server has it; nil if it is gone, or if another one has its name.
-	parent *parent
+	// parent is the Workflow, as the API server has it; nil if it is gone, or if another one has its name. seen is the version that the
+	// cache has, and isAhead whether that is another one.
+	parent  *parent
+	seen    string
+	isAhead bool
 	// children are the Workflows of its steps, by name.
 	children map[string]*child
 	// open is when each node that waits for the result of a plugin, and has no Workflow, has started: by its ID, as the cache has it.

@@ -59,14 +59,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, err
 	}
 	next := decide(s)
-	if len(next.read) > 0 {
-		if err := r.readWhole(ctx, next.read); err != nil {
+	read := next.read
+	if len(read) > 0 {
+		if err := r.readWhole(ctx, read); err != nil {
 			return ctrl.Result{}, err
 		}
 		next = decide(s)
 	}
 	if next.err != nil {
 		return ctrl.Result{}, next.err
+	}
+	if s.isAhead || slices.ContainsFunc(read, func(c *child) bool { return !c.isFinished() }) {
+		next.lookWithin(taskWithin) // what changes back before the watch shows it brings no event
 	}
 	err = r.act(ctx, s, next)
 	return ctrl.Result{RequeueAfter: next.within}, err
@@ -103,7 +107,7 @@ func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*snaps
 	case err != nil:
 		return nil, fmt.Errorf("get Workflow: %w", err)
 	case s.set == nil || s.set.parentUID() == wf.GetUID():
-		s.parent = parentOf(wf)
+		s.parent, s.isAhead = parentOf(wf), wf.GetResourceVersion() != s.seen
 	}
 	s.decided = func(placement string) ([]string, error) { return decided(ctx, r.Client, key.Namespace, placement) }
 	return s, nil
@@ -122,6 +126,7 @@ func (r *Reconciler) readOpen(ctx context.Context, s *snapshot, key types.Namesp
 	if err := r.parents.Get(ctx, key, wf); err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	s.seen = wf.GetResourceVersion()
 	v := readView(wf)
 	if v.Suspended || v.Finished {
 		return nil

@@ -173,7 +173,7 @@ func (r *Reconciler) finalize(ctx context.Context, s *snapshot, a *attempt) erro
 	if rw.Spec.Reporting == v1alpha1.ReportingFeedback && !a.cluster.IsDetached() {
 		// Where there is no agent, the end of the ManifestWork is that of what it carries.
 		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(rw), &workv1.ManifestWork{}); !apierrors.IsNotFound(err) {
-			return err // the watch shows its end
+			return err // it is looked at again
 		}
 	}
 	changed := rw.DeepCopy()

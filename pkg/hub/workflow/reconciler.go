@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/apis/workflow/v1alpha1"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 )
 
@@ -56,5 +57,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if s.isWatched() {
 		err = hubworkflow.IgnoreStale(err) // without the label no watch would bring the next try
 	}
-	return ctrl.Result{RequeueAfter: next.within}, err
+	return ctrl.Result{RequeueAfter: lookAgain(s, next)}, err
+}
+
+// unseenRetry is when it is looked again for what no event may tell.
+const unseenRetry = 5 * time.Second
+
+// lookAgain returns when to decide anew if no event comes first; 0 for never. None comes of what the API server has and the cache has never
+// shown: it may be gone before the hub can be watched again.
+func lookAgain(s *snapshot, done decision) time.Duration {
+	endsWithDelivery := done.action == finalize && done.attempt.Spec.Reporting == v1alpha1.ReportingFeedback
+	if done.within == 0 && (s.isUnseen || s.isOutdated || endsWithDelivery) {
+		return unseenRetry
+	}
+	return done.within
 }

@@ -165,8 +165,15 @@ func (r *Reconciler) list(ctx context.Context, opts ...client.ListOption) []reco
 }
 
 // ofDelivery maps a ManifestWork to the Workflows that what has changed in it concerns: those that the work agent cannot create, or can
-// again; those that it lists no more; and where there is no agent, any change.
+// again; those that it lists no more; and where there is no agent, any change. There the first that is seen of it may be its end.
 var ofDelivery = handler.Funcs{
+	CreateFunc: func(_ context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		if work, ok := e.Object.(*workv1.ManifestWork); ok && manifestwork.IsUngated(work) {
+			for _, item := range manifestwork.Items(work) {
+				enqueue(queue, item)
+			}
+		}
+	},
 	UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		before, ok := e.ObjectOld.(*workv1.ManifestWork)
 		after, ok2 := e.ObjectNew.(*workv1.ManifestWork)

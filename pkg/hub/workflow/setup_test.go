@@ -169,6 +169,8 @@ func TestADeliveryWakesTheWorkflowsThatItsChangeConcerns(t *testing.T) {
 	queue := newQueue(t)
 	ofDelivery.Create(t.Context(), event.CreateEvent{Object: gen.Delivery(all)}, queue)
 	assert.Empty(t, queued(queue), "what was just made is no news")
+	ofDelivery.Create(t.Context(), event.CreateEvent{Object: gen.ManifestWork(fed)}, queue)
+	assert.Equal(t, named("fed"), queued(queue), "without an agent, it may have ended while the hub could not be watched")
 }
 
 func emptied(rw *v1alpha1.RemoteWorkflow) *workv1.ManifestWork {

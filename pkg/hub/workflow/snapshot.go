@@ -27,8 +27,10 @@ type snapshot struct {
 	wf *hubworkflow.Workflow
 	// isOutdated is whether the API server has another Workflow of this name than the cache.
 	isOutdated bool
-	// own is the attempt of the Workflow; nil if the hub has none. Where the lack of one matters, the API server was asked.
-	own *attempt
+	// own is the attempt of the Workflow; nil if the hub has none. Where the lack of one matters, the API server was asked; isUnseen is
+	// whether the cache does not show it.
+	own      *attempt
+	isUnseen bool
 	// others are attempts of earlier Workflows of this name, or on clusters that were taken back.
 	others []*attempt
 	// assigned is the cluster that the Workflow is assigned to, and problem why it may not go there (any more).
@@ -225,5 +227,6 @@ func (r *Reconciler) confirmAbsence(ctx context.Context, s *snapshot) error {
 	}
 	var err error
 	s.own, err = r.attempt(ctx, live)
+	s.isUnseen = true
 	return err
 }
