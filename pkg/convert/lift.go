@@ -245,8 +245,8 @@ func (w *workflow) removals() []edit {
 	return edits
 }
 
-// ofWorkflow finds variables of the whole Workflow. In its cluster a lifted template is part of another one.
-var ofWorkflow = regexp.MustCompile(
+// variableOfWorkflow finds variables of the whole Workflow. In its cluster a lifted template is part of another one.
+var variableOfWorkflow = regexp.MustCompile(
 	`(?:^|[^\w.'"-])workflow\.(?:annotations|labels|mainEntrypoint|name|outputs|parameters|scheduledTime|uid)\b`)
 
 // liftable notes why a template cannot be part of a composite that is lifted out.
@@ -262,7 +262,7 @@ func (w *workflow) liftable(composite, t *manifest.Template) {
 		if key := t.Node.Content[i].Value; t == composite && (key == "inputs" || slices.Contains(ofParentAlone, key)) {
 			continue // the Workflow on the hub puts its values in
 		}
-		w.ofWorkflow(composite, t, t.Node.Content[i+1])
+		w.knownThere(composite, t, t.Node.Content[i+1])
 	}
 	for _, inner := range w.Templates {
 		if inner != t && inner.Outer != t {
@@ -279,10 +279,10 @@ func (w *workflow) liftable(composite, t *manifest.Template) {
 	}
 }
 
-// ofWorkflow notes what a part of a template that is lifted out has of the whole Workflow's.
-func (w *workflow) ofWorkflow(composite, t *manifest.Template, part *yaml.Node) {
+// knownThere notes the variables in a part of a template that is lifted out which are not known in its cluster.
+func (w *workflow) knownThere(composite, t *manifest.Template, part *yaml.Node) {
 	for _, v := range w.Document.Variables(part) {
-		if ofWorkflow.MatchString(v.Name) {
+		if variableOfWorkflow.MatchString(v.Name) {
 			w.problem(t.Problem(&yaml.Node{Line: v.Line, Column: v.Column}, "{{%s}} is that of the Workflow on the hub, and a step in another "+
 				"cluster does not know it: pass it as an input parameter of template %q", v.Name, composite.Name))
 		}

@@ -382,13 +382,18 @@ func TestAnAssignmentWhoseFateIsNotKnownKeepsItsRoom(t *testing.T) {
 	assert.EqualValues(t, 1, h.cache.node(cluster1).unfinished)
 }
 
+// withOneName returns a harness with two Workflows, of two namespaces, that are to have one name on a cluster. The first comes first.
+func withOneName(t *testing.T, first gen.Mod) (h *harness, a, b *unstructured.Unstructured) {
+	t.Helper()
+	anywhere, shared := gen.WithAnnotations(map[string]string{contract.AnnotationNamespaces: "*"}), inRemoteNamespace("shared")
+	a = gen.Workflow("same", first, shared)
+	b = gen.Workflow("same", gen.InNamespace("b"), gen.WithUID("b"), gen.WithCluster(cluster1), shared, created(time.Hour))
+	return newHarness(t, objects(fleet(gen.Nodes(1, 4)), gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere),
+		gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere, gen.InNamespace("b")), a, b)...), a, b
+}
+
 func TestOfTwoWithOneNameOnAClusterOneWaits(t *testing.T) {
-	anywhere := gen.WithAnnotations(map[string]string{contract.AnnotationNamespaces: "*"})
-	shared := inRemoteNamespace("shared")
-	a := gen.Workflow("same", gen.WithCluster(cluster1), shared)
-	b := gen.Workflow("same", gen.InNamespace("b"), gen.WithUID("b"), gen.WithCluster(cluster1), shared, created(time.Hour))
-	h := newHarness(t, objects(fleet(gen.Nodes(1, 4)), gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere),
-		gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere, gen.InNamespace("b")), a, b)...)
+	h, a, b := withOneName(t, gen.WithCluster(cluster1))
 	h.run()
 	assert.Equal(t, cluster1, h.clusterOf(a))
 	assert.Empty(t, h.clusterOf(b))
@@ -400,11 +405,7 @@ func TestOfTwoWithOneNameOnAClusterOneWaits(t *testing.T) {
 
 // TestANameThatAWorkflowGivesUpIsFree: by the annotation that says in which namespace of the cluster it is to run.
 func TestANameThatAWorkflowGivesUpIsFree(t *testing.T) {
-	anywhere, shared := gen.WithAnnotations(map[string]string{contract.AnnotationNamespaces: "*"}), inRemoteNamespace("shared")
-	a := gen.Workflow("same", gen.WithAssignment(cluster1), shared)
-	b := gen.Workflow("same", gen.InNamespace("b"), gen.WithUID("b"), gen.WithCluster(cluster1), shared, created(time.Hour))
-	h := newHarness(t, objects(fleet(gen.Nodes(1, 4)), gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere),
-		gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere, gen.InNamespace("b")), a, b)...)
+	h, a, b := withOneName(t, gen.WithAssignment(cluster1))
 	h.run()
 	require.Empty(t, h.clusterOf(b))
 	h.told(a, with(a, inRemoteNamespace("other")))
@@ -463,11 +464,7 @@ func TestOneThatIsTooLargeIsTriedWhenItsUserHasChangedIt(t *testing.T) {
 }
 
 func TestANameWhoseHolderIsRefusedIsFree(t *testing.T) {
-	anywhere, shared := gen.WithAnnotations(map[string]string{contract.AnnotationNamespaces: "*"}), inRemoteNamespace("shared")
-	a := gen.Workflow("same", gen.WithCluster(cluster1), shared)
-	b := gen.Workflow("same", gen.InNamespace("b"), gen.WithUID("b"), gen.WithCluster(cluster1), shared, created(time.Hour))
-	h := newHarness(t, objects(fleet(gen.Nodes(1, 4)), gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere),
-		gen.ManagedClusterSetBinding(gen.GlobalSet, anywhere, gen.InNamespace("b")), a, b)...)
+	h, _, b := withOneName(t, gen.WithCluster(cluster1))
 	first, _ := h.next(t.Context())
 	require.Equal(t, "default", first.wf.GetNamespace())
 	second, _ := h.next(t.Context())
