@@ -216,7 +216,7 @@ var panels = []report.Panel{
 	{Title: "All finished after", Unit: "s", What: "all_finished_s", Scenarios: onClusters},
 	{Title: "Hub API server, CPU per Workflow", Unit: "ms", What: "hub_apiserver_cpu_ms", Scenarios: onClusters},
 	{Title: "Hub writes per Workflow", What: "hub_writes", Scenarios: append(onClusters, "deletion", "idle", "nodes")},
-	{Title: "Hub etcd WAL per Workflow", Unit: "KB", What: "hub_wal_kb", Scenarios: append(onClusters, "deletion", "idle", "nodes")},
+	{Title: "Hub etcd WAL per Workflow", Unit: "KB", What: "hub_wal_kb", Scenarios: append(onClusters, "deletion", "idle")},
 	{Title: "Hollow: Workflows a second", Unit: "1/s", What: "throughput", Scenarios: onHollow},
 	{Title: "Hollow: hub writes per Workflow", What: "hub_writes", Scenarios: append(onHollow, "hollow-steady", "hollow-flap", "hollow-back")},
 	{Title: "Create to start, p50", Unit: "ms", What: "create_started_p50_ms", Scenarios: loaded},
