@@ -1,4 +1,5 @@
-// Package delivery brings the Workflows that wait for a cluster there. It is the only writer of ManifestWorks.
+// Package delivery brings the Workflows that wait for a cluster there. It is the only writer of ManifestWorks while the product
+// is installed.
 //
 // A ManifestWork is not where a Workflow lives but how it gets to its cluster: OCM's work agent creates what it lists, gated, and as soon
 // as the agent has claimed all of that, the ManifestWork is deleted. It is told to leave behind what it has created (Orphan), so that

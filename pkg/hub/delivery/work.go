@@ -57,7 +57,8 @@ func newPayload(live *hubworkflow.Workflow, rw *v1alpha1.RemoteWorkflow) (payloa
 }
 
 // batches divides what travels into deliveries, by priority and then in the order given; each has one executor. A larger Workflow goes
-// alone, and so does each to a cluster without agent. Two of one name do not go together: OCM would refuse both.
+// alone, and so does each to a cluster without agent. Two of one name do not go together: OCM would refuse both. deliver brings at most
+// maxItems at a time, so that priority counts among those.
 func batches(payloads []payload) [][]payload {
 	slices.SortStableFunc(payloads, func(a, b payload) int { return cmp.Compare(b.priority, a.priority) })
 	var out [][]payload

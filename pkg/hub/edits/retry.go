@@ -95,7 +95,7 @@ func (d diff) restIsRetried() error {
 	was.Conditions, is.Conditions = withoutCompleted(was.Conditions), withoutCompleted(is.Conditions)
 	was.Phase, was.StartedAt, was.FinishedAt, was.Message, was.PersistentVolumeClaims =
 		is.Phase, is.StartedAt, is.FinishedAt, is.Message, is.PersistentVolumeClaims
-	was.StoredWorkflowSpec, is.StoredWorkflowSpec = withoutControls(was.StoredWorkflowSpec), withoutControls(is.StoredWorkflowSpec)
+	was.StoredWorkflowSpec, is.StoredWorkflowSpec = withoutRetried(was.StoredWorkflowSpec), withoutRetried(is.StoredWorkflowSpec)
 	return sameRest(was, is)
 }
 
@@ -109,8 +109,8 @@ func withoutCompleted(conditions wfv1.Conditions) wfv1.Conditions {
 	return slices.DeleteFunc(slices.Clone(conditions), func(c wfv1.Condition) bool { return c.Type == wfv1.ConditionTypeCompleted })
 }
 
-// withoutControls returns a stored spec without what a retry changes in it.
-func withoutControls(spec *wfv1.WorkflowSpec) *wfv1.WorkflowSpec {
+// withoutRetried returns a stored spec without what a retry changes in it.
+func withoutRetried(spec *wfv1.WorkflowSpec) *wfv1.WorkflowSpec {
 	if spec == nil {
 		return nil
 	}
