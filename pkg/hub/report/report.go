@@ -1,10 +1,10 @@
 // Package report is the trust boundary between a managed cluster and the hub: pure functions that accept, restrict and shrink what a
 // cluster reports. Whoever has the agent's credentials may write anything into a RemoteWorkflow's status: it is data, and never followed.
 //
-// What is not of this very run is refused (refuse): what was shown stays, with the condition ReportRefused and an Event. What cannot be read,
-// or is older than the end, becomes a summary (read, summary.go). What may not be shown is left out (restrict). What the hub's API server
-// does not take is made smaller (Shrink); the agent does the same with a report (send, in pkg/agent/run). Of all three the condition
-// StatusIncomplete tells.
+// What is not of this very run is refused (refuse): what was shown stays, with the condition ReportRefused and an Event. What cannot be
+// read, or is older than the end, becomes a summary (read, summary.go). What may not be shown is left out (restrict). What the hub's API
+// server does not take is made smaller (Shrink); the agent does the same with a report (send, in pkg/agent/run). Of all three the
+// condition StatusIncomplete tells.
 package report
 
 import (
