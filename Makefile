@@ -106,16 +106,12 @@ test-integration: ## Run the tests on real API servers, without pods.
 REAL := Examples|Manifests|DeletingTheHubsCopy|CutOff|TenantIsSetUp|ArtifactsAreRead
 REAL_STEPS := FilesGo|ArgosOwnProposal|RunTogether
 
-# A lab keeps two cores busy. But the one of test/e2e/install, with two clusters, waits more than it works: the others with real pods run
-# beside it.
+# A lab keeps two cores busy. But the long one of test/e2e/install, with two clusters, waits more than it works.
 test-e2e: ## Run the tests on a lab of their own: where it matters with real pods, as root on Linux, and else with simulated ones.
-	( \
-		E2E_PODS=$(PODS) go test -count=1 -timeout=40m -v -run='$(REAL)' ./test/e2e && \
-		E2E_PODS=$(PODS) go test -count=1 -timeout=20m -v -run='$(REAL_STEPS)' ./test/e2e/steps && \
-		E2E_PODS=$(PODS) go test -count=1 -timeout=40m -v ./test/e2e/capacity \
-	) & beside=$$!; \
-	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -v ./test/e2e/install; install=$$?; wait $$beside && exit $$install
+	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=1 -v -run='$(REAL)' ./test/e2e
+	E2E_PODS=$(PODS) go test -count=1 -timeout=40m -p=2 -v ./test/e2e/install ./test/e2e/capacity
 	E2E_PODS=$(PODS) go test -count=1 -timeout=20m -v ./test/e2e/twohubs
+	E2E_PODS=$(PODS) go test -count=1 -timeout=20m -p=1 -v -run='$(REAL_STEPS)' ./test/e2e/steps
 	E2E_PODS=simulated go test -count=1 -timeout=20m -p=1 -v -skip='$(REAL)|$(REAL_STEPS)' \
 		./test/e2e ./test/e2e/steps ./test/e2e/chaos
 

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // requirement is a thing on the machine that a node needs, and the Debian package that brings it.
@@ -49,13 +48,8 @@ func MissingPackages() []string {
 }
 
 // InstallPackages installs what MissingPackages names, after saying so on out, and starts no service:
-// neither containerd's, nor anything else that a package would want to have running. Of several at a time one installs.
+// neither containerd's, nor anything else that a package would want to have running.
 func InstallPackages(ctx context.Context, out io.Writer) (err error) {
-	unlock, err := lockMachine()
-	if err != nil {
-		return fmt.Errorf("wait for another installation: %w", err)
-	}
-	defer unlock()
 	missing := MissingPackages()
 	if len(missing) == 0 {
 		return nil
@@ -86,18 +80,6 @@ func InstallPackages(ctx context.Context, out io.Writer) (err error) {
 		return fmt.Errorf("installed, but not as expected: %s", strings.Join(left, " "))
 	}
 	return nil
-}
-
-// lockMachine lets one process at a time change what is the machine's.
-func lockMachine() (unlock func(), err error) {
-	folder, err := os.Open(filepath.Dir(runRoot))
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, errors.Join(err, folder.Close())
-	}
-	return func() { _ = folder.Close() }, nil
 }
 
 // denyServices puts a policy at path by which Debian's maintainer scripts start, stop and restart
