@@ -54,6 +54,9 @@ CRDS := $(CHART)/files/crds
 UNIT := ./cmd/... ./pkg/... ./test/chart/... ./test/env/... ./test/docs/... ./test/gen/... ./test/lab/... \
 	./test/e2e/verbs/... ./test/e2e/chaos/verdict/... ./test/bench/hollow/... ./test/bench/measure/... ./test/bench/report/...
 
+# How much memory these need is measured without the race detector, under which it is another, and they take minutes.
+MEMORY := MostExpensive|GzipBomb
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: test-steps help build generate verify lint fmt vulncheck test test-unit test-integration test-e2e test-slow test-e2e-real test-upgrade test-capacity test-chaos test-chaos-checker bench bench-quick run \
@@ -93,7 +96,8 @@ test: test-unit test-integration test-e2e ## Run all tests, with all their set-u
 
 test-unit: ## Run the unit tests; with the race detector where there is the C compiler that it needs.
 	@if echo '#include <stdlib.h>' | $$(go env CC) -E -xc - >/dev/null 2>&1; \
-	then echo "unit tests, with the race detector"; CGO_ENABLED=1 go test -timeout=5m -race $(UNIT); \
+	then echo "unit tests, with the race detector"; CGO_ENABLED=1 go test -timeout=5m -race -skip='$(MEMORY)' $(UNIT) && \
+		go test -timeout=5m -run='$(MEMORY)' ./pkg/hub/report; \
 	else echo "unit tests, without the race detector: there is no C compiler"; go test -timeout=5m $(UNIT); fi
 	cd test/lab/tools/s3 && go test -timeout=5m ./...
 
