@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -49,7 +48,7 @@ func refusalOf(err error, sent extent, size int, version string) *refusal {
 	switch {
 	case sent == conditionsOnly:
 		return nil
-	case isTooLarge(err):
+	case contract.IsTooLarge(err):
 		r.reason, r.left = v1alpha1.ReasonReportTooLarge, max(sent+1, summaryOnly)
 	case apierrors.IsInvalid(err):
 		r.reason, r.left = v1alpha1.ReasonReportRejected, max(sent+1, outlineOnly)
@@ -57,14 +56,6 @@ func refusalOf(err error, sent extent, size int, version string) *refusal {
 		return nil
 	}
 	return r
-}
-
-// isTooLarge recognizes the API server's own limit, and those of etcd and of the way to it, which it passes on as
-// internal errors.
-func isTooLarge(err error) bool {
-	return err != nil && (apierrors.IsRequestEntityTooLargeError(err) ||
-		strings.Contains(err.Error(), "request is too large") ||
-		strings.Contains(err.Error(), "message larger than max"))
 }
 
 // of returns the refusal if a report of this size, made from this version of the remote Workflow, would meet it again, else nil.

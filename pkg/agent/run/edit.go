@@ -82,7 +82,7 @@ func (r *Reconciler) edit(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *
 	switch {
 	case errors.As(err, &refused):
 		return reconcile.Result{}, r.refuseEdit(ctx, rw, wf, e, refused.Error())
-	case isRefused(err):
+	case contract.IsRefused(err):
 		return reconcile.Result{}, r.refuseEdit(ctx, rw, wf, e, "the cluster refuses it: "+err.Error())
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("change the status: %w", err)

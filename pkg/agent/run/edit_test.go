@@ -1,6 +1,7 @@
 package run
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -142,6 +143,10 @@ func TestAnEditIsRefusedAsAWholeWhereTheWorkflowIsNotAsItMustBe(t *testing.T) {
 		"its nodes cannot be read":    {retrying(t, bomb), bomb, nil, "base64"},
 		"a policy is against it": {
 			resume, waiting("Running"), apierrors.NewForbidden(contract.WorkflowGVR.GroupResource(), "demo", nil), "the cluster refuses it",
+		},
+		"a webhook is against it": {resume, waiting("Running"), apierrors.NewBadRequest("denied"), "the cluster refuses it"},
+		"it is too large for etcd": {
+			resume, waiting("Running"), apierrors.NewInternalError(errors.New("etcdserver: request is too large")), "the cluster refuses it",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func (r *Reconciler) control(
 	spec, metadata := controlsPatch(rw, wf), precondition(wf)
 	metadata["annotations"] = map[string]any{contract.AnnotationControls: contract.EncodeControls(rw.Spec.Controls)}
 	switch err := r.patchWorkflow(ctx, known, wf, map[string]any{"metadata": metadata, "spec": spec}); {
-	case isRefused(err):
+	case contract.IsRefused(err):
 		known.denied = denial{generation: rw.Generation, until: r.Clock.Now().Add(deniedRetry), condition: changeDenied(err)}
 		return denied()
 	case err != nil:
@@ -96,7 +96,7 @@ func (r *Reconciler) control(
 // explain says on the RemoteWorkflow that the cluster itself does not let the remote Workflow start: an admission policy. The error is
 // returned, so that it is tried again.
 func (r *Reconciler) explain(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, err error) error {
-	if isRefused(err) {
+	if contract.IsRefused(err) {
 		return errors.Join(err, r.inform(ctx, rw, wf, startDenied(rw, err)))
 	}
 	return err
@@ -125,7 +125,7 @@ func (r *Reconciler) terminate(ctx context.Context, rw *v1alpha1.RemoteWorkflow,
 func (r *Reconciler) end(
 	ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, next decision,
 ) (reconcile.Result, error) {
-	if err := r.terminate(ctx, rw, wf); isRefused(err) && next.overdue {
+	if err := r.terminate(ctx, rw, wf); contract.IsRefused(err) && next.overdue {
 		return r.report(ctx, rw, wf, decision{conditions: append(next.conditions, deletedUnfinished(rw)), unguard: true})
 	} else if err != nil {
 		return reconcile.Result{}, err
@@ -140,7 +140,7 @@ func (r *Reconciler) end(
 // stop terminates a remote Workflow that the hub wants removed. One that the cluster does not let it terminate is removed as it is.
 func (r *Reconciler) stop(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, overdue bool) error {
 	err := r.terminate(ctx, rw, wf)
-	if isRefused(err) && overdue {
+	if contract.IsRefused(err) && overdue {
 		return r.remove(ctx, rw, wf)
 	}
 	return err

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -186,7 +185,7 @@ func (r *Reconciler) confirm(ctx context.Context, key client.ObjectKey, is func(
 	live := &v1alpha1.RemoteWorkflow{}
 	err := r.HubLive.Get(ctx, key, live)
 	switch {
-	case isAbsent(err):
+	case contract.IsAbsent(err):
 		live = nil
 	case err != nil:
 		return fmt.Errorf("ask the hub for the RemoteWorkflow: %w", err)
@@ -195,10 +194,4 @@ func (r *Reconciler) confirm(ctx context.Context, key client.ObjectKey, is func(
 		return errUnconfirmed
 	}
 	return nil
-}
-
-// isAbsent reports whether the error is an API server's word that there is no such object. The 404 of one that does not serve
-// the kind at all says nothing about the object.
-func isAbsent(err error) bool {
-	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err)
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
 // Metrics counts what the agent does.
@@ -62,7 +64,7 @@ func (m *Metrics) reported(err error, size int) {
 		m.bytes.Add(float64(size))
 	case apierrors.IsConflict(err):
 		result = "conflict"
-	case isTooLarge(err):
+	case contract.IsTooLarge(err):
 		result = "too_large"
 	case apierrors.IsInvalid(err):
 		result = "rejected"

@@ -176,7 +176,7 @@ func (r *Reconciler) find(ctx context.Context, rw *v1alpha1.RemoteWorkflow) (*un
 	switch {
 	case err == nil:
 		return live, nil
-	case isAbsent(err):
+	case contract.IsAbsent(err):
 		return nil, nil
 	}
 	return nil, fmt.Errorf("get Workflow: %w", err)
@@ -214,9 +214,6 @@ func retryStale(result reconcile.Result, err error) (reconcile.Result, error) {
 	return result, err
 }
 
-// isRefused reports whether a policy of the cluster is against it.
-func isRefused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
-
 func isStale(err error) bool {
-	return apierrors.IsConflict(err) || isAbsent(err) || errors.Is(err, errUnconfirmed)
+	return apierrors.IsConflict(err) || contract.IsAbsent(err) || errors.Is(err, errUnconfirmed)
 }

@@ -912,20 +912,28 @@ func TestARunGoesOnAndIsReportedWhenNobodySaysWhyItsRemoteWorkflowGoes(t *testin
 }
 
 func TestAStartThatTheClusterRefusesIsToldAndTriedAgain(t *testing.T) {
-	e := newEnv(t, newRemote(claimed), newCopy(t))
-	e.managedFails = onPatch(
-		apierrors.NewForbidden(contract.WorkflowGVR.GroupResource(), "demo", errors.New("denied by the policy of the house")),
-	)
-	_, err := e.tryReconcile()
-	require.ErrorContains(t, err, "open the gate")
-	told := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted)
-	require.NotNil(t, told)
-	assert.Equal(t, v1alpha1.ReasonStartDenied, told.Reason)
-	assert.Contains(t, told.Message, "denied by the policy of the house")
+	const why = "denied by the policy of the house"
+	for name, denied := range map[string]error{
+		"by a policy": apierrors.NewForbidden(contract.WorkflowGVR.GroupResource(), "demo", errors.New(why)),
+		"by a webhook that gives no code": &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusBadRequest, Message: why,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, newRemote(claimed), newCopy(t))
+			e.managedFails = onPatch(denied)
+			_, err := e.tryReconcile()
+			require.ErrorContains(t, err, "open the gate")
+			told := meta.FindStatusCondition(e.remote().Status.Conditions, v1alpha1.ConditionStarted)
+			require.NotNil(t, told)
+			assert.Equal(t, v1alpha1.ReasonStartDenied, told.Reason)
+			assert.Contains(t, told.Message, why)
 
-	e.managedFails = nil
-	e.reconcile()
-	assert.NotEqual(t, contract.InstanceIDGate, e.workflow().GetLabels()[contract.LabelInstanceID])
+			e.managedFails = nil
+			e.reconcile()
+			assert.NotEqual(t, contract.InstanceIDGate, e.workflow().GetLabels()[contract.LabelInstanceID])
+		})
+	}
 }
 
 func TestAStatusThatIsTooLargeLeavesASummary(t *testing.T) {

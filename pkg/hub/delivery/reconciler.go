@@ -300,7 +300,7 @@ func (r *Reconciler) create(ctx context.Context, cluster string, batch []payload
 		return false, nil
 	case apierrors.IsAlreadyExists(err):
 		return false, nil // an ungated one, which bears the name of its RemoteWorkflow
-	case !hubworkflow.IsRefused(err):
+	case !contract.IsRefused(err):
 		if apierrors.IsInternalError(err) { // such as a webhook that cannot be called: it may take long
 			for _, p := range batch {
 				r.refuse(p.rw, 0)

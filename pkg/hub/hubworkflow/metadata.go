@@ -22,10 +22,10 @@ const ConditionScheduled = "Scheduled"
 // finished one; its labels stay.
 func Hold(ctx context.Context, c client.Client, recorder events.EventRecorder, wf *Workflow, why Refusal) error {
 	written, err := hold(ctx, c, wf, why)
-	if written && err == nil || IsRefused(err) || wf.IsForeign() && contract.IsFinished(wf.Phase) {
+	if written && err == nil || contract.IsRefused(err) || wf.IsForeign() && contract.IsFinished(wf.Phase) {
 		Warn(recorder, wf, why.Reason, "Schedule", why.Message)
 	}
-	if IsRefused(err) {
+	if contract.IsRefused(err) {
 		return nil // the Event has said it; another try would not mend it
 	}
 	return err

@@ -24,8 +24,7 @@ import (
 // watch brings the change, and with it the next try. The same of anything else, such as the namespace of a cluster,
 // is an error like any other: no watch would bring the next try.
 func IgnoreStale(err error) error {
-	isGone := apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) // the 404 of one that does not serve the kind says nothing
-	if (apierrors.IsConflict(err) || isGone) && isOfWorkflow(err) {
+	if (apierrors.IsConflict(err) || contract.IsAbsent(err)) && isOfWorkflow(err) {
 		return nil
 	}
 	return err
@@ -38,12 +37,6 @@ func isOfWorkflow(err error) bool {
 	}
 	details := status.Status().Details
 	return details.Group == contract.WorkflowGVR.Group && details.Kind == contract.WorkflowGVR.Resource
-}
-
-// IsRefused reports whether an API server will not take a write however often it is tried: an admission policy, a quota, a
-// limit of size.
-func IsRefused(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
 const (

@@ -265,23 +265,3 @@ func TestIgnoreStale(t *testing.T) {
 		})
 	}
 }
-
-func TestIsRefused(t *testing.T) {
-	resource := contract.WorkflowGVR.GroupResource()
-	for name, test := range map[string]struct {
-		err  error
-		want bool
-	}{
-		"nothing":   {nil, false},
-		"forbidden": {apierrors.NewForbidden(resource, "hello", errors.New("by a policy")), true},
-		"invalid":   {apierrors.NewInvalid(contract.WorkflowGVK.GroupKind(), "hello", nil), true},
-		"bad":       {apierrors.NewBadRequest("no"), true},
-		"too large": {apierrors.NewRequestEntityTooLargeError("no"), true},
-		"stale":     {fakehub.Conflict(), false},
-		"gone":      {apierrors.NewNotFound(resource, "hello"), false},
-		"busy":      {apierrors.NewTooManyRequests("later", 1), false},
-		"down":      {apierrors.NewInternalError(errors.New("down")), false},
-	} {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, hubworkflow.IsRefused(test.err)) })
-	}
-}

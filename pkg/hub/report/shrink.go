@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/json"
 
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
@@ -104,11 +103,4 @@ func packNodes(status map[string]any) error {
 	delete(status, contract.FieldNodes)
 	status[contract.FieldCompressedNodes] = packed
 	return nil
-}
-
-// IsTooLarge reports whether the API server, or etcd behind it, or the way there, refused an object for its size.
-func IsTooLarge(err error) bool {
-	return err != nil && (apierrors.IsRequestEntityTooLargeError(err) ||
-		strings.Contains(err.Error(), "request is too large") ||
-		strings.Contains(err.Error(), "message larger than max"))
 }

@@ -2,7 +2,6 @@ package report
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -148,11 +146,4 @@ func TestShrinkingKeepsWhatWasMissingBefore(t *testing.T) {
 		assert.Equal(t, "the nodes are offloaded; the status is too large for the hub: the nodes are packed",
 			status["conditions"].([]any)[0].(map[string]any)["message"])
 	}
-}
-
-func TestIsTooLarge(t *testing.T) {
-	assert.False(t, IsTooLarge(nil))
-	assert.False(t, IsTooLarge(errors.New("down")))
-	assert.True(t, IsTooLarge(fmt.Errorf("patch: %w", apierrors.NewRequestEntityTooLargeError("limit is 3145728"))))
-	assert.True(t, IsTooLarge(fmt.Errorf("patch: %w", apierrors.NewInternalError(errors.New("etcdserver: request is too large")))))
 }

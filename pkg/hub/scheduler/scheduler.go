@@ -18,6 +18,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/cluster"
 	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/hubworkflow"
 )
@@ -266,7 +267,7 @@ func (s *Scheduler) write(ctx context.Context, t *try) outcome {
 // it is not.
 func (s *Scheduler) settled(ctx context.Context, t *try, written outcome, isNot string, err error) outcome {
 	var status apierrors.APIStatus
-	if hubworkflow.IsRefused(err) && errors.As(err, &status) {
+	if contract.IsRefused(err) && errors.As(err, &status) {
 		why := hubworkflow.Refusal{
 			Reason: hubworkflow.ReasonCannotTravel, Message: isNot + ": the hub refuses it: " + status.Status().Message,
 		}

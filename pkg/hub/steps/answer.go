@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"open-cluster-management.io/argo-workflow-multicluster/pkg/hub/report"
+	"open-cluster-management.io/argo-workflow-multicluster/pkg/contract"
 )
 
 // maxResultBytes is how much of results is given to Argo in one patch, and the most that one of them may have: a WorkflowTaskSet holds the
@@ -81,12 +81,12 @@ func (r *Reconciler) answerUpTo(ctx context.Context, s *snapshot, next *plan, re
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return nil // the watch brings what has changed
-	case report.IsTooLarge(err) && len(nodes) > 1:
+	case contract.IsTooLarge(err) && len(nodes) > 1:
 		return r.answerUpTo(ctx, s, next, results, limit/2)
-	case report.IsTooLarge(err) && len(s.set.results) > 0: // Argo has yet to read those, which makes room
+	case contract.IsTooLarge(err) && len(s.set.results) > 0: // Argo has yet to read those, which makes room
 		next.lookWithin(healAfter)
 		return nil
-	case report.IsTooLarge(err) && s.neverFits(next, results[0]):
+	case contract.IsTooLarge(err) && s.neverFits(next, results[0]):
 		least := results[0]
 		next.results[least.id] = next.results[least.id].tooLarge(len(least.raw), "do not fit into the WorkflowTaskSet beside the tasks")
 		return r.answer(ctx, s, next)

@@ -348,7 +348,7 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot, next *plan, wf *un
 			"the Workflow of a step waits for quota: %.900s", err.Error())
 		next.lags[id] = true
 		return fmt.Errorf("create the Workflow of a step: %w", err)
-	case hubworkflow.IsRefused(err):
+	case contract.IsRefused(err):
 		r.Recorder.Eventf(s.parent.Unstructured, wf, corev1.EventTypeWarning, reasonStepRefused, "CreateStep",
 			"the hub refuses the Workflow of a step: %.900s", err.Error())
 		next.results[id] = errorResult(fmt.Sprintf("the hub refuses the Workflow of this step: %v", err))

@@ -104,7 +104,7 @@ func (r *Reconciler) create(ctx context.Context, s *snapshot) error {
 		return nil
 	}
 	err = fmt.Errorf("create RemoteWorkflow: %w", err)
-	if hubworkflow.IsRefused(err) {
+	if contract.IsRefused(err) {
 		return r.sayRefused(ctx, s.wf, err)
 	}
 	return err
