@@ -35,7 +35,7 @@ func Off(c client.Client) manager.RunnableFunc {
 
 func releaseAll(ctx context.Context, c client.Client) error {
 	children := contract.NewWorkflowList()
-	if err := c.List(ctx, children, client.HasLabels{contract.LabelParent}); err != nil {
+	if err := c.List(ctx, children); err != nil {
 		return fmt.Errorf("list the Workflows of steps: %w", err)
 	}
 	var errs []error

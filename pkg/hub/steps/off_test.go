@@ -16,13 +16,16 @@ import (
 func TestWhereStepsAreOffNothingKeepsTheirWorkflows(t *testing.T) {
 	child := decide(waiting(t)).create[0]
 	child.SetFinalizers([]string{contract.FinalizerDispatch, contract.FinalizerStep})
+	robbed := child.DeepCopy()
+	robbed.SetName("robbed")
+	robbed.SetLabels(map[string]string{contract.LabelEnable: contract.LabelEnableValue})
 	other := contract.NewWorkflow()
 	other.SetNamespace("ns")
 	other.SetName("other")
 	other.SetFinalizers([]string{contract.FinalizerDispatch})
-	r := actor(interceptor.Funcs{}, child, other)
+	r := actor(interceptor.Funcs{}, child, robbed, other)
 	require.NoError(t, Off(r.Client)(t.Context()))
-	for _, wf := range []client.Object{child, other} {
+	for _, wf := range []client.Object{child, robbed, other} {
 		require.NoError(t, r.Client.Get(t.Context(), client.ObjectKeyFromObject(wf), wf))
 		assert.Equal(t, []string{contract.FinalizerDispatch}, wf.GetFinalizers(), wf.GetName())
 	}

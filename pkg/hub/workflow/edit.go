@@ -163,7 +163,7 @@ func (r *Reconciler) edit(ctx context.Context, s *snapshot) error {
 func (r *Reconciler) addEdit(ctx context.Context, s *snapshot, out shown, changed *v1alpha1.RemoteWorkflow) error {
 	err := r.Client.Patch(ctx, changed, client.MergeFromWithOptions(s.own.RemoteWorkflow, client.MergeFromWithOptimisticLock{}))
 	switch {
-	case hubworkflow.IsRefused(err) || report.IsTooLarge(err):
+	case contract.IsRefused(err):
 		return r.refuseEdit(ctx, s, out, fmt.Errorf("the hub does not carry it to cluster %s: %w", s.own.Namespace, err))
 	case err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err): // the watch brings what there is
 		return fmt.Errorf("add an edit to RemoteWorkflow: %w", err)

@@ -254,6 +254,18 @@ func TestWhatTheHubsAPIServerDoesNotTakeIsUndoneAndTheUserIsToldWhy(t *testing.T
 	assert.Equal(t, waiting()["nodes"], contract.Status(shows(t, b.hub))["nodes"])
 }
 
+func TestAReportThatIsRefusedDuringAnEditIsCountedOnce(t *testing.T) {
+	b := newBench(t, waiting())
+	rw := b.remote()
+	rw.Status.Report.WorkflowUID = "another"
+	b.put(rw)
+	b.edits(resumes("a"), nil)
+	before := counted(t, "reports_refused_total", report.RefusedWrongWorkflow)
+	assert.NotEmpty(t, b.writes())
+	assert.Contains(t, b.refused(), "the cluster's report is not taken: ")
+	assert.InDelta(t, before+1, counted(t, "reports_refused_total", report.RefusedWrongWorkflow), 0)
+}
+
 func TestWhatTheClusterRefusesIsUndoneAndTheUserIsToldWhy(t *testing.T) {
 	b := newBench(t, failed())
 	for range 2 { // the second time it is the very same edit

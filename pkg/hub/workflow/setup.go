@@ -60,7 +60,7 @@ func (r *Reconciler) SetupWithManager(
 		For(contract.NewWorkflow()).
 		Watches(&v1alpha1.RemoteWorkflow{}, handler.EnqueueRequestsFromMapFunc(ofRemoteWorkflow)).
 		Watches(&workv1.ManifestWork{}, ofDelivery).
-		Watches(&clusterv1.ManagedCluster{}, ofCluster, builder.WithPredicates(changesOf(viewOfCluster))).
+		Watches(&clusterv1.ManagedCluster{}, ofCluster, builder.WithPredicates(changesOf(r.viewOfCluster))).
 		Watches(&addonv1beta1.ManagedClusterAddOn{}, ofCluster, builder.WithPredicates(changesOf(viewOfAddon))).
 		Watches(&clusterv1beta2.ManagedClusterSet{}, ofUnclaimed, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&clusterv1beta2.ManagedClusterSetBinding{}, ofUnclaimed).
@@ -108,13 +108,15 @@ func changesOf[T client.Object, V comparable](view func(T) V) predicate.Funcs {
 type clusterView struct {
 	unavailable cluster.Unavailable
 	accepted    bool
+	isHub       bool
 	labels      string
 	namespaces  string
 }
 
-func viewOfCluster(managed *clusterv1.ManagedCluster) clusterView {
+func (r *Reconciler) viewOfCluster(managed *clusterv1.ManagedCluster) clusterView {
+	c := cluster.Cluster{Name: managed.Name, Managed: managed}
 	return clusterView{
-		cluster.Cluster{Managed: managed}.Unavailable(), managed.Spec.HubAcceptsClient, labels.Set(managed.Labels).String(),
+		c.Unavailable(), managed.Spec.HubAcceptsClient, c.IsHub(r.HubID), labels.Set(managed.Labels).String(),
 		managed.Annotations[contract.AnnotationNamespaces],
 	}
 }

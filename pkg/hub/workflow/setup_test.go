@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
+	clusterv1 "open-cluster-management.io/api/cluster/v1"
 	workv1 "open-cluster-management.io/api/work/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -86,7 +87,9 @@ func TestOnlyAChangeOfWhatAClusterCanDoWakesAnything(t *testing.T) {
 	other := gen.WithLabels(map[string]string{"a": "b"})
 	refusing := gen.ManagedCluster(cluster1)
 	refusing.Spec.HubAcceptsClient = false
-	reported := gen.ManagedCluster(cluster1, gen.WithAllocatableCPU("4"))
+	reported, itself := gen.ManagedCluster(cluster1, gen.WithAllocatableCPU("4")), gen.ManagedCluster(cluster1)
+	itself.Status.ClusterClaims = []clusterv1.ManagedClusterClaim{{Name: "id.k8s.io", Value: "the hub's id"}}
+	r := &Reconciler{HubID: "the hub's id"}
 	for name, test := range map[string]struct {
 		before, after client.Object
 		want          bool
@@ -96,13 +99,14 @@ func TestOnlyAChangeOfWhatAClusterCanDoWakesAnything(t *testing.T) {
 		"a cluster is lost":                 {gen.ManagedCluster(cluster1), gen.ManagedCluster(cluster1, clusterAvailable(metav1.ConditionUnknown)), true},
 		"a cluster is detached":             {gen.ManagedCluster(cluster1), gen.ManagedCluster(cluster1, gen.Deleting()), true},
 		"a cluster is not accepted":         {gen.ManagedCluster(cluster1), refusing, true},
+		"a cluster turns out to be the hub": {gen.ManagedCluster(cluster1), itself, true},
 		"an addon is edited":                {gen.ManagedClusterAddOn(cluster1), gen.ManagedClusterAddOn(cluster1, other), false},
 		"an agent is lost":                  {gen.ManagedClusterAddOn(cluster1), gen.ManagedClusterAddOn(cluster1, agentAvailable(metav1.ConditionFalse)), true},
 		"an addon is being disabled":        {gen.ManagedClusterAddOn(cluster1), gen.ManagedClusterAddOn(cluster1, gen.Deleting()), true},
 		"what is watched is something else": {gen.ManagedClusterSet("x"), gen.ManagedClusterSet("x"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			predicate := changesOf(viewOfCluster)
+			predicate := changesOf(r.viewOfCluster)
 			if test.before.GetNamespace() != "" {
 				predicate = changesOf(viewOfAddon)
 			}

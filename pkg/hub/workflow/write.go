@@ -32,7 +32,7 @@ func (r *Reconciler) show(ctx context.Context, s *snapshot, out shown) error {
 		return err
 	}
 	written, err := r.write(ctx, s.wf, update)
-	if isNeverTaken(err) && out.isReported {
+	if contract.IsRefused(err) && out.isReported {
 		// The end must arrive all the same.
 		summary := report.Summary(s.own.RemoteWorkflow, fmt.Sprintf("the hub's API server refuses the whole status: %.256s", err))
 		if summary != nil {
@@ -41,7 +41,7 @@ func (r *Reconciler) show(ctx context.Context, s *snapshot, out shown) error {
 			written, err = r.write(ctx, s.wf, update)
 		}
 	}
-	if isNeverTaken(err) {
+	if contract.IsRefused(err) {
 		r.recordOnce(s, "Report", hubworkflow.Refusal{
 			Reason: reasonIncomplete, Message: fmt.Sprintf("the hub's API server refuses the status, which is not shown: %v", err),
 		})
@@ -58,9 +58,6 @@ func (r *Reconciler) show(ctx context.Context, s *snapshot, out shown) error {
 	}
 	return nil
 }
-
-// isNeverTaken reports whether the API server will not take a status however often it is tried.
-func isNeverTaken(err error) bool { return hubworkflow.IsRefused(err) || report.IsTooLarge(err) }
 
 // compose returns what is written, and the Event that goes with it. It is nothing, without a status, if the Workflow or what is reported
 // of it has changed. free ends the use of the status.
@@ -89,6 +86,7 @@ func (r *Reconciler) compose(
 		}
 		if out.isReported {
 			report.AddCondition(update.Status, report.ConditionRefused, out.why.Message)
+			reportsRefused.WithLabelValues(out.why.Reason).Inc()
 		}
 	}
 	out.apply(update.Status)
@@ -102,7 +100,6 @@ func takeReport(s *snapshot, out *shown, update *hubworkflow.Update) (free func(
 	update.Status, update.Labels = taken.Status, taken.Labels
 	switch {
 	case refusal != nil:
-		reportsRefused.WithLabelValues(refusal.Reason).Inc()
 		out.why = &hubworkflow.Refusal{Reason: refusal.Reason, Message: refusal.Message}
 		if out.end == nil {
 			out.end = goneOf(s)
@@ -178,7 +175,7 @@ func (r *Reconciler) write(ctx context.Context, wf *hubworkflow.Workflow, update
 			return false, err
 		}
 		written, err := hubworkflow.Write(ctx, r.Client, wf, update)
-		if !report.IsTooLarge(err) || taken == report.MaxSteps {
+		if !contract.IsTooLarge(err) || taken == report.MaxSteps {
 			return written, err
 		}
 		steps = taken + 1
