@@ -215,13 +215,6 @@ func endLost(s *snapshot) *decision {
 		key.Name, contract.RemoteNamespace(s.wf), s.wf.GetName()), s.now)}
 }
 
-// creates reports whether the next step of an assigned Workflow without RemoteWorkflow is to create one. For that alone it need
-// not be known that the API server has none: it would say so.
-func creates(s *snapshot) bool {
-	return !s.wf.IsDeleted() && !s.wf.IsWithdrawn() && s.wf.HasFinalizer() && contract.IsPending(s.wf.Phase) &&
-		s.problem == nil && s.wf.Refused(s.restoredAt) == nil && !s.endsUnstarted()
-}
-
 func giveBack(s *snapshot) *decision {
 	if s.own != nil || contract.IsFinished(s.wf.Phase) {
 		return nil

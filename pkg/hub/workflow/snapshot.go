@@ -218,8 +218,11 @@ func (r *Reconciler) readAssigned(ctx context.Context, s *snapshot, name string)
 // from the lack of one: the cache may not show yet what has just been created.
 func (r *Reconciler) confirmAbsence(ctx context.Context, s *snapshot) error {
 	key := s.wf.RemoteWorkflowKey()
-	if s.own != nil || key.Namespace == "" || contract.IsFinished(s.wf.Phase) && !s.wf.IsDeleted() && s.isWatched() || creates(s) {
+	if s.own != nil || key.Namespace == "" || contract.IsFinished(s.wf.Phase) && !s.wf.IsDeleted() && s.isWatched() {
 		return nil
+	}
+	if decide(s).action == create {
+		return nil // the API server would say that it has one
 	}
 	live := &v1alpha1.RemoteWorkflow{}
 	if err := r.Live.Get(ctx, key, live); err != nil {
