@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -287,11 +288,9 @@ func cacheOptions(hasSteps bool) cache.Options {
 }
 
 func exists(label string) labels.Selector {
-	selector := labels.NewSelector()
-	if requirement, err := labels.NewRequirement(label, selection.Exists, nil); err == nil {
-		selector = selector.Add(*requirement)
-	}
-	return selector
+	requirement, err := labels.NewRequirement(label, selection.Exists, nil)
+	utilruntime.Must(err) // without it, all of the hub would be cached
+	return labels.NewSelector().Add(*requirement)
 }
 
 // ID returns the hub's id: the UID of its kube-system namespace.
