@@ -93,8 +93,8 @@ func (r *Reconciler) control(
 	return reconcile.Result{}, nil
 }
 
-// explain says on the RemoteWorkflow that the cluster itself does not let the remote Workflow start: an admission policy. The error is
-// returned, so that it is tried again.
+// explain says on the RemoteWorkflow that the cluster itself does not let the remote Workflow start: a policy or a webhook. The error
+// is returned, so that it is tried again.
 func (r *Reconciler) explain(ctx context.Context, rw *v1alpha1.RemoteWorkflow, wf *unstructured.Unstructured, err error) error {
 	if contract.IsRefused(err) {
 		return errors.Join(err, r.inform(ctx, rw, wf, startDenied(rw, err)))

@@ -328,12 +328,13 @@ func TestWhatTheAPIServerRefusesOrFailsToTakeIsSaid(t *testing.T) {
 		answer        error
 		said, isError bool
 	}{
-		"forbidden":        {apierrors.NewForbidden(resource, "hello", errors.New("exceeded quota")), true, false},
-		"invalid":          {apierrors.NewInvalid(schema.GroupKind{Kind: "Anything"}, "hello", nil), true, false},
-		"too large":        {apierrors.NewRequestEntityTooLargeError("no"), true, false},
-		"bad":              {apierrors.NewBadRequest("no"), true, false},
-		"out of order":     {apierrors.NewInternalError(errors.New("failed calling webhook")), true, true},
-		"without a reason": {errors.New("down"), false, true},
+		"forbidden":          {apierrors.NewForbidden(resource, "hello", errors.New("exceeded quota")), true, false},
+		"invalid":            {apierrors.NewInvalid(schema.GroupKind{Kind: "Anything"}, "hello", nil), true, false},
+		"too large":          {apierrors.NewRequestEntityTooLargeError("no"), true, false},
+		"too large, by etcd": {apierrors.NewInternalError(errors.New("etcdserver: request is too large")), true, false},
+		"bad":                {apierrors.NewBadRequest("no"), true, false},
+		"out of order":       {apierrors.NewInternalError(errors.New("failed calling webhook")), true, true},
+		"without a reason":   {errors.New("down"), false, true},
 		"the namespace of the cluster is missing": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, cluster1), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
