@@ -1,6 +1,7 @@
 package workflow
 
-// What a hub Workflow shows of its attempt is written here alone. These keep an earlier status from taking the place of a later one, or of an end:
+// What a hub Workflow shows of its attempt is written here alone. These keep an earlier status from taking the place of a later one, or of
+// an end:
 //
 //   - show.go: what has ended stays ended (fromReport, fromFeedback), and why the status is not that of a report (goneOf);
 //   - reopens: what has ended goes on only by what the API server says, not a cache;
